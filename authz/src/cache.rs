@@ -1,0 +1,76 @@
+//! Verified tokens, bounded in memory. Holds verdicts that were good; never a token, and never a refusal.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::Digest;
+use moka::sync::Cache;
+
+use crate::decide::Proven;
+
+/// SHA-256 over a credential and everything its verdict depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenKey([u8; 32]);
+
+/// A bounded cache. A full one forgets; it never refuses.
+#[derive(Debug)]
+pub struct TokenCache {
+    entries: Cache<TokenKey, Arc<Proven>>,
+}
+
+// === impl TokenKey ===
+
+impl From<&Digest> for TokenKey {
+    fn from(digest: &Digest) -> Self {
+        let mut key = [0; 32];
+        // SHA-256 has 32 bytes; a shorter digest would only weaken the key's tail, never mix two callers up silently.
+        key.iter_mut().zip(digest.as_ref()).for_each(|(own, byte)| *own = *byte);
+        Self(key)
+    }
+}
+
+// === impl TokenCache ===
+
+impl TokenCache {
+    /// A cache of at most `max_bytes` (estimated) of verified claims.
+    pub fn new(max_bytes: u64) -> Self {
+        Self { entries: Cache::builder().max_capacity(max_bytes).weigher(weight).build() }
+    }
+
+    /// The verdict, if it is still here. The caller compares its end with the clock.
+    pub fn get(&self, key: &TokenKey) -> Option<Arc<Proven>> {
+        self.entries.get(key)
+    }
+
+    /// Keeps a verdict.
+    pub fn insert(&self, key: TokenKey, proven: Arc<Proven>) {
+        self.entries.insert(key, proven);
+    }
+
+    /// How many are held, roughly.
+    pub fn len(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    /// Whether none is held, roughly.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An estimate that grows with what a caller can make grow.
+fn weight(_: &TokenKey, proven: &Arc<Proven>) -> u32 {
+    const FIXED: usize = 512;
+    let headers = proven.headers.iter().flatten().map(|(_, value)| value.len() + 32).sum::<usize>();
+    let claims = proven.principal.claims.iter().map(|(name, value)| name.len() + 64 + value_weight(value)).sum::<usize>();
+    u32::try_from(FIXED + headers + claims).unwrap_or(u32::MAX)
+}
+
+fn value_weight(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+        Value::String(text) => 32 + text.len(),
+        Value::Array(items) => 32 + items.iter().map(value_weight).sum::<usize>(),
+        Value::Object(members) => 32 + members.iter().map(|(name, value)| 64 + name.len() + value_weight(value)).sum::<usize>(),
+    }
+}

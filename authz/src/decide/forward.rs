@@ -1,0 +1,202 @@
+//! Step 8: what changes on the way to the upstream. Identity is overwritten or removed on every allowed request, whoever calls.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use aws_lc_rs::hmac;
+use crds::{
+    code::Code,
+    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, SourceKind},
+};
+
+use super::{Deny, Facts, authenticate::Proven, credential, encode, select::Place};
+use crate::{
+    expr::{self, Inputs},
+    jwt,
+    principal::{CallerKind, Principal},
+    request::RequestView,
+};
+
+/// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct HeaderChanges {
+    set: Vec<(Arc<str>, String)>,
+    remove: Vec<Arc<str>>,
+}
+
+// === impl HeaderChanges ===
+
+impl HeaderChanges {
+    /// Headers to set, each name once, lower case.
+    pub fn set_headers(&self) -> &[(Arc<str>, String)] {
+        &self.set
+    }
+
+    /// Headers to remove; none of them is set.
+    pub fn removed_headers(&self) -> &[Arc<str>] {
+        &self.remove
+    }
+
+    /// Both lists.
+    pub fn into_parts(self) -> (Vec<(Arc<str>, String)>, Vec<Arc<str>>) {
+        (self.set, self.remove)
+    }
+
+    fn set(&mut self, name: &Arc<str>, value: String) {
+        self.remove.retain(|own| own != name);
+        match self.set.iter_mut().find(|(own, _)| own == name) {
+            Some((_, own)) => *own = value,
+            None => self.set.push((name.clone(), value)),
+        }
+    }
+
+    fn remove(&mut self, name: &Arc<str>) {
+        if !self.set.iter().any(|(own, _)| own == name) && !self.remove.contains(name) {
+            self.remove.push(name.clone());
+        }
+    }
+}
+
+/// All changes of an allowed request.
+pub(super) fn changes(request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> Result<HeaderChanges, Deny> {
+    let mut changes = HeaderChanges::default();
+    let proven = facts.proven.as_deref();
+    let forward = &place.rules.forward;
+    identity(&mut changes, forward, place, caller, proven)?;
+    let inputs = inputs(request, place, caller, proven.map(|proven| &proven.principal));
+    for header in &forward.headers {
+        if let Some(value) = mapped(header, &inputs)? {
+            changes.set(&header.name, value);
+        }
+    }
+    if let (Some(name), Some(proven)) = (&forward.claims_header, proven) {
+        changes.set(name, encode::claims(&proven.principal.claims).map_err(|_| UNUSABLE)?);
+    }
+    strip_identity(&mut changes, request, place);
+    if place.reads_credentials() {
+        strip_credentials(&mut changes, request, place, caller, facts);
+    }
+    Ok(changes)
+}
+
+/// What expressions can see.
+pub(super) fn inputs<'a, 'h>(
+    request: &'a RequestView<'h>,
+    place: &'a Place<'_>,
+    caller: CallerKind,
+    principal: Option<&'a Principal>,
+) -> Inputs<'a, 'h> {
+    Inputs {
+        caller,
+        principal,
+        request,
+        path: place.path.as_str(),
+        host: place.host.as_str(),
+        traffic: place.traffic,
+        route: place.rules.route.as_deref().unwrap_or_default(),
+    }
+}
+
+const UNUSABLE: Deny = Deny::new(Code::ClaimUnusable, "a claim cannot be carried in a header");
+
+fn identity(
+    changes: &mut HeaderChanges,
+    forward: &Forward,
+    place: &Place<'_>,
+    caller: CallerKind,
+    proven: Option<&Proven>,
+) -> Result<(), Deny> {
+    let headers = match proven {
+        Some(proven) => proven.headers.as_deref().ok_or(UNUSABLE)?,
+        None => &[],
+    };
+    for (header, value) in headers {
+        changes.set(name_of(forward, *header)?, value.to_string());
+    }
+    if proven.is_none() {
+        changes.set(name_of(forward, IdentityHeader::Type)?, caller.as_str().to_owned());
+    }
+    changes.set(name_of(forward, IdentityHeader::Traffic)?, place.traffic.as_str().to_owned());
+    Ok(())
+}
+
+/// Names stand in the order of [`IdentityHeader::ALL`], which is the order of the variants.
+fn name_of(forward: &Forward, header: IdentityHeader) -> Result<&Arc<str>, Deny> {
+    forward.names.get(header as usize).ok_or(Deny::new(Code::Unavailable, "an identity header has no name"))
+}
+
+/// A mapped header's value; `None` leaves it absent.
+fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<String>, Deny> {
+    let failed = |_| Deny::new(Code::ClaimUnusable, "a header expression failed");
+    match &header.value {
+        HeaderValueSource::Claim(name) => {
+            let value = inputs.principal.and_then(|principal| jwt::claim(&principal.claims, name));
+            value.map_or(Ok(None), encode::claim).map_err(|_| UNUSABLE)
+        }
+        HeaderValueSource::Cel(expression) => match expr::header_value(expression, inputs).map_err(failed)? {
+            Some(value) => encode::text(&value).map(Some).map_err(|_| UNUSABLE),
+            None => Ok(None),
+        },
+        HeaderValueSource::HmacSha256(HmacHeader { key, cel }) => {
+            let Some(value) = expr::header_value(cel, inputs).map_err(failed)? else { return Ok(None) };
+            // Without the key the header would be absent, and an upstream could take that for a caller without identity.
+            let key = key.as_ref().ok_or(Deny::new(Code::Unavailable, "the key of a header is missing"))?;
+            let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), value.as_bytes());
+            Ok(Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()))
+        }
+    }
+}
+
+/// Every name of ours that is not set is removed, seen or not: Envoy may have been told to hide headers from the check. Aliases are
+/// removed where they were seen.
+fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, place: &Place<'_>) {
+    let owned = &place.policy.owned;
+    owned.iter().for_each(|name| changes.remove(name));
+    for name in request.headers.names().filter(|name| owned.covers(name)) {
+        if !owned.iter().any(|own| **own == *name) {
+            changes.remove(&Arc::from(name));
+        }
+    }
+}
+
+/// Every place of the policy that may hold a credential is emptied, except for the verified one where it is kept.
+fn strip_credentials(changes: &mut HeaderChanges, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) {
+    let kept = match (facts.proven.is_some(), caller) {
+        (true, _) => place.rules.forward.credential == CredentialForwarding::Keep,
+        (false, caller) => caller == CallerKind::UnverifiedJwt,
+    };
+    let kept = facts.credential.filter(|_| kept).and_then(|index| place.rules.sources.get(index)).map(|source| &source.kind);
+    let mut cookies = BTreeSet::new();
+    for source in &place.policy.places {
+        match source {
+            SourceKind::Header { name, .. } => {
+                let stays = matches!(kept, Some(SourceKind::Header { name: kept, .. }) if kept == name);
+                if !stays {
+                    changes.remove(&Arc::from(&**name));
+                }
+            }
+            SourceKind::Cookie { name, .. } => {
+                let stays = matches!(kept, Some(SourceKind::Cookie { name: kept, .. }) if kept == name);
+                if !stays {
+                    cookies.insert(&**name);
+                }
+            }
+        }
+    }
+    strip_cookies(changes, request, &cookies);
+}
+
+fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: &BTreeSet<&str>) {
+    let Some(header) = request.headers.text("cookie").filter(|_| !names.is_empty()) else { return };
+    if !credential::pairs(&header).any(|(name, _)| names.contains(name)) {
+        return;
+    }
+    let rest: Vec<&str> = header
+        .split(';')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty() && credential::pairs(pair).all(|(name, _)| !names.contains(name)))
+        // A cookie of bytes that are not UTF-8 cannot be written back as it was.
+        .filter(|pair| !pair.contains(char::REPLACEMENT_CHARACTER))
+        .collect();
+    let cookie: Arc<str> = "cookie".into();
+    if rest.is_empty() { changes.remove(&cookie) } else { changes.set(&cookie, rest.join("; ")) }
+}

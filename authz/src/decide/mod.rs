@@ -1,0 +1,181 @@
+//! The decision: one request against one snapshot at one moment.
+//!
+//! Pure and synchronous. The same function answers Envoy, `explain` and every test. It owns the order of the steps (contract,
+//! section 2) and must never fetch, wait, read a clock or log: what has to be waited for is returned as a [`Need`], and the caller
+//! asks again with it in [`Awaited`].
+
+mod authenticate;
+mod credential;
+mod encode;
+mod forward;
+mod require;
+mod select;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crds::{
+    code::Code,
+    snapshot::{KeySetId, Rules, Snapshot},
+};
+use smallvec::SmallVec;
+
+pub use authenticate::{Outcome, Proven};
+pub use forward::HeaderChanges;
+pub use select::Choice;
+
+use crate::{
+    cache::TokenCache,
+    keystore::KeyStore,
+    principal::{CallerKind, Traffic},
+    request::RequestView,
+};
+
+/// What a decision reads beside the request.
+pub struct Deps<'a> {
+    /// The policies, loaded once for this request.
+    pub snapshot: &'a Snapshot,
+    /// Remote keys.
+    pub keys: &'a dyn KeyStore,
+    /// Verified tokens.
+    pub tokens: &'a TokenCache,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
+/// A decision, or the one thing it waits for.
+#[derive(Debug)]
+pub enum Step {
+    /// Decided.
+    Done(Decision),
+    /// Ask again when this was tried.
+    Wait(Need),
+}
+
+/// Something only IO can bring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// A fetch of this key set.
+    Keys(KeySetId),
+}
+
+/// What was waited for already, successfully or not. Each need is waited for once.
+#[derive(Debug, Default)]
+pub struct Awaited {
+    keys: SmallVec<[KeySetId; 2]>,
+}
+
+/// The answer and how it came about.
+#[derive(Debug)]
+pub struct Decision {
+    /// Every fact that was established, for metadata, logs and `explain`.
+    pub facts: Facts,
+    /// The answer.
+    pub verdict: Verdict,
+}
+
+/// Allow or deny; nothing in between.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The request may pass with these header changes.
+    Allow(HeaderChanges),
+    /// It may not.
+    Deny(Deny),
+}
+
+/// A refusal before it has a shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deny {
+    /// Why.
+    pub code: Code,
+    /// Fixed words for `explain` and logs; nothing of the request.
+    pub detail: &'static str,
+    /// The scopes that were missing, for the challenge (RFC 6750 section 3).
+    pub scopes: Vec<Box<str>>,
+}
+
+/// Facts in the order the steps establish them.
+#[derive(Debug, Default)]
+pub struct Facts {
+    /// `namespace/name` and why it was chosen.
+    pub policy: Option<(Arc<str>, Choice)>,
+    /// Internal or external.
+    pub traffic: Option<Traffic>,
+    /// The rules in force: those of the route, if there is one.
+    pub rules: Option<Arc<Rules>>,
+    /// Position of the credential's source in the rules.
+    pub credential: Option<usize>,
+    /// Each authenticator that took the credential, and what came of it.
+    pub outcomes: SmallVec<[(Arc<str>, Outcome); 2]>,
+    /// Who is calling.
+    pub caller: Option<CallerKind>,
+    /// The verified caller.
+    pub proven: Option<Arc<Proven>>,
+    /// Requirements that held, and whether the next one did not.
+    pub requirements: Vec<(String, bool)>,
+}
+
+// === impl Awaited ===
+
+impl Awaited {
+    /// Notes that a need was tried.
+    pub fn note(&mut self, need: Need) {
+        match need {
+            Need::Keys(id) => self.keys.push(id),
+        }
+    }
+
+    fn holds(&self, id: &KeySetId) -> bool {
+        self.keys.contains(id)
+    }
+}
+
+// === impl Deny ===
+
+impl Deny {
+    /// A refusal with its reason.
+    pub const fn new(code: Code, detail: &'static str) -> Self {
+        Self { code, detail, scopes: Vec::new() }
+    }
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// A refusal that no policy was asked about.
+    pub fn refusal(deny: Deny) -> Self {
+        Self { facts: Facts::default(), verdict: Verdict::Deny(deny) }
+    }
+}
+
+/// Why the steps ended early.
+enum Stop {
+    Deny(Deny),
+    Wait(Need),
+}
+
+impl From<Deny> for Stop {
+    fn from(deny: Deny) -> Self {
+        Self::Deny(deny)
+    }
+}
+
+/// Decides. Steps as in the contract, section 2; the first that answers ends it.
+pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> Step {
+    let mut facts = Facts::default();
+    let verdict = match steps(deps, request, awaited, &mut facts) {
+        Ok(changes) => Verdict::Allow(changes),
+        Err(Stop::Deny(deny)) => Verdict::Deny(deny),
+        Err(Stop::Wait(need)) => return Step::Wait(need),
+    };
+    Step::Done(Decision { facts, verdict })
+}
+
+fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<HeaderChanges, Stop> {
+    let place = select::select(deps.snapshot, request, facts)?;
+    let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
+    facts.caller = Some(caller);
+    require::check(request, &place, caller, facts)?;
+    Ok(forward::changes(request, &place, caller, facts)?)
+}

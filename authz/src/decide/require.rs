@@ -1,0 +1,85 @@
+//! Step 6: requirements of authenticator, policy and route. All must hold; anything that cannot be evaluated does not hold.
+
+use crds::{
+    code::Code,
+    snapshot::{IdentityRequirements, Requirement},
+};
+
+use super::{Deny, Facts, forward::inputs, select::Place};
+use crate::{
+    expr, jwt,
+    principal::{CallerKind, Principal},
+    request::RequestView,
+};
+
+/// All requirements, in order.
+pub(super) fn check(request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &mut Facts) -> Result<(), Deny> {
+    let proven = facts.proven.clone();
+    let principal = proven.as_ref().map(|proven| &proven.principal);
+    if let Some(proven) = &proven
+        && let Some(authenticator) = place.rules.authenticators.get(proven.authenticator)
+        && !authenticator.require.is_empty()
+    {
+        let held = jwt::admits(&authenticator.require, &proven.principal);
+        note(facts, format!("{} admits this person", authenticator.name), held, || {
+            Deny::new(Code::Forbidden, "the authenticator does not admit this person")
+        })?;
+    }
+    for requirement in &place.rules.require {
+        let (held, deny) = evaluate(requirement, request, place, caller, principal);
+        note(facts, describe(requirement), held, || deny)?;
+    }
+    Ok(())
+}
+
+fn note(facts: &mut Facts, what: String, held: bool, deny: impl FnOnce() -> Deny) -> Result<(), Deny> {
+    facts.requirements.push((what, held));
+    if held { Ok(()) } else { Err(deny()) }
+}
+
+/// Whether it holds, and the refusal if not.
+fn evaluate(
+    requirement: &Requirement,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    principal: Option<&Principal>,
+) -> (bool, Deny) {
+    let scopes = principal.map_or(&[][..], |one| &one.scopes);
+    match requirement {
+        Requirement::Scopes(wanted) => (wanted.iter().all(|one| scopes.contains(one)), scope(wanted)),
+        Requirement::AnyScope(wanted) => (wanted.iter().any(|one| scopes.contains(one)), scope(wanted)),
+        Requirement::Roles(wanted) => {
+            let roles = principal.map_or(&[][..], |one| &one.roles);
+            (wanted.iter().any(|one| roles.contains(one)), Deny::new(Code::Forbidden, "a required role is missing"))
+        }
+        Requirement::Identity(rules) => {
+            (principal.is_some_and(|one| jwt::admits(rules, one)), Deny::new(Code::Forbidden, "this person is not admitted"))
+        }
+        Requirement::Cel(condition) => {
+            // An error is not "false with a reason": it is a rule that could not be checked, and so does not hold.
+            let held = expr::condition(condition, &inputs(request, place, caller, principal)).unwrap_or(false);
+            (held, Deny::new(Code::Forbidden, "a condition does not hold"))
+        }
+    }
+}
+
+fn scope(wanted: &[Box<str>]) -> Deny {
+    Deny { scopes: wanted.to_vec(), ..Deny::new(Code::InsufficientScope, "a required scope is missing") }
+}
+
+fn describe(requirement: &Requirement) -> String {
+    match requirement {
+        Requirement::Scopes(all) => format!("scopes {}", all.join(" ")),
+        Requirement::AnyScope(any) => format!("one of the scopes {}", any.join(" ")),
+        Requirement::Roles(any) => format!("one of the roles {}", any.join(", ")),
+        Requirement::Identity(IdentityRequirements { verified_email, emails, domains }) => {
+            let verified = if *verified_email { "a verified e-mail address" } else { "an e-mail address" };
+            if emails.is_empty() && domains.is_empty() {
+                return verified.to_owned();
+            }
+            format!("{verified} among {}", emails.iter().chain(domains).map(|one| &**one).collect::<Vec<_>>().join(", "))
+        }
+        Requirement::Cel(condition) => format!("cel {}", condition.source()),
+    }
+}

@@ -1,0 +1,87 @@
+//! Verified claims to a principal (contract, sections 3 and 6).
+
+use aws_lc_rs::digest::{Context, SHA256};
+use crds::snapshot::Authenticator;
+use serde_json::{Map, Value};
+
+use super::lookup::claim;
+use crate::principal::{Principal, PrincipalKind};
+
+/// Hex digits of a stable id.
+const USER_DIGITS: usize = 32;
+
+/// Why good claims name nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrincipalFailure {
+    /// No subject, or no stable id.
+    ClaimMissing,
+    /// A subject or stable id that cannot be one; fixed words.
+    Invalid(&'static str),
+}
+
+/// The caller that verified claims name. `issuer` is the verified one, if the credential has one.
+pub fn principal(
+    claims: Map<String, Value>,
+    authenticator: &Authenticator,
+    issuer: Option<&str>,
+) -> Result<Principal, PrincipalFailure> {
+    let mapping = &authenticator.claims;
+    let subject = mapping.subject.iter().find_map(|name| claim(&claims, name));
+    let subject = identifier(subject, "the subject is not text")?;
+    let id = identifier(claim(&claims, &mapping.stable_id), "the stable id is not text")?;
+    Ok(Principal {
+        kind: PrincipalKind::Jwt,
+        authenticator: authenticator.name.clone(),
+        issuer: issuer.map(Into::into),
+        user: user(issuer.unwrap_or(&authenticator.identity_issuer), id),
+        email: first(&claims, &mapping.email, text),
+        name: first(&claims, &mapping.name, text),
+        roles: first(&claims, &mapping.roles, |value| list(value, |one| vec![one.into()])).unwrap_or_default(),
+        scopes: first(&claims, &mapping.scopes, |value| list(value, |all| all.split(' ').map(Into::into).collect()))
+            .unwrap_or_default(),
+        subject: subject.into(),
+        claims,
+    })
+}
+
+fn identifier<'a>(value: Option<&'a Value>, otherwise: &'static str) -> Result<&'a str, PrincipalFailure> {
+    match value {
+        None => Err(PrincipalFailure::ClaimMissing),
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
+        Some(_) => Err(PrincipalFailure::Invalid(otherwise)),
+    }
+}
+
+/// The first candidate that is there and of the right type: a claim of a wrong type is as good as absent, so it can match no rule.
+fn first<T>(claims: &Map<String, Value>, candidates: &[Box<str>], read: impl Fn(&Value) -> Option<T>) -> Option<T> {
+    candidates.iter().filter_map(|name| claim(claims, name)).find_map(read)
+}
+
+fn text(value: &Value) -> Option<Box<str>> {
+    value.as_str().filter(|text| !text.is_empty()).map(Into::into)
+}
+
+/// An array of texts, or one text that `split` takes apart. Empty names are nobody's.
+fn list(value: &Value, split: impl Fn(&str) -> Vec<Box<str>>) -> Option<Vec<Box<str>>> {
+    let mut all: Vec<Box<str>> = match value {
+        Value::String(text) => split(text),
+        Value::Array(elements) => {
+            elements.iter().map(|element| element.as_str().map(Into::into)).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    all.retain(|one| !one.is_empty());
+    Some(all)
+}
+
+/// The first digits of SHA-256(issuer + "\n" + id).
+fn user(issuer: &str, id: &str) -> Box<str> {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut context = Context::new(&SHA256);
+    context.update(issuer.as_bytes());
+    context.update(b"\n");
+    context.update(id.as_bytes());
+    let digest = context.finish();
+    let nibbles = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).take(USER_DIGITS);
+    nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble))).collect::<String>().into()
+}

@@ -1,0 +1,28 @@
+//! Decides who may reach what, and answers Envoy.
+//!
+//! ```text
+//!  CheckRequest ─► server::request ─► RequestView ─┐
+//!  explain's flags ────────────────► RequestView ─┤
+//!                                                 ▼
+//!          Snapshot ────────────────────────► decide ──► Decision ─► server::response ─► CheckResponse
+//!          KeyStore, TokenCache, now ───────────┘  ▲          └────► explain
+//!                                                  └── Wait(Need): the caller awaits it and asks again
+//! ```
+//!
+//! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`net`] says what may be dialled.
+
+pub mod cache;
+pub mod decide;
+pub mod errors;
+pub mod expr;
+#[cfg(feature = "server")]
+pub mod jwks;
+pub mod jwt;
+pub mod keystore;
+#[cfg(feature = "server")]
+pub mod net;
+pub mod principal;
+pub mod request;
+#[cfg(feature = "server")]
+pub mod server;

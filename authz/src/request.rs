@@ -1,0 +1,95 @@
+//! The request as the decision sees it: borrowed, without a copy, independent of Envoy's types.
+//!
+//! Owns the lookups on headers. Must never fetch, decode a token or decide.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use smallvec::SmallVec;
+
+/// One check, read from an Envoy CheckRequest or from `explain`'s flags.
+#[derive(Debug, Default)]
+pub struct RequestView<'a> {
+    /// As sent; methods are case-sensitive (RFC 9110 section 9.1).
+    pub method: &'a str,
+    /// `:authority` or `Host`, as sent.
+    pub host: &'a str,
+    /// Path and query, as sent.
+    pub path: &'a str,
+    /// `http` or `https`, as the proxy saw it. A client can lie about it: nothing but the origin comparison reads it.
+    pub scheme: &'a str,
+    /// Request headers.
+    pub headers: Headers<'a>,
+    /// The client's address as the proxy reports it.
+    pub source: Option<IpAddr>,
+    /// The policy that a proven proxy names.
+    pub policy: Option<&'a str>,
+    /// Whether the proxy says that this came from outside.
+    pub forced_external: bool,
+}
+
+/// Header lines; names are lower case.
+#[derive(Default)]
+pub struct Headers<'a> {
+    lines: SmallVec<[(Cow<'a, str>, &'a [u8]); 32]>,
+}
+
+// === impl Headers ===
+
+impl<'a> Headers<'a> {
+    /// Adds a line. Names that are lower case already, as Envoy's are, are not copied.
+    pub fn push(&mut self, name: &'a str, value: &'a [u8]) {
+        let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(name.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(name)
+        };
+        self.lines.push((name, value));
+    }
+
+    /// The value of `name` (lower case). Several lines are joined as a proxy would: `; ` for cookies (RFC 9113 section 8.2.3), `,` else.
+    pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let mut values = self.lines.iter().filter(|(own, _)| own == name).map(|(_, value)| *value);
+        let first = values.next()?;
+        let separator: &[u8] = if name == "cookie" { b"; " } else { b"," };
+        let joined = values.fold(Cow::Borrowed(first), |joined, value| {
+            let mut joined = joined.into_owned();
+            joined.extend_from_slice(separator);
+            joined.extend_from_slice(value);
+            Cow::Owned(joined)
+        });
+        Some(joined)
+    }
+
+    /// The value of `name` as text; bytes that are not UTF-8 become U+FFFD, which no token, origin or host holds.
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name).map(|value| match value {
+            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
+        })
+    }
+
+    /// Names in the order they came, with duplicates; pseudo-headers too.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(|(name, _)| name.as_ref())
+    }
+
+    /// Whether the client speaks gRPC.
+    pub fn is_grpc(&self) -> bool {
+        self.get("content-type").is_some_and(|value| {
+            value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+        })
+    }
+
+    /// Whether the client asks for a WebSocket (RFC 6455 section 4.1).
+    pub fn is_websocket_upgrade(&self) -> bool {
+        self.get("upgrade")
+            .is_some_and(|value| value.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket")))
+    }
+}
+
+/// Prints names only: values may be credentials.
+impl std::fmt::Debug for Headers<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_list().entries(self.names()).finish()
+    }
+}

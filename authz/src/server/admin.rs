@@ -1,0 +1,117 @@
+//! The admin listener: liveness, readiness, metrics; from this machine only: the live state and the log level.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{ConnectInfo, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use prometheus_client::{encoding::text, registry::Registry};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{readiness::Readiness, state::SnapshotCell};
+use crate::jwks::KeyCache;
+
+/// Changes the log filter; an error text says what is wrong with the directive.
+pub type LogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
+/// What the admin listener shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// What is missing until the process is ready.
+    pub readiness: Readiness,
+    /// All metrics.
+    pub registry: Arc<Registry>,
+    /// The snapshot in force.
+    pub snapshots: Arc<SnapshotCell>,
+    /// Remote keys.
+    pub keys: Arc<KeyCache>,
+    /// Verdicts of the documents, as JSON.
+    pub verdicts: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    /// Changes the log filter.
+    pub log_level: LogLevel,
+}
+
+/// Longest accepted log directive.
+const MAX_BODY_BYTES: usize = 4096;
+
+// === impl Admin ===
+
+impl Admin {
+    /// Serves until cancelled.
+    pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
+        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/config_dump", get(config_dump))
+            .route("/log-level", put(log_level))
+            .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .with_state(self)
+    }
+}
+
+/// Answers 404 to everything until cancelled: the listener of a part that has nothing to publish.
+pub async fn serve_nothing(listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
+    let app = Router::new().fallback(async || (StatusCode::NOT_FOUND, "no policy publishes anything here\n"));
+    axum::serve(listener, app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let missing = admin.readiness.missing();
+    if missing.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, missing.iter().map(|name| format!("{name}\n")).collect::<String>()).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let mut body = String::new();
+    match text::encode(&mut body, &admin.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The live state: compiled policies, verdicts, keys. No type in it that holds a secret serialises.
+async fn config_dump(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
+    if let Some(refusal) = refuse_remote(peer) {
+        return refusal;
+    }
+    let dump = serde_json::json!({
+        "version": admin.snapshots.version(),
+        "snapshot": &*admin.snapshots.load_full(),
+        "verdicts": &**admin.verdicts.load(),
+        "keySets": admin.keys.status(),
+    });
+    ([(header::CONTENT_TYPE, "application/json")], dump.to_string()).into_response()
+}
+
+async fn log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: Bytes) -> Response {
+    if let Some(refusal) = refuse_remote(peer) {
+        return refusal;
+    }
+    let Ok(directive) = std::str::from_utf8(&body) else {
+        return (StatusCode::BAD_REQUEST, "the body is a tracing filter directive such as `debug` or `authz=debug,info`\n").into_response();
+    };
+    match (admin.log_level)(directive.trim()) {
+        Ok(()) => "ok\n".into_response(),
+        Err(why) => (StatusCode::BAD_REQUEST, format!("{why}\n")).into_response(),
+    }
+}
+
+/// Hosts, issuers and rules are a map for attackers, and the log level is a switch: neither leaves this machine.
+fn refuse_remote(peer: SocketAddr) -> Option<Response> {
+    let local = peer.ip().to_canonical().is_loopback();
+    (!local).then(|| (StatusCode::FORBIDDEN, "only from this machine: use port-forwarding or exec\n").into_response())
+}

@@ -1,0 +1,190 @@
+//! `envoy.service.auth.v3.Authorization/Check`: decode, decide, wait where needed, encode, observe.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use crds::code::Code;
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server::Authorization};
+use tokio::{sync::Semaphore, time::Instant};
+use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
+use tracing::error;
+
+use super::{log::DecisionLog, metrics::Metrics, request, response, state::SnapshotCell};
+use crate::{
+    cache::TokenCache,
+    decide::{Awaited, Decision, Deny, Deps, Need, Step, decide},
+    jwks::KeyCache,
+    request::RequestView,
+};
+
+/// Limits of the check service.
+#[derive(Debug, Clone)]
+pub struct CheckOptions {
+    /// Longest time a check may wait for keys. Envoy gives up after 200 ms by default and then answers 403; we answer before.
+    pub deadline: Duration,
+    /// Checks under way at once; one more is answered with `overloaded`.
+    pub max_in_flight: usize,
+}
+
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { deadline: Duration::from_millis(150), max_in_flight: 4096 }
+    }
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct CheckService {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    snapshots: Arc<SnapshotCell>,
+    keys: Arc<KeyCache>,
+    tokens: Arc<TokenCache>,
+    metrics: Metrics,
+    log: DecisionLog,
+    slots: Semaphore,
+    options: CheckOptions,
+}
+
+// === impl CheckService ===
+
+impl CheckService {
+    /// A service over what others keep up to date.
+    pub fn new(snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, tokens: Arc<TokenCache>, metrics: Metrics, options: CheckOptions) -> Self {
+        let slots = Semaphore::new(options.max_in_flight);
+        Self { inner: Arc::new(Inner { snapshots, keys, tokens, metrics, log: DecisionLog::default(), slots, options }) }
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for CheckService {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
+        let proven = is_on_this_machine(&request);
+        let check = request.into_inner();
+        let now_ms = now_ms();
+        let request_id = request::id(&check).map_or_else(|| format!("gw-{:016x}", fastrand::u64(..)), str::to_owned);
+        let view = request::view(&check, proven);
+        let is_grpc = view.as_ref().is_ok_and(|view| view.headers.is_grpc());
+        let decision = match view {
+            Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
+            Err(deny) => Decision::refusal(deny),
+        };
+        self.inner.observe(&decision, &request_id, now_ms);
+        Ok(Response::new(response::respond(decision, is_grpc, &request_id)))
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Shedding comes first and costs one atomic: refusing late would spend what is short.
+    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+        let Ok(_slot) = self.slots.try_acquire() else {
+            self.metrics.shed.inc();
+            return Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"));
+        };
+        self.metrics.in_flight.inc();
+        let decision = self.decide_in_slot(view, deadline, now_ms).await;
+        self.metrics.in_flight.dec();
+        decision
+    }
+
+    /// One snapshot from start to end. Each need is waited for once, so this ends.
+    async fn decide_in_slot(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+        let snapshot = self.snapshots.load_full();
+        let mut awaited = Awaited::default();
+        loop {
+            let deps = Deps { snapshot: &snapshot, keys: &*self.keys, tokens: &self.tokens, now_ms };
+            // A panic is a bug of ours: this request is refused, the process and every other request live on.
+            let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
+            match step {
+                Ok(Step::Done(decision)) => return decision,
+                Ok(Step::Wait(need)) => {
+                    let Need::Keys(id) = &need;
+                    if tokio::time::timeout_at(deadline, self.keys.refresh(id)).await.is_err() {
+                        self.metrics.deadlines.inc();
+                    }
+                    awaited.note(need);
+                }
+                Err(_) => {
+                    self.metrics.panics.inc();
+                    error!("a check panicked and was refused; please report this with the panic message above");
+                    return Decision::refusal(Deny::new(Code::Unavailable, "internal error"));
+                }
+            }
+        }
+    }
+
+    fn observe(&self, decision: &Decision, request_id: &str, now_ms: i64) {
+        let refusal = match &decision.verdict {
+            crate::decide::Verdict::Allow(_) => None,
+            crate::decide::Verdict::Deny(deny) => Some(deny.code),
+        };
+        self.metrics.answered(refusal);
+        self.log.write(decision, request_id, now_ms);
+    }
+}
+
+/// Our own deadline, or three quarters of what the proxy gives (`grpc-timeout`), whichever is shorter: an answer after the proxy
+/// gave up is none.
+fn budget(request: &Request<CheckRequest>, own: Duration) -> Duration {
+    let given = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    given.map_or(own, |given| own.min(given * 3 / 4))
+}
+
+/// `TimeoutValue TimeoutUnit` of the gRPC protocol over HTTP/2.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(value * 3600),
+        "M" => Duration::from_secs(value * 60),
+        "S" => Duration::from_secs(value),
+        "m" => Duration::from_millis(value),
+        "u" => Duration::from_micros(value),
+        "n" => Duration::from_nanos(value),
+        _ => return None,
+    })
+}
+
+/// Unix sockets and loopback: whoever can reach those already runs beside us.
+fn is_on_this_machine(request: &Request<CheckRequest>) -> bool {
+    if request.extensions().get::<UdsConnectInfo>().is_some() {
+        return true;
+    }
+    request.remote_addr().is_some_and(|address| address.ip().to_canonical().is_loopback())
+}
+
+/// Milliseconds since the epoch; before it, every token has yet to begin.
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts() {
+        for (text, expected) in [
+            ("200m", Some(Duration::from_millis(200))),
+            ("1S", Some(Duration::from_secs(1))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("500000u", Some(Duration::from_millis(500))),
+            ("", None),
+            ("m", None),
+            ("1x", None),
+            ("-1S", None),
+            ("999999999S", None),
+            ("1é", None),
+        ] {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+}

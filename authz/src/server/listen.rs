@@ -1,0 +1,155 @@
+//! Sockets: TCP or Unix, gRPC with health, and a drain that ends.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, server::TcpIncoming};
+
+use super::check::CheckService;
+
+/// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// Streams of one connection at once; a proxy that has more opens another connection or waits.
+const MAX_STREAMS: u32 = 1024;
+/// A peer that does not answer a ping for this long is gone.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and port; port 0 is chosen by the system.
+    Tcp(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+/// A text that is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an address: write IP:PORT, such as 127.0.0.1:9001 or [::1]:0, or unix:PATH")]
+pub struct BadAddress;
+
+/// Why a socket could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The system refused.
+    #[error("cannot listen on {address}: {source}; is another process there, or may this one not open it?")]
+    Bind {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Serving ended by itself.
+    #[error("the gRPC server ended: {0}")]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// A socket that listens and is not served yet.
+pub struct Bound {
+    socket: Socket,
+    address: Address,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// The two signals of a served socket.
+#[derive(Debug, Clone, Default)]
+pub struct Serving {
+    /// Cancelled when the process is ready: gRPC health says so from then on.
+    pub ready: CancellationToken,
+    /// Cancelled when no new work may come: checks under way finish.
+    pub drain: CancellationToken,
+}
+
+// === impl Address ===
+
+impl FromStr for Address {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        match text.strip_prefix("unix:") {
+            Some(path) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            Some(_) => Err(BadAddress),
+            None => text.parse().map(Self::Tcp).map_err(|_| BadAddress),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(out),
+            Self::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// The real address: the port is never 0.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
+/// Opens a socket. A Unix socket that a dead process left behind is replaced; one that answers is not.
+pub async fn bind(address: &Address) -> Result<Bound, ListenError> {
+    let failed = |source| ListenError::Bind { address: address.to_string(), source };
+    match address {
+        Address::Tcp(wanted) => {
+            let socket = TcpListener::bind(wanted).await.map_err(failed)?;
+            let address = Address::Tcp(socket.local_addr().map_err(failed)?);
+            Ok(Bound { socket: Socket::Tcp(socket), address })
+        }
+        Address::Unix(path) => {
+            if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            let socket = UnixListener::bind(path).map_err(failed)?;
+            Ok(Bound { socket: Socket::Unix(socket), address: address.clone() })
+        }
+    }
+}
+
+/// Serves until drained. Ends when every check under way has ended; the caller bounds that time.
+pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Result<(), ListenError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_not_serving::<AuthorizationServer<CheckService>>().await;
+    let router = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .add_service(health_service)
+        .add_service(AuthorizationServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES));
+    let drained = async move {
+        tokio::select! {
+            () = serving.ready.cancelled() => health.set_serving::<AuthorizationServer<CheckService>>().await,
+            () = serving.drain.cancelled() => {}
+        }
+        serving.drain.cancelled().await;
+        health.set_not_serving::<AuthorizationServer<CheckService>>().await;
+    };
+    match bound.socket {
+        Socket::Tcp(listener) => {
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            router.serve_with_incoming_shutdown(incoming, drained).await?;
+        }
+        Socket::Unix(listener) => {
+            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), drained).await?;
+            if let Address::Unix(path) = &bound.address {
+                // Gone already is as good.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+    Ok(())
+}

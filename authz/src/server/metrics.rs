@@ -1,0 +1,108 @@
+//! Counters of the decision path. Labels are fixed words: nothing a client sends becomes one.
+
+use std::sync::Arc;
+
+use crds::code::Code;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    decision: &'static str,
+    reason: &'static str,
+}
+
+/// Handles resolved once, so that a request adds to an atomic and looks nothing up.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    allowed: Counter,
+    refused: Arc<[(Code, Counter)]>,
+    /// Checks under way.
+    pub(super) in_flight: Gauge,
+    /// Checks answered with `overloaded` without being decided.
+    pub(super) shed: Counter,
+    /// Panics that were caught and answered with a refusal.
+    pub(super) panics: Counter,
+    /// Checks whose wait for keys ended at the deadline.
+    pub(super) deadlines: Counter,
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let checks = Family::<CheckLabels, Counter>::default();
+        let counter = |decision, reason| checks.get_or_create(&CheckLabels { decision, reason }).clone();
+        let metrics = Self {
+            allowed: counter("allow", ""),
+            refused: Code::ALL.into_iter().map(|code| (code, counter("deny", code.as_str()))).collect(),
+            in_flight: Gauge::default(),
+            shed: Counter::default(),
+            panics: Counter::default(),
+            deadlines: Counter::default(),
+        };
+        registry.register("gatewright_checks", "Checks answered, by decision and reason", checks);
+        registry.register("gatewright_checks_in_flight", "Checks under way", metrics.in_flight.clone());
+        registry.register("gatewright_checks_shed", "Checks refused because too many were under way", metrics.shed.clone());
+        registry.register("gatewright_check_panics", "Panics caught while deciding", metrics.panics.clone());
+        registry.register("gatewright_check_deadlines", "Checks that ended at their deadline while waiting", metrics.deadlines.clone());
+        metrics
+    }
+
+    /// Counts an answer; `None`: allowed.
+    pub(super) fn answered(&self, refusal: Option<Code>) {
+        let counter = match refusal {
+            None => Some(&self.allowed),
+            Some(code) => self.refused.iter().find(|(own, _)| *own == code).map(|(_, counter)| counter),
+        };
+        counter.map(Counter::inc);
+    }
+}
+
+/// Numbers of the configuration in force.
+#[derive(Debug, Clone)]
+pub struct PublishMetrics {
+    accepted: Gauge,
+    rejected: Gauge,
+    unreadable: Gauge,
+    published: Counter,
+    not_kept: Counter,
+}
+
+// === impl PublishMetrics ===
+
+impl PublishMetrics {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            accepted: Gauge::default(),
+            rejected: Gauge::default(),
+            unreadable: Gauge::default(),
+            published: Counter::default(),
+            not_kept: Counter::default(),
+        };
+        registry.register("gatewright_objects_accepted", "Objects whose newest version is accepted", metrics.accepted.clone());
+        registry.register("gatewright_objects_rejected", "Objects whose newest version is rejected", metrics.rejected.clone());
+        registry.register("gatewright_documents_unreadable", "Documents that cannot be read or parsed", metrics.unreadable.clone());
+        registry.register("gatewright_snapshots", "Snapshots put in force", metrics.published.clone());
+        registry.register("gatewright_last_good_write_errors", "Failed writes of the last good versions", metrics.not_kept.clone());
+        metrics
+    }
+
+    /// A snapshot was put in force.
+    pub fn published(&self, accepted: usize, rejected: usize, unreadable: usize) {
+        for (gauge, value) in [(&self.accepted, accepted), (&self.rejected, rejected), (&self.unreadable, unreadable)] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        self.published.inc();
+    }
+
+    /// The last good versions could not be written.
+    pub fn not_kept(&self) {
+        self.not_kept.inc();
+    }
+}

@@ -1,0 +1,21 @@
+//! The ext_authz gRPC server: everything between a socket and the decision.
+//!
+//! Owns Envoy's types, deadlines, load shedding, drain and the admin listener. Must never decide: it asks [`crate::decide`].
+
+mod admin;
+mod check;
+mod listen;
+mod log;
+mod metrics;
+mod readiness;
+mod request;
+mod response;
+mod state;
+
+pub use admin::{Admin, LogLevel, serve_nothing};
+pub use check::{CheckOptions, CheckService};
+pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
+pub use metrics::{Metrics, PublishMetrics};
+pub use readiness::{Pending, Readiness};
+pub use prometheus_client::registry::Registry;
+pub use state::SnapshotCell;

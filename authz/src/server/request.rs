@@ -1,0 +1,71 @@
+//! CheckRequest to [`RequestView`]: the only file that reads Envoy's attributes.
+
+use std::net::IpAddr;
+
+use crds::code::Code;
+use envoy_types::pb::envoy::{
+    config::core::v3::{Address, address::Address as AddressKind},
+    service::auth::v3::{AttributeContext, CheckRequest, attribute_context::HttpRequest},
+};
+
+use crate::{
+    decide::Deny,
+    request::{Headers, RequestView},
+};
+
+/// Extensions that a route of Envoy may carry.
+const POLICY: &str = "gatewright.dev/policy";
+const TRAFFIC: &str = "gatewright.dev/traffic";
+
+/// The view. `proven`: the peer is on this machine, so its extensions are its operator's words. An unproven peer can only make
+/// itself external, never choose a policy.
+pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>, Deny> {
+    let none = Deny::new(Code::Forbidden, "the check holds no HTTP request");
+    let attributes = check.attributes.as_ref().ok_or(none.clone())?;
+    let http = http(attributes).ok_or(none)?;
+    let extension = |name| attributes.context_extensions.get(name).map(String::as_str);
+    Ok(RequestView {
+        method: &http.method,
+        host: &http.host,
+        path: &http.path,
+        scheme: &http.scheme,
+        headers: headers(http),
+        source: attributes.source.as_ref().and_then(|peer| peer.address.as_ref()).and_then(ip),
+        policy: extension(POLICY).filter(|_| proven),
+        forced_external: extension(TRAFFIC) == Some("external"),
+    })
+}
+
+/// The proxy's id of the request, if it is fit to be shown.
+pub(super) fn id(check: &CheckRequest) -> Option<&str> {
+    let id = check.attributes.as_ref().and_then(http).map(|http| http.id.as_str())?;
+    let fit = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    fit.then_some(id)
+}
+
+fn http(attributes: &AttributeContext) -> Option<&HttpRequest> {
+    attributes.request.as_ref()?.http.as_ref()
+}
+
+/// With `encode_raw_headers` Envoy sends a list with the bytes as they came, else a map in which bad bytes became `!`: neither
+/// `!` nor a byte outside ASCII is part of any token, so both give the same answer.
+fn headers(http: &HttpRequest) -> Headers<'_> {
+    let mut headers = Headers::default();
+    match &http.header_map {
+        Some(raw) if !raw.headers.is_empty() => {
+            for line in &raw.headers {
+                let value = if line.raw_value.is_empty() { line.value.as_bytes() } else { &line.raw_value };
+                headers.push(&line.key, value);
+            }
+        }
+        _ => http.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes())),
+    }
+    headers
+}
+
+fn ip(address: &Address) -> Option<IpAddr> {
+    match address.address.as_ref()? {
+        AddressKind::SocketAddress(socket) => socket.address.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,203 @@
+//! Authenticators: what each verifies, where its keys are, how its claims map.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use aws_lc_rs::digest;
+
+use super::{policy::Site, problem, verdict::Reason};
+use crate::{
+    algorithm::Algorithm,
+    documents::ReferenceKind,
+    keys::{self, KeySet},
+    snapshot::{AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource},
+    v1alpha1::{self, AudienceCheck, ClaimName},
+};
+
+/// How long fetched keys are fresh unless the policy says otherwise.
+const KEY_AGE: Duration = Duration::from_secs(3600);
+/// Asking more often than this helps nobody and hurts the issuer.
+const MIN_KEY_AGE: Duration = Duration::from_secs(30);
+const MAX_KEY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+const MAX_SKEW: Duration = Duration::from_secs(300);
+
+/// All authenticators, and the key sets they read.
+pub(super) fn compile(specs: &[v1alpha1::Authenticator], site: &mut Site<'_>) -> (Vec<Arc<Authenticator>>, Vec<KeySetSource>) {
+    let mut key_sets = Vec::new();
+    let authenticators = specs.iter().enumerate().filter_map(|(index, spec)| one(index, spec, site, &mut key_sets)).map(Arc::new).collect();
+    (authenticators, key_sets)
+}
+
+fn one(index: usize, spec: &v1alpha1::Authenticator, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> Option<Authenticator> {
+    let at = format!("spec.authenticators[{index}]");
+    let Some(jwt) = &spec.jwt else {
+        site.problems.push(problem(at, "names no kind of credential; set `jwt`"));
+        return None;
+    };
+    let jwt = self::jwt(&format!("{at}.jwt"), jwt, site, key_sets);
+    let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
+        identity_requirements(require.verified_email, require.emails.iter().map(|one| &**one), require.domains.iter().map(|one| &**one))
+    });
+    let own = format!("urn:gatewright:{}/{}", site.name, &*spec.name);
+    let mut authenticator = Authenticator {
+        name: (*spec.name).into(),
+        fingerprint: [0; 32],
+        kind: AuthenticatorKind::Jwt(jwt),
+        claims: claims(spec.claims.as_ref()),
+        require,
+        identity_issuer: spec.identity_issuer.as_ref().map_or(own.as_str(), |one| &**one).into(),
+    };
+    authenticator.fingerprint = fingerprint(&authenticator, site);
+    Some(authenticator)
+}
+
+/// Covers the object's identity and everything that was compiled, so that nothing verified under other rules is ever reused.
+fn fingerprint(authenticator: &Authenticator, site: &Site<'_>) -> [u8; 32] {
+    let compiled = serde_json::to_vec(authenticator).unwrap_or_default();
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [site.name.as_bytes(), site.uid.as_bytes(), &compiled] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    out.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
+    out
+}
+
+fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> Jwt {
+    let issuer: Option<Arc<str>> = spec.issuer.as_ref().map(|issuer| (**issuer).into());
+    let keys = match (&spec.jwks, &issuer) {
+        (Some(reference), _) => inline(at, reference, site),
+        (None, Some(issuer)) => remote(at, spec, issuer, site, key_sets),
+        // The schema demands one of the two.
+        (None, None) => {
+            site.problems.push(problem(at, "names neither `issuer` nor `jwks`"));
+            JwtKeys::Missing
+        }
+    };
+    let clock_skew = duration(&format!("{at}.clockSkew"), spec.clock_skew.as_ref().map(v1alpha1::ClockSkew::parse), Duration::ZERO, site);
+    if clock_skew > MAX_SKEW {
+        site.problems.push(problem(format!("{at}.clockSkew"), "must be at most 5m"));
+    }
+    let disabled = matches!(spec.audience_check, Some(AudienceCheck::Disabled)) || (spec.audiences.is_empty() && spec.jwks.is_some());
+    let audiences = if disabled {
+        AudienceRule::Disabled
+    } else {
+        AudienceRule::AnyOf(spec.audiences.iter().map(|one| (**one).into()).collect())
+    };
+    let listed: BTreeSet<Algorithm> = spec.algorithms.iter().copied().collect();
+    Jwt {
+        issuer,
+        keys,
+        audiences,
+        algorithms: if listed.is_empty() { Algorithm::DEFAULT.into() } else { listed },
+        clock_skew,
+        require_expiry: spec.require_expiry.unwrap_or(true),
+        accepted_types: spec.accepted_types.as_ref().map(|types| types.iter().map(|one| media_type(one)).collect()),
+        authorized_parties: spec.authorized_parties.as_ref().map(|all| all.iter().map(|one| (**one).into()).collect()),
+        required_claims: texts(&spec.required_claims),
+    }
+}
+
+/// `typ` without the prefix that RFC 7515 section 4.1.9 lets senders omit.
+fn media_type(text: &str) -> Box<str> {
+    let lower = text.to_ascii_lowercase();
+    lower.strip_prefix("application/").unwrap_or(&lower).into()
+}
+
+fn duration(
+    at: &str,
+    parsed: Option<Result<Duration, v1alpha1::BadDuration>>,
+    default: Duration,
+    site: &mut Site<'_>,
+) -> Duration {
+    match parsed {
+        None => default,
+        Some(Ok(duration)) => duration,
+        Some(Err(error)) => {
+            site.problems.push(problem(at, error.to_string()));
+            default
+        }
+    }
+}
+
+fn remote(at: &str, spec: &v1alpha1::Jwt, issuer: &Arc<str>, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> JwtKeys {
+    let jwks_uri: Option<Arc<str>> = spec.jwks_uri.as_ref().map(|uri| (**uri).into());
+    let url = jwks_uri.as_ref().unwrap_or(issuer);
+    let field = if jwks_uri.is_some() { "jwksURI" } else { "issuer" };
+    if let Err(why) = fetchable(url) {
+        site.problems.push(problem(format!("{at}.{field}"), why));
+    }
+    let age_at = format!("{at}.jwksCacheDuration");
+    let max_age = duration(&age_at, spec.jwks_cache_duration.as_ref().map(v1alpha1::Duration::parse), KEY_AGE, site);
+    if !(MIN_KEY_AGE..=MAX_KEY_AGE).contains(&max_age) {
+        site.problems.push(problem(age_at, "must be between 30s and 168h"));
+    }
+    let id = KeySetId(format!("{issuer}\n{}", jwks_uri.as_deref().unwrap_or_default()).into());
+    key_sets.push(KeySetSource { id: id.clone(), issuer: issuer.clone(), jwks_uri, max_age });
+    JwtKeys::Remote(id)
+}
+
+/// What the fetcher could never ask. Whether a host may be reached is decided where it is dialled.
+fn fetchable(text: &str) -> Result<(), String> {
+    let shape = "must be an absolute https URL without user information, query or fragment";
+    let url = url::Url::parse(text).map_err(|error| format!("`{text}` {shape} ({error})"))?;
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
+        return Err(format!("`{text}` {shape}"));
+    }
+    Ok(())
+}
+
+fn inline(at: &str, reference: &v1alpha1::KeySetRef, site: &mut Site<'_>) -> JwtKeys {
+    let (path, kind, name, key, optional) = match (&reference.config_map_key_ref, &reference.secret_key_ref) {
+        (Some(one), _) => {
+            (format!("{at}.jwks.configMapKeyRef"), ReferenceKind::ConfigMap, &*one.name, &*one.key, one.optional.unwrap_or(false))
+        }
+        (None, Some(one)) => (format!("{at}.jwks.secretKeyRef"), ReferenceKind::Secret, &*one.name, &*one.key, false),
+        (None, None) => return JwtKeys::Missing,
+    };
+    let Some(value) = site.references.get(&path, kind, name, key, optional) else { return JwtKeys::Missing };
+    if keys::looks_private(value.expose()) {
+        site.references.problem(Reason::PrivateKey, format!("{path}: holds a private key; give the public JWK set of the issuer"));
+        return JwtKeys::Missing;
+    }
+    match KeySet::parse(value.expose()) {
+        Ok(keys) => JwtKeys::Inline(Arc::new(keys)),
+        Err(error) => {
+            site.references.problem(Reason::BadContent, format!("{path}: {error}"));
+            JwtKeys::Missing
+        }
+    }
+}
+
+fn claims(spec: Option<&v1alpha1::Claims>) -> ClaimMapping {
+    let list = |own: Option<&Vec<ClaimName>>, default: &[&str]| match own {
+        Some(names) => texts(names),
+        None => default.iter().map(|name| (*name).into()).collect(),
+    };
+    ClaimMapping {
+        stable_id: spec.and_then(|spec| spec.stable_id.as_ref()).map_or("sub", |name| &**name).into(),
+        subject: list(spec.and_then(|spec| spec.subject.as_ref()), &["sub"]),
+        email: list(spec.and_then(|spec| spec.email.as_ref()), &["email"]),
+        name: list(spec.and_then(|spec| spec.name.as_ref()), &["name"]),
+        roles: list(spec.and_then(|spec| spec.roles.as_ref()), &["roles"]),
+        scopes: list(spec.and_then(|spec| spec.scopes.as_ref()), &["scope", "scp"]),
+    }
+}
+
+fn texts(names: &[ClaimName]) -> Vec<Box<str>> {
+    names.iter().map(|name| (**name).into()).collect()
+}
+
+/// Addresses and domains compare without regard to case.
+pub(super) fn identity_requirements<'a>(
+    verified_email: Option<bool>,
+    emails: impl Iterator<Item = &'a str>,
+    domains: impl Iterator<Item = &'a str>,
+) -> IdentityRequirements {
+    IdentityRequirements {
+        verified_email: verified_email.unwrap_or(false),
+        emails: emails.map(|one| one.to_lowercase().into()).collect(),
+        domains: domains.map(|one| one.to_lowercase().into()).collect(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Forwarding: names that are ours, mapped headers, and which names nobody may map.
+
+use std::sync::Arc;
+
+use super::{policy::Site, problem, verdict::Reason};
+use crate::{
+    documents::ReferenceKind,
+    expr::{Expr, Place},
+    secret::Secret,
+    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, Rules, SourceKind},
+    v1alpha1,
+};
+
+/// The prefix of identity headers unless the policy has its own.
+const PREFIX: &str = "x-auth-";
+/// An HMAC key shorter than the digest weakens it (RFC 2104 section 3).
+const MIN_HMAC_KEY_BYTES: usize = 32;
+
+/// Names that frame a message, name its target, or carry credentials (RFC 9110 section 7.6.1, RFC 9112 section 6).
+const FORBIDDEN: [&str; 17] = [
+    "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+    "transfer-encoding", "upgrade", "content-length", "expect", "authorization", "cookie", "set-cookie", "http2-settings", "forwarded",
+];
+const FORBIDDEN_PREFIXES: [&str; 3] = [":", "x-envoy-", "x-forwarded-"];
+
+/// Route over policy, field by field.
+pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1alpha1::Forward {
+    v1alpha1::Forward {
+        header_prefix: route.header_prefix.clone().or_else(|| policy.header_prefix.clone()),
+        credential: route.credential.clone().or_else(|| policy.credential.clone()),
+        headers: if route.headers.is_empty() { policy.headers.clone() } else { route.headers.clone() },
+        claims_header: route.claims_header.clone().or_else(|| policy.claims_header.clone()),
+    }
+}
+
+/// One route's forwarding.
+pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -> Forward {
+    let prefix = spec.header_prefix.as_ref().map_or(PREFIX, |prefix| &**prefix);
+    let names = IdentityHeader::ALL.map(|header| Arc::from(format!("{prefix}{}", header.suffix())));
+    for name in &names {
+        if let Some(why) = forbidden(name) {
+            site.problems.push(problem(format!("{at}.headerPrefix"), format!("makes the header `{name}`, which {why}")));
+        }
+    }
+    let mut taken: Vec<String> = names.iter().map(|name: &Arc<str>| canonical(name)).collect();
+    let mut headers = Vec::new();
+    for (index, header) in spec.headers.iter().enumerate() {
+        let at = format!("{at}.headers[{index}]");
+        let name = header.name.to_ascii_lowercase();
+        check_name(&format!("{at}.name"), &name, &mut taken, site);
+        if let Some(value) = value(&at, header, site) {
+            headers.push(MappedHeader { name: name.into(), value });
+        }
+    }
+    let claims_header = spec.claims_header.as_ref().map(|name| {
+        let name = name.to_ascii_lowercase();
+        check_name(&format!("{at}.claimsHeader"), &name, &mut taken, site);
+        Arc::from(name)
+    });
+    let credential = match spec.credential {
+        Some(v1alpha1::CredentialForwarding::Keep) => CredentialForwarding::Keep,
+        None | Some(v1alpha1::CredentialForwarding::Remove) => CredentialForwarding::Remove,
+    };
+    Forward { names, credential, headers, claims_header }
+}
+
+fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>) {
+    if let Some(why) = forbidden(name) {
+        site.problems.push(problem(at, format!("`{name}` {why}; choose another name, such as `x-tenant`")));
+    }
+    let canonical = canonical(name);
+    if taken.contains(&canonical) {
+        site.problems.push(problem(at, format!("`{name}` is set already: each header, in whatever spelling, has one value")));
+    }
+    taken.push(canonical);
+}
+
+fn forbidden(name: &str) -> Option<&'static str> {
+    let reserved = FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let odd = !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+    if reserved {
+        Some("belongs to the proxy, the connection or a credential")
+    } else if odd || name.is_empty() {
+        Some("is no header name of letters, digits, `-` and `_`")
+    } else {
+        None
+    }
+}
+
+/// As upstreams see names that they turn into variables.
+fn canonical(name: &str) -> String {
+    name.chars().map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+fn value(at: &str, header: &v1alpha1::MappedHeader, site: &mut Site<'_>) -> Option<HeaderValueSource> {
+    match (&header.claim, &header.cel, &header.hmac_sha256) {
+        (Some(claim), None, None) => Some(HeaderValueSource::Claim((**claim).into())),
+        (None, Some(source), None) => expression(&format!("{at}.cel"), source, site).map(HeaderValueSource::Cel),
+        (None, None, Some(hmac)) => {
+            let at = format!("{at}.hmacSHA256");
+            let cel = expression(&format!("{at}.cel"), &hmac.cel, site)?;
+            let key = hmac_key(&format!("{at}.secretKeyRef"), &hmac.secret_key_ref, site);
+            Some(HeaderValueSource::HmacSha256(HmacHeader { key, cel }))
+        }
+        _ => {
+            site.problems.push(problem(at, "must have exactly one of `claim`, `cel` and `hmacSHA256`"));
+            None
+        }
+    }
+}
+
+fn expression(at: &str, source: &str, site: &mut Site<'_>) -> Option<Expr> {
+    Expr::parse(source, Place::Header).map_err(|error| site.problems.push(problem(at, error.to_string()))).ok()
+}
+
+fn hmac_key(at: &str, reference: &v1alpha1::SecretKeyRef, site: &mut Site<'_>) -> Option<Secret> {
+    let key = site.references.get(at, ReferenceKind::Secret, &reference.name, &reference.key, false)?;
+    if key.expose().len() < MIN_HMAC_KEY_BYTES {
+        let message = format!(
+            "{at}: key `{}` of Secret {} has {} bytes; at least {MIN_HMAC_KEY_BYTES} are needed, such as from `openssl rand -base64 32`",
+            &*reference.key,
+            &*reference.name,
+            key.expose().len()
+        );
+        site.references.problem(Reason::WeakSecret, message);
+        return None;
+    }
+    Some(key.clone())
+}
+
+/// Every name that any route of the policy sets.
+pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward>) -> OwnedNames {
+    OwnedNames::new(all.flat_map(|forward| {
+        let mapped = forward.headers.iter().map(|header| &header.name);
+        forward.names.iter().chain(mapped).chain(&forward.claims_header).map(|name| &**name)
+    }))
+}
+
+/// A place of credentials is emptied on the way, so it cannot be mapped as well: the upstream would get neither.
+pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places: &[SourceKind], site: &mut Site<'_>) {
+    let owned = owned_names(all.map(|rules| &*rules.forward));
+    for place in places {
+        if let SourceKind::Header { name, .. } = place
+            && owned.covers(name)
+        {
+            site.problems.push(problem("spec.forward", format!("`{name}` is a place of credentials and cannot be set for the upstream")));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The last good version of each policy: what stays in force while a newer one is rejected.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::documents::{Object, Objects, Place};
+
+/// Accepted documents by `namespace/name`. Holds no Secret: those are read anew, so that a deleted one ends at once.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LastGood {
+    policies: BTreeMap<Arc<str>, Kept>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    file: Arc<str>,
+    line: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    document: Value,
+}
+
+// === impl LastGood ===
+
+impl LastGood {
+    /// The kept version of an object, if it is of the same object: one that was deleted and made anew, or stands in another file, starts anew.
+    pub(super) fn get(&self, object: &Object) -> Option<Object> {
+        let same = |kept: &&Kept| kept.uid == object.uid && kept.file == object.place.file;
+        let kept = self.policies.get(&object.name).filter(same)?;
+        Some(Object { place: object.place.clone(), value: kept.document.clone(), ..object.clone() })
+    }
+
+    pub(super) fn keep(&mut self, object: &Object) {
+        if self.policies.get(&object.name).is_some_and(|kept| kept.document == object.value && kept.file == object.place.file) {
+            return;
+        }
+        let Object { place, uid, value, .. } = object;
+        let kept = Kept { file: place.file.clone(), line: place.line, uid: uid.clone(), document: value.clone() };
+        self.policies.insert(object.name.clone(), kept);
+    }
+
+    /// Forgets what is deleted. A file that holds an unreadable document may still hold any object that was in it.
+    pub(super) fn forget_absent(&mut self, objects: &Objects) {
+        self.policies.retain(|name, kept| {
+            objects.policies.iter().any(|object| object.name == *name)
+                || objects.unreadable.iter().any(|unreadable| unreadable.place.file == kept.file)
+        });
+    }
+
+    /// Everything kept, as objects.
+    pub(super) fn objects(&self) -> impl Iterator<Item = Object> {
+        self.policies.iter().map(|(name, kept)| Object {
+            kind: "AuthPolicy",
+            name: name.clone(),
+            place: Place { file: kept.file.clone(), line: kept.line },
+            uid: kept.uid.clone(),
+            created: kept.document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
+            generation: kept.document.pointer("/metadata/generation").and_then(Value::as_i64),
+            value: kept.document.clone(),
+        })
+    }
+}

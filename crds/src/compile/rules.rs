@@ -1,0 +1,248 @@
+//! Policy and route merged into effective rules (contract, section 2, step 3).
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use super::{
+    authenticator::identity_requirements,
+    forward,
+    policy::{Site, access, invalid_credential},
+    problem,
+};
+use crate::{
+    expr::{self, Expr},
+    origin::Origin,
+    snapshot::{
+        Access, Authenticator, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source, SourceKind,
+    },
+    v1alpha1::{self, AuthPolicySpec, CredentialSource},
+};
+
+/// An authenticator with its own places, if it has some: then it reads only those.
+type WithPlaces = (Arc<Authenticator>, Option<Vec<SourceKind>>);
+
+/// The policy's own rules, and what routes need to build theirs.
+pub(super) struct Base {
+    pub(super) rules: Arc<Rules>,
+    /// Each authenticator with its own places.
+    authenticators: Vec<WithPlaces>,
+    /// The policy's places; `None`: the default one.
+    places: Option<Vec<SourceKind>>,
+    forward: v1alpha1::Forward,
+    /// Each route's own places, in document order.
+    route_places: Vec<Option<Vec<SourceKind>>>,
+}
+
+// === impl Base ===
+
+impl Base {
+    pub(super) fn new(
+        spec: &AuthPolicySpec,
+        authenticators: Vec<Arc<Authenticator>>,
+        access: Access,
+        invalid_credential: InvalidCredential,
+        site: &mut Site<'_>,
+    ) -> Self {
+        let mut read = |at: String, sources: Option<&Vec<CredentialSource>>| sources.map(|sources| places_of(&at, sources, site));
+        let places = read("spec.credentials".to_owned(), spec.credentials.as_ref());
+        let own: Vec<_> = (spec.authenticators.iter().enumerate())
+            .map(|(index, one)| read(format!("spec.authenticators[{index}].credentials"), one.credentials.as_ref()))
+            .collect();
+        let route_places = (spec.routes.iter().enumerate())
+            .map(|(index, route)| read(format!("spec.routes[{index}].credentials"), route.credentials.as_ref()))
+            .collect();
+        let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
+        let forward = spec.forward.clone().unwrap_or_default();
+        let errors = merge_errors(Errors { profile: ErrorProfile::Standard, message: None }, spec.errors.as_ref());
+        let rules = Rules {
+            route: None,
+            access,
+            invalid_credential,
+            sources: sources(&authenticators, places.as_deref()),
+            authenticators: authenticators.iter().map(|(one, _)| one.clone()).collect(),
+            require: spec.require.as_ref().map_or_else(Vec::new, |require| requirements("spec.require", require, site)),
+            errors: Arc::new(errors),
+            forward: Arc::new(forward::compile("spec.forward", &forward, site)),
+        };
+        Self { rules: Arc::new(rules), authenticators, places, forward, route_places }
+    }
+
+    /// The rules of a route: its own words replace, requirements add up, errors and forwarding merge by field.
+    pub(super) fn route(&self, index: usize, route: &v1alpha1::Route, site: &mut Site<'_>) -> Rules {
+        let at = format!("spec.routes[{index}]");
+        let base = &self.rules;
+        let authenticators = match &route.authenticators {
+            None => self.authenticators.clone(),
+            Some(names) => self.named(&at, names, site),
+        };
+        let own_places = self.route_places.get(index).and_then(Option::as_deref);
+        let mut require = base.require.clone();
+        if let Some(own) = &route.require {
+            require.extend(requirements(&format!("{at}.require"), own, site));
+        }
+        let forward = match &route.forward {
+            None => base.forward.clone(),
+            Some(own) => Arc::new(forward::compile(&format!("{at}.forward"), &forward::merge(&self.forward, own), site)),
+        };
+        Rules {
+            route: Some((*route.name).into()),
+            access: route.access.as_ref().map_or(base.access, access),
+            invalid_credential: route.invalid_credential.as_ref().map_or(base.invalid_credential, invalid_credential),
+            sources: sources(&authenticators, own_places.or(self.places.as_deref())),
+            authenticators: authenticators.into_iter().map(|(one, _)| one).collect(),
+            require,
+            errors: Arc::new(merge_errors((*base.errors).clone(), route.errors.as_ref())),
+            forward,
+        }
+    }
+
+    /// Every place that any part of the policy names: none of them reaches the upstream unverified.
+    pub(super) fn every_place(&self) -> Vec<SourceKind> {
+        let own = self.authenticators.iter().filter_map(|(_, places)| places.as_deref());
+        let routes = self.route_places.iter().filter_map(Option::as_deref);
+        let mut every: Vec<SourceKind> = Vec::new();
+        let implied = self.rules.sources.iter().map(|source| &source.kind);
+        for place in self.places.as_deref().into_iter().chain(own).chain(routes).flatten().chain(implied) {
+            if !every.iter().any(|one| same_place(one, place)) {
+                every.push(place.clone());
+            }
+        }
+        every
+    }
+
+    fn named(&self, at: &str, names: &[v1alpha1::Name], site: &mut Site<'_>) -> Vec<WithPlaces> {
+        let mut chosen = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            match self.authenticators.iter().find(|(one, _)| *one.name == **name) {
+                Some(one) => chosen.push(one.clone()),
+                None => {
+                    let known: Vec<&str> = self.authenticators.iter().map(|(one, _)| &*one.name).collect();
+                    let message = format!("no authenticator is called `{name}`; known here: {}", known.join(", "));
+                    site.problems.push(problem(format!("{at}.authenticators[{index}]"), message));
+                }
+            }
+        }
+        chosen
+    }
+}
+
+/// Where one list says that credentials are.
+fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec<SourceKind> {
+    let mut places = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let at = format!("{at}[{index}]");
+        match (&source.header, &source.cookie) {
+            (Some(name), None) => {
+                let name = name.to_ascii_lowercase();
+                if matches!(name.as_str(), "host" | "cookie" | "connection" | "content-length" | "transfer-encoding" | "upgrade") {
+                    site.problems.push(problem(format!("{at}.header"), format!("`{name}` cannot carry a credential")));
+                }
+                let scheme = source.scheme.as_ref().map(|scheme| (**scheme).into());
+                places.push(SourceKind::Header { name: name.into(), scheme });
+            }
+            (None, Some(name)) => {
+                let allowed_origins = source.allowed_origins.iter().flatten().enumerate().filter_map(|(index, text)| {
+                    let origin = Origin::parse(text);
+                    let at = || format!("{at}.allowedOrigins[{index}]");
+                    origin.map_err(|error| site.problems.push(problem(at(), error.to_string()))).ok()
+                });
+                places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
+            }
+            _ => site.problems.push(problem(at, "must name exactly one of `header` and `cookie`")),
+        }
+    }
+    places
+}
+
+/// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
+/// reads only those. Places that nobody reads are searched only if somebody wrote them down.
+fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>) -> Vec<Source> {
+    if authenticators.is_empty() {
+        return Vec::new();
+    }
+    let default = [SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }];
+    let shared: Vec<usize> = (0..authenticators.len()).filter(|index| authenticators.get(*index).is_some_and(|(_, own)| own.is_none())).collect();
+    let mut all: Vec<Source> = Vec::new();
+    let mut add = |kind: &SourceKind, readers: &[usize]| match all.iter_mut().find(|one| same_place(&one.kind, kind)) {
+        Some(known) => known.readers.extend(readers),
+        None => all.push(Source { kind: kind.clone(), readers: readers.to_vec(), fingerprint: [0; 32] }),
+    };
+    let wanted = places.unwrap_or(if shared.is_empty() { &[] } else { &default });
+    wanted.iter().for_each(|kind| add(kind, &shared));
+    for (index, (_, own)) in authenticators.iter().enumerate() {
+        own.iter().flatten().for_each(|kind| add(kind, &[index]));
+    }
+    for source in &mut all {
+        // Order of trial is order of the document, wherever the place was named.
+        source.readers.sort_unstable();
+        source.readers.dedup();
+        source.fingerprint = fingerprint(authenticators, &source.readers);
+    }
+    all
+}
+
+fn fingerprint(authenticators: &[WithPlaces], readers: &[usize]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for (one, _) in readers.iter().filter_map(|index| authenticators.get(*index)) {
+        context.update(&one.fingerprint);
+    }
+    // Positions are part of what is cached.
+    readers.iter().for_each(|index| context.update(&(*index as u64).to_be_bytes()));
+    let mut out = [0; 32];
+    out.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
+    out
+}
+
+/// The same spot of a request, whatever else the source says.
+fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
+    match (one, other) {
+        (SourceKind::Header { name, scheme }, SourceKind::Header { name: other, scheme: other_scheme }) => {
+            let fold = |scheme: &Option<Box<str>>| scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase());
+            name == other && fold(scheme) == fold(other_scheme)
+        }
+        (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,
+        _ => false,
+    }
+}
+
+fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<Requirement> {
+    fn texts<T: std::ops::Deref<Target = str>>(all: &[T]) -> Vec<Box<str>> {
+        all.iter().map(|one| (**one).into()).collect()
+    }
+    let mut all = Vec::new();
+    let identity =
+        identity_requirements(spec.verified_email, spec.emails.iter().map(|one| &**one), spec.domains.iter().map(|one| &**one));
+    if !identity.is_empty() {
+        all.push(Requirement::Identity(identity));
+    }
+    if !spec.roles.is_empty() {
+        all.push(Requirement::Roles(texts(&spec.roles)));
+    }
+    if !spec.scopes.is_empty() {
+        all.push(Requirement::Scopes(texts(&spec.scopes)));
+    }
+    if !spec.any_scope.is_empty() {
+        all.push(Requirement::AnyScope(texts(&spec.any_scope)));
+    }
+    if let Some(source) = &spec.cel {
+        match Expr::parse(source, expr::Place::Condition) {
+            Ok(expression) => all.push(Requirement::Cel(expression)),
+            Err(error) => site.problems.push(problem(format!("{at}.cel"), error.to_string())),
+        }
+    }
+    all
+}
+
+fn merge_errors(mut errors: Errors, own: Option<&v1alpha1::Errors>) -> Errors {
+    let Some(own) = own else { return errors };
+    match own.profile {
+        None => {}
+        Some(v1alpha1::ErrorProfile::Standard) => errors.profile = ErrorProfile::Standard,
+        Some(v1alpha1::ErrorProfile::AIQ) => errors.profile = ErrorProfile::AIQ,
+    }
+    if let Some(message) = &own.message {
+        errors.message = Some((**message).into());
+    }
+    errors
+}

@@ -1,0 +1,1 @@
+//! Tables: YAML in, verdicts and snapshot out.

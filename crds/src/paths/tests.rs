@@ -1,0 +1,107 @@
+//! Locks the meaning of paths: rows 160 to 170 of the attack corpus, and the template rules of the contract.
+
+use super::*;
+
+#[test]
+fn canonical_paths() {
+    for (target, path) in [
+        ("/", "/"),
+        ("/open?a=/../x", "/open"),
+        ("/%61pp/x", "/app/x"),
+        ("/app/%252e%252e/x", "/app/%2e%2e/x"),
+        ("/assets/%C3%A4", "/assets/ä"),
+        ("/a/", "/a/"),
+        ("/a;v=1/b", "/a;v=1/b"),
+        ("/assets/a;../x", "/assets/a;../x"),
+        ("/...", "/..."),
+        ("/open%20", "/open "),
+        ("/a%3Fb", "/a?b"),
+        ("/graph:StateSchema", "/graph:StateSchema"),
+    ] {
+        assert_eq!(CanonicalPath::parse(target).unwrap().as_str(), path, "{target}");
+    }
+}
+
+#[test]
+fn paths_that_servers_disagree_about() {
+    use MalformedPath::*;
+    for (target, why) in [
+        ("", NotAbsolute),
+        ("*", NotAbsolute),
+        ("http://a/x", NotAbsolute),
+        ("/a/../b", DotSegment),
+        ("/a/./b", DotSegment),
+        ("/a/..", DotSegment),
+        ("/%2e%2e/a", DotSegment),
+        ("/.%2E/a", DotSegment),
+        ("/a/..;/b", DotSegment),
+        ("/a/.;v=1/b", DotSegment),
+        ("/a/%2e%2e%3bv/b", DotSegment),
+        ("//a", EmptySegment),
+        ("/a//b", EmptySegment),
+        ("/a//", EmptySegment),
+        ("/a%2Fb", Slash),
+        ("/a%5cb", Slash),
+        ("/a\\b", Slash),
+        ("/a%00", Control),
+        ("/a%0a", Control),
+        ("/a%7f", Control),
+        ("/a\u{7f}", Control),
+        ("/a%zz", Escape),
+        ("/a%4", Escape),
+        ("/a%", Escape),
+        ("/%ff%fe", Encoding),
+        ("/%c0%af", Encoding),
+        ("/a#b", Fragment),
+    ] {
+        assert_eq!(CanonicalPath::parse(target), Err(why), "{target}");
+    }
+}
+
+#[test]
+fn templates() {
+    for (template, target, expected) in [
+        ("/a", "/a", true),
+        ("/a", "/a/", false),
+        ("/a/", "/a/", true),
+        ("/a/", "/a", false),
+        ("/", "/", true),
+        ("/a/{**}", "/a", true),
+        ("/a/{**}", "/a/", true),
+        ("/a/{**}", "/a/b/c/", true),
+        ("/a/{**}", "/ab", false),
+        ("/{**}", "/", true),
+        ("/{**}", "/x/y", true),
+        ("/f/{name}/p", "/f/x/p", true),
+        ("/f/{*}/p", "/f/x/p", true),
+        ("/f/{name}/p", "/f/x/y/p", false),
+        ("/f/{name}/p", "/f/x/p/", false),
+        ("/f/{name}", "/f/", false),
+        ("/A", "/a", false),
+        ("/v1/graph:StateSchema", "/v1/graph:StateSchema", true),
+    ] {
+        let path = CanonicalPath::parse(target).unwrap();
+        assert_eq!(PathTemplate::parse(template).unwrap().matches(&path), expected, "{template} {target}");
+    }
+    for bad in ["", "a", "/a/{**}/b", "/a{b}", "/{", "/{}", "/{a b}", "/..", "/a//b", "/a?b", "/a\\b", "/.;x"] {
+        assert!(PathTemplate::parse(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_first_route_in_document_order_wins() {
+    let template = |text| PathTemplate::parse(text).unwrap();
+    let table = RouteTable::new(vec![
+        (vec![template("/files/{name}/public"), template("/exact")], ("one", true)),
+        (vec![template("/both")], ("two", false)),
+        (vec![template("/{any}/b")], ("three", true)),
+        (vec![template("/both"), template("/files/{**}"), template("/exact")], ("four", true)),
+        (vec![template("/{**}")], ("five", true)),
+    ]);
+    for (target, expected) in
+        [("/files/a/public", "one"), ("/exact", "one"), ("/both", "four"), ("/files/b", "three"), ("/files/b/c", "four"), ("/z", "five")]
+    {
+        let found = table.find(&CanonicalPath::parse(target).unwrap(), |route| route.1).unwrap();
+        assert_eq!(found.0, expected, "{target}");
+    }
+}

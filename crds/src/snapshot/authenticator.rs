@@ -1,0 +1,131 @@
+//! Compiled authenticators: what each one verifies and how its claims become a principal.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::{algorithm::Algorithm, keys::KeySet};
+
+/// One way to prove who is calling.
+#[derive(Debug, Serialize)]
+pub struct Authenticator {
+    /// Unique in its policy; the value of `x-auth-authenticator`.
+    pub name: Arc<str>,
+    /// SHA-256 over the policy's identity and everything compiled below: part of every cache key, so that no verdict of another
+    /// authenticator, or of an older edit of this one, is ever reused.
+    #[serde(skip)]
+    pub fingerprint: [u8; 32],
+    /// What kind of credential it verifies.
+    pub kind: AuthenticatorKind,
+    /// Which claims become which identity fields.
+    pub claims: ClaimMapping,
+    /// Who of the verified is let in.
+    pub require: IdentityRequirements,
+    /// The first line of the stable id of callers without a verified issuer (contract, section 3).
+    pub identity_issuer: Arc<str>,
+}
+
+/// The kinds of credential this build verifies. A new kind is one variant here, one file in `authz` and one field in the API.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthenticatorKind {
+    /// A JSON Web Token, signed by a key of a key set.
+    Jwt(Jwt),
+}
+
+/// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).
+#[derive(Debug, Serialize)]
+pub struct Jwt {
+    /// The exact `iss`; code points are compared, nothing is normalised. Absent: any issuer (static keys only).
+    pub issuer: Option<Arc<str>>,
+    /// Where the keys are.
+    pub keys: JwtKeys,
+    /// Which `aud` is good.
+    pub audiences: AudienceRule,
+    /// Accepted algorithms.
+    pub algorithms: BTreeSet<Algorithm>,
+    /// Leeway for `exp`, `nbf` and `iat`; zero to five minutes.
+    pub clock_skew: Duration,
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// Accepted `typ` values, lower case, without `application/`; `""` stands for an absent one. `None`: absent, `jwt`, `at+jwt`.
+    pub accepted_types: Option<Vec<Box<str>>>,
+    /// Accepted `azp` (else `client_id`); `None`: not looked at.
+    pub authorized_parties: Option<Vec<Box<str>>>,
+    /// Claims that must be present and not null.
+    pub required_claims: Vec<Box<str>>,
+}
+
+/// Which audiences are accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AudienceRule {
+    /// `aud` must hold one of these.
+    AnyOf(Vec<Box<str>>),
+    /// `aud` is not looked at (`audienceCheck: Disabled`).
+    Disabled,
+}
+
+/// Where an authenticator's keys come from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JwtKeys {
+    /// Fetched and cached by whoever serves the snapshot.
+    Remote(KeySetId),
+    /// Part of the documents.
+    Inline(Arc<KeySet>),
+    /// Referenced, and not there: everything that needs it is refused with `unavailable`.
+    Missing,
+}
+
+/// Names one remote key set: two authenticators with the same issuer and location share one cache entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct KeySetId(pub Arc<str>);
+
+/// How a remote key set is found and kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeySetSource {
+    /// Its name.
+    pub id: KeySetId,
+    /// The issuer, exactly as configured: discovery must name the same.
+    pub issuer: Arc<str>,
+    /// Where the keys are; absent: found by discovery at `{issuer}/.well-known/openid-configuration`.
+    pub jwks_uri: Option<Arc<str>>,
+    /// How long a fetched set is fresh. It is fetched again before this ends.
+    pub max_age: Duration,
+}
+
+/// First present claim wins. A name is looked up as a top-level member first; if there is none and it holds dots, as a path.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClaimMapping {
+    /// The claim of the stable id.
+    pub stable_id: Box<str>,
+    /// Candidates for the subject.
+    pub subject: Vec<Box<str>>,
+    /// Candidates for the e-mail address.
+    pub email: Vec<Box<str>>,
+    /// Candidates for the display name.
+    pub name: Vec<Box<str>>,
+    /// Candidates for the roles.
+    pub roles: Vec<Box<str>>,
+    /// Candidates for the scopes.
+    pub scopes: Vec<Box<str>>,
+}
+
+/// Rules about the person behind a verified credential; e-mail address or domain, whichever matches first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct IdentityRequirements {
+    /// `email_verified` must be the boolean true.
+    pub verified_email: bool,
+    /// Accepted addresses, lower case.
+    pub emails: Vec<Box<str>>,
+    /// Accepted domains, lower case.
+    pub domains: Vec<Box<str>>,
+}
+
+impl IdentityRequirements {
+    /// Whether there is nothing to check.
+    pub fn is_empty(&self) -> bool {
+        !self.verified_email && self.emails.is_empty() && self.domains.is_empty()
+    }
+}

@@ -1,0 +1,145 @@
+//! The policy set of one moment, and which policy answers for a host.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::{KeySetSource, Policy};
+use crate::hosts::HostPattern;
+
+/// Every policy that exists, in force or not. Immutable; a lookup costs the same for one policy and for ten thousand.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    entries: Vec<Entry>,
+    by_name: HashMap<Arc<str>, usize>,
+    exact: HashMap<Box<str>, usize>,
+    suffix: HashMap<Box<str>, usize>,
+    fallback: Option<usize>,
+    alone: Option<usize>,
+    key_sets: Vec<KeySetSource>,
+}
+
+/// A policy object as enforcement sees it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Entry {
+    /// This policy decides.
+    InForce(InForce),
+    /// The object exists and nothing of it was ever accepted: its hosts are answered with `unavailable`, never by another policy.
+    Held(Held),
+}
+
+/// A policy that decides, and the hosts that lead to it.
+#[derive(Debug, Clone, Serialize)]
+pub struct InForce {
+    /// The policy; shared by every snapshot it is part of unchanged.
+    pub policy: Arc<Policy>,
+    /// Its hosts after conflicts.
+    pub hosts: Vec<HostPattern>,
+}
+
+/// A policy object with nothing in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct Held {
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// The hosts it could be read to declare.
+    pub hosts: Vec<HostPattern>,
+}
+
+/// Collects entries and their hosts.
+#[derive(Debug, Default)]
+pub struct SnapshotBuilder {
+    snapshot: Snapshot,
+}
+
+// === impl Snapshot ===
+
+impl Snapshot {
+    /// The policy of this `namespace/name`.
+    pub fn by_name(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).and_then(|index| self.entries.get(*index))
+    }
+
+    /// The policy that answers for a canonical host: exact, then the longest suffix, then the fallback, then one that is alone.
+    pub fn for_host(&self, host: &str) -> Option<&Entry> {
+        let exact = self.exact.get(host);
+        let suffix = || host.match_indices('.').find_map(|(dot, _)| host.get(dot + 1..).and_then(|suffix| self.suffix.get(suffix)));
+        let index = exact.or_else(suffix).or(self.fallback.as_ref()).or(self.alone.as_ref())?;
+        self.entries.get(*index)
+    }
+
+    /// All entries, by name.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Every remote key set that a policy in force needs, by id.
+    pub fn key_sets(&self) -> &[KeySetSource] {
+        &self.key_sets
+    }
+}
+
+impl Serialize for Snapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let name = |index: Option<usize>| index.and_then(|index| self.entries.get(index)).map(|entry| entry.name().clone());
+        let mut out = serializer.serialize_struct("Snapshot", 4)?;
+        out.serialize_field("policies", &self.entries)?;
+        out.serialize_field("fallback", &name(self.fallback))?;
+        out.serialize_field("alone", &name(self.alone))?;
+        out.serialize_field("keySets", &self.key_sets)?;
+        out.end()
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// `namespace/name`.
+    pub fn name(&self) -> &Arc<str> {
+        match self {
+            Self::InForce(one) => &one.policy.name,
+            Self::Held(held) => &held.name,
+        }
+    }
+
+    fn hosts(&self) -> &[HostPattern] {
+        match self {
+            Self::InForce(one) => &one.hosts,
+            Self::Held(held) => &held.hosts,
+        }
+    }
+}
+
+// === impl SnapshotBuilder ===
+
+impl SnapshotBuilder {
+    /// Adds an entry with the hosts it keeps; a host that is taken already stays where it is.
+    pub fn add(&mut self, entry: Entry, fallback: bool) {
+        let index = self.snapshot.entries.len();
+        let snapshot = &mut self.snapshot;
+        snapshot.by_name.insert(entry.name().clone(), index);
+        for host in entry.hosts() {
+            match host {
+                HostPattern::Exact(name) => snapshot.exact.entry(name.clone()).or_insert(index),
+                HostPattern::Suffix(name) => snapshot.suffix.entry(name.clone()).or_insert(index),
+            };
+        }
+        if fallback && snapshot.fallback.is_none() {
+            snapshot.fallback = Some(index);
+        }
+        snapshot.entries.push(entry);
+    }
+
+    /// Closes the set. `lone_answers_all`: a policy that is the only one answers for every host (`gatewright run`).
+    pub fn finish(mut self, lone_answers_all: bool, mut key_sets: Vec<KeySetSource>) -> Snapshot {
+        if lone_answers_all && self.snapshot.entries.len() == 1 {
+            self.snapshot.alone = Some(0);
+        }
+        key_sets.sort_by(|a, b| a.id.cmp(&b.id).then(a.max_age.cmp(&b.max_age)));
+        // Two authenticators of one set: the shorter age serves both.
+        key_sets.dedup_by(|later, first| later.id == first.id);
+        self.snapshot.key_sets = key_sets;
+        self.snapshot
+    }
+}

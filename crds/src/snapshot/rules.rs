@@ -1,0 +1,190 @@
+//! A compiled policy and the effective rules of its routes.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::{Authenticator, Forward, IdentityRequirements, OwnedNames};
+use crate::{expr::Expr, hosts::HostPattern, origin::Origin, paths::RouteTable};
+
+/// One AuthPolicy in force.
+#[derive(Debug, Serialize)]
+pub struct Policy {
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// Hosts it declares, conflicts or not: none of them is ever internal.
+    pub external: Vec<HostPattern>,
+    /// The origin browsers use, where the request's own cannot be known.
+    pub public_origin: Option<Origin>,
+    /// Present: some hosts may be cluster-internal.
+    pub internal: Option<Internal>,
+    /// Routes in document order.
+    pub routes: RouteTable<Route>,
+    /// What an unmatched path gets.
+    pub unmatched: Unmatched,
+    /// Rules without a route: unmatched paths that are authenticated, and refusals before a route is known.
+    pub rules: Arc<Rules>,
+    /// Every name that is ours on the way to the upstream, whatever the route.
+    pub owned: OwnedNames,
+    /// Every place where any part of this policy looks for a credential: none of them reaches the upstream unverified.
+    pub places: Vec<SourceKind>,
+}
+
+/// Which requests count as cluster-internal, and what they need.
+#[derive(Debug, Serialize)]
+pub struct Internal {
+    /// Host names; `None`: names without a dot, `*.svc`, `*.svc.cluster.local`, `localhost`, loopback addresses.
+    pub hostnames: Option<Vec<HostPattern>>,
+    /// Source addresses; `None`: any.
+    pub source_cidrs: Option<Vec<IpNet>>,
+    /// Whether the route table holds for internal requests.
+    pub use_routes: bool,
+    /// Their rules.
+    pub rules: Arc<Rules>,
+}
+
+/// One entry of the route table.
+#[derive(Debug, Serialize)]
+pub struct Route {
+    /// Unique in its policy.
+    pub name: Arc<str>,
+    /// Exact method names; empty: any.
+    pub methods: Vec<Box<str>>,
+    /// Only requests that ask for this upgrade; `None`: with or without.
+    pub upgrade: Option<Upgrade>,
+    /// What external requests need here.
+    pub rules: Arc<Rules>,
+    /// What internal requests need here; differs from `rules` where the route leaves `access` open.
+    pub internal_rules: Option<Arc<Rules>>,
+}
+
+/// Effective rules: policy and route merged at compile time, so that a request follows one pointer.
+#[derive(Debug, Clone, Serialize)]
+pub struct Rules {
+    /// The route's name, if any.
+    pub route: Option<Arc<str>>,
+    /// Who may come in.
+    pub access: Access,
+    /// What a bad credential means where one is optional.
+    pub invalid_credential: InvalidCredential,
+    /// In order of trial.
+    pub authenticators: Vec<Arc<Authenticator>>,
+    /// In order of search; the first one present is the credential.
+    pub sources: Vec<Source>,
+    /// All must hold.
+    pub require: Vec<Requirement>,
+    /// How refusals look.
+    pub errors: Arc<Errors>,
+    /// What the upstream gets.
+    pub forward: Arc<Forward>,
+}
+
+/// Who may come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Access {
+    /// A good credential is needed.
+    Authenticated,
+    /// None is needed, but one that is sent must be good.
+    Optional,
+    /// None is read.
+    Public,
+}
+
+/// What a bad credential means where one is optional.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum InvalidCredential {
+    /// Refused.
+    Reject,
+    /// Removed; the caller is anonymous.
+    Ignore,
+    /// Kept for the upstream; the caller is `unverified-jwt`. Internal requests only.
+    PassUnverified,
+}
+
+/// A path that no route matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Unmatched {
+    /// The policy's own rules.
+    Authenticate,
+    /// 404.
+    NotFound,
+    /// 403.
+    Forbid,
+}
+
+/// Protocol upgrades a route can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+}
+
+/// A place where a credential may be.
+#[derive(Debug, Clone, Serialize)]
+pub struct Source {
+    /// The place.
+    pub kind: SourceKind,
+    /// Indices into [`Rules::authenticators`]: who reads this place.
+    pub readers: Vec<usize>,
+    /// SHA-256 over the readers' fingerprints, in order: a verdict about a credential found here is cached under it.
+    #[serde(skip)]
+    pub fingerprint: [u8; 32],
+}
+
+/// The places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SourceKind {
+    /// A request header; with a scheme, only values of that scheme count.
+    Header {
+        /// Lower case.
+        name: Box<str>,
+        /// Compared without regard to case (RFC 9110 section 11.1).
+        scheme: Option<Box<str>>,
+    },
+    /// A cookie (RFC 6265 section 5.4).
+    Cookie {
+        /// Exact name.
+        name: Box<str>,
+        /// Who else than the request's own origin may send it with a state-changing request.
+        allowed_origins: AllowedOrigins,
+    },
+}
+
+/// Origins a cookie credential may come from beside the request's own.
+pub type AllowedOrigins = Vec<Origin>;
+
+/// Something that must hold after authentication.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Requirement {
+    /// Every one of these scopes.
+    Scopes(Vec<Box<str>>),
+    /// One of these scopes.
+    AnyScope(Vec<Box<str>>),
+    /// One of these roles.
+    Roles(Vec<Box<str>>),
+    /// Rules about the person.
+    Identity(IdentityRequirements),
+    /// A CEL expression that yields true.
+    Cel(Expr),
+}
+
+/// How refusals look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Errors {
+    /// The shape of bodies.
+    pub profile: ErrorProfile,
+    /// Replaces the text of every refusal.
+    pub message: Option<Box<str>>,
+}
+
+/// Shapes of refusal bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum ErrorProfile {
+    /// RFC 9457 problem details.
+    Standard,
+    /// NVIDIA AI-Q's `{"detail", "error"}`.
+    AIQ,
+}

@@ -1,0 +1,95 @@
+//! The API `gatewright.dev/v1alpha1`: its types, its CustomResourceDefinitions, and the checks of a raw document.
+//!
+//! Owns what users may write. A field that this build cannot enforce is not part of the types, so that nobody believes in it; such
+//! fields of the contract are named in [`not_built`]. Owns no meaning: what a document does is decided where it is compiled.
+//!
+//! ```text
+//! document ── schema::Checker ── rules::check ── from_value::<AuthPolicy>
+//!             (structure)        (CEL, restated)  (cannot fail once both are silent)
+//! ```
+
+mod authenticator;
+mod authpolicy;
+mod credential;
+mod datasource;
+mod definition;
+mod duration;
+mod forward;
+mod not_built;
+mod refs;
+mod require;
+mod route;
+pub mod rules;
+mod status;
+mod text;
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+pub use self::{
+    authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
+    authpolicy::{
+        AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
+        Unmatched,
+    },
+    credential::CredentialSource,
+    datasource::{
+        AuthorizationServer, DataSource, DataSourceSpec, DynamicRegistration, McpServer, OAuthClient, PerUserAuth,
+        PerUserAuthKind, RegisteredClient, Tool, Transport,
+    },
+    definition::{crds, crds_yaml},
+    duration::{BadDuration, ClockSkew, Duration},
+    forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
+    not_built::{not_built, not_built_value},
+    refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
+    require::{IdentityRequire, Require},
+    route::{Access, Route, Upgrade},
+    status::{AuthPolicyStatus, DataSourceStatus},
+    text::{
+        Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, HeaderName,
+        HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, Message, MethodName, Name, ObjectName,
+        PathPattern, RoleName, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
+    },
+};
+use crate::schema::{Checker, Gaps, MOST, Problem};
+
+/// The API group.
+pub const GROUP: &str = "gatewright.dev";
+/// The version of the API group.
+pub const VERSION: &str = "v1alpha1";
+/// `apiVersion` of our documents.
+pub const API_VERSION: &str = "gatewright.dev/v1alpha1";
+/// The kind of policies.
+pub const AUTH_POLICY: &str = "AuthPolicy";
+/// The kind of data sources.
+pub const DATA_SOURCE: &str = "DataSource";
+
+static CHECKERS: LazyLock<Vec<(String, Checker)>> = LazyLock::new(|| {
+    let ready = |crd: k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition| {
+        let kind = crd.spec.names.kind;
+        let schema = crd.spec.versions.into_iter().next()?.schema?.open_api_v3_schema?;
+        Some((kind.clone(), Checker::new(schema, Gaps::of_kind(&kind))))
+    };
+    crds().into_iter().filter_map(ready).collect()
+});
+
+/// Everything that is wrong with a raw document of one of our kinds: its structure first, then the rules that CEL states in the cluster.
+/// Where both speak about one place, the rule's words are kept. `null` members count as absent. A document of no kind of ours is a problem. At most
+/// a hundred are told.
+pub fn check(document: &Value) -> Vec<Problem> {
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let version = document.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+    let Some((_, checker)) = CHECKERS.iter().find(|(own, _)| own == kind && version == API_VERSION) else {
+        return vec![Problem::invalid(
+            "kind",
+            format!("must be {AUTH_POLICY} or {DATA_SOURCE} of apiVersion {API_VERSION}"),
+        )];
+    };
+    let ruled = rules::check(document);
+    let mut problems = checker.check(document);
+    problems.retain(|problem| !ruled.iter().any(|rule| rule.path == problem.path));
+    problems.extend(ruled);
+    problems.truncate(MOST);
+    problems
+}

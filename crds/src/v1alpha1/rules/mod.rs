@@ -1,0 +1,103 @@
+//! The CEL rules of the CustomResourceDefinitions, and the same rules in Rust.
+//!
+//! Owns each rule once: its CEL text, which the API server evaluates at `kubectl apply`, and its message, which both sides use. The restated
+//! rules run on the raw document, so they also speak where the types cannot be read, and they must never be laxer than the CEL text: what a
+//! cluster refuses, `gatewright check` refuses too. Where an object holds a field that is not built yet, rules that count its fields are
+//! silent: that field is the one problem to report.
+
+mod node;
+mod restated;
+
+use serde::Serialize;
+
+pub use self::restated::check;
+
+/// One entry of `x-kubernetes-validations`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Rule {
+    /// The CEL text; `self` is the value the rule is attached to.
+    pub rule: &'static str,
+    /// What would be right.
+    pub message: &'static str,
+}
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident = $rule:literal => $message:literal;)+) => {
+        $($(#[$doc])* pub(super) const $name: Rule = Rule { rule: $rule, message: $message };)+
+
+        /// Every rule of both kinds.
+        pub const ALL: &[Rule] = &[$($name),+];
+    };
+}
+
+rules! {
+    /// On `spec`.
+    KNOWN_AUTHENTICATORS = "!has(self.routes) || self.routes.all(r, !has(r.authenticators) || r.authenticators.all(n, has(self.authenticators) && self.authenticators.exists(a, a.name == n)))"
+        => "a route names an authenticator that the policy does not have; use names from spec.authenticators";
+    /// On `spec.authenticators`.
+    UNIQUE_AUTHENTICATORS = "self.all(x, self.exists_one(y, y.name == x.name))"
+        => "two authenticators have the same name; give each its own";
+    /// On `spec.routes`.
+    UNIQUE_ROUTES = "self.all(x, self.exists_one(y, x.name == y.name))"
+        => "two routes have the same name; give each its own";
+    /// On `headers` of `forward`.
+    UNIQUE_HEADERS = "self.all(x, self.exists_one(y, y.name.lowerAscii() == x.name.lowerAscii()))"
+        => "two entries set the same header (case does not count); keep one";
+    /// On a header of `forward`.
+    ONE_VALUE = "[has(self.claim), has(self.cel), has(self.hmacSHA256)].filter(x, x).size() == 1"
+        => "set exactly one of claim, cel and hmacSHA256";
+    /// On a credential source.
+    ONE_SOURCE = "has(self.header) != has(self.cookie)"
+        => "set exactly one of header and cookie";
+    /// On a credential source.
+    SCHEME_OF_HEADER = "!has(self.scheme) || has(self.header)"
+        => "scheme goes with header only; remove it, or set header";
+    /// On a credential source.
+    ORIGINS_OF_COOKIE = "!has(self.allowedOrigins) || has(self.cookie)"
+        => "allowedOrigins goes with cookie only; remove it, or set cookie";
+    /// On an authenticator.
+    ONE_KIND = "has(self.jwt)"
+        => "an authenticator needs exactly one kind; set jwt";
+    /// On `jwt`.
+    JWT_KEYS = "has(self.issuer) || has(self.jwks)"
+        => "set issuer, so that keys can be found, or jwks with the keys themselves";
+    /// On `jwt`.
+    JWT_ONE_KEY_SOURCE = "!(has(self.jwks) && has(self.jwksURI))"
+        => "set at most one of jwks and jwksURI";
+    /// On `jwt`.
+    JWT_AUDIENCES = "has(self.audiences) || has(self.jwks) || (has(self.audienceCheck) && self.audienceCheck == 'Disabled')"
+        => "set audiences to the names this service has at the issuer, or audienceCheck: Disabled to accept tokens for anybody";
+    /// On `clockSkew`.
+    CLOCK_SKEW = "duration(self) <= duration('5m')"
+        => "clockSkew is at most 5m";
+    /// On `jwks`.
+    ONE_REFERENCE = "has(self.configMapKeyRef) != has(self.secretKeyRef)"
+        => "set exactly one of configMapKeyRef and secretKeyRef";
+    /// On a path.
+    PATH_ABSOLUTE = "self.startsWith('/')"
+        => "a path begins with /";
+    /// On a path.
+    PATH_TAIL = "!self.contains('{**}/')"
+        => "{**} stands for the rest of the path: write it as the last segment, and {*} for one segment in the middle";
+    /// On a path.
+    PATH_BYTES = "size(bytes(self)) <= 1024"
+        => "a path has at most 1024 bytes in UTF-8";
+    /// On `spec` of a DataSource.
+    SERVER_STAYS = "!has(oldSelf.mcpServer) || has(self.mcpServer)"
+        => "mcpServer cannot be removed, stored tokens belong to it; create another DataSource";
+    /// On `spec` of a DataSource.
+    AUTHORIZATION_SERVER_STAYS = "!has(oldSelf.perUserAuth) || !has(oldSelf.perUserAuth.authorizationServer) || (has(self.perUserAuth) && has(self.perUserAuth.authorizationServer))"
+        => "authorizationServer cannot be removed, stored tokens belong to it; create another DataSource";
+    /// On `spec.tools` of a DataSource.
+    UNIQUE_TOOLS = "self.all(x, self.exists_one(y, y.name == x.name))"
+        => "two tools have the same name; give each its own";
+    /// On `mcpServer.url`.
+    SERVER_URL = "self == oldSelf"
+        => "the URL of mcpServer cannot be changed, stored tokens belong to it; create another DataSource";
+    /// On `authorizationServer.issuer`.
+    AUTHORIZATION_ISSUER = "self == oldSelf"
+        => "the issuer of authorizationServer cannot be changed, stored tokens belong to it; create another DataSource";
+    /// On `client`.
+    ONE_CLIENT = "has(self.dynamicRegistration) != has(self.registered)"
+        => "set exactly one of dynamicRegistration and registered";
+}

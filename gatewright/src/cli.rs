@@ -1,0 +1,235 @@
+//! Flags and their help. The only place that names environment variables.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use authz::server::Address;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::IpNet;
+
+const EXAMPLES: &str = "\
+Examples:
+  gatewright check policies/                        verdicts, as the status conditions of a cluster would say them
+  gatewright run --config policies/                 serve Envoy's ext_authz on 127.0.0.1:9001
+  gatewright explain --config policies/ --host api.example.com --path /v1/x \\
+      --header \"authorization: Bearer $TOKEN\"       why this request is allowed or refused
+  gatewright envoy-config --config policies/ --upstream 127.0.0.1:8080 > envoy.yaml
+  gatewright crds | kubectl apply --server-side -f -
+
+Exit codes: 0 done or allowed, 1 refused or failed, 2 usage or unreadable files.";
+
+/// Decides for Envoy which requests may pass, from AuthPolicy documents, and tells the service behind who is calling.
+#[derive(Debug, Parser)]
+#[command(name = "gatewright", version, after_help = EXAMPLES, arg_required_else_help = true, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve ext_authz from files, without Kubernetes. Edits are in force within a second.
+    Run(RunArgs),
+    /// Compile documents and print one verdict per object. Exit 1 if any is not accepted.
+    Check(CheckArgs),
+    /// Decide one request step by step, by the same function that `run` serves. Exit 1 if it is refused.
+    Explain(ExplainArgs),
+    /// Print a complete, hardened Envoy bootstrap for a policy set.
+    EnvoyConfig(EnvoyConfigArgs),
+    /// Print the CustomResourceDefinitions.
+    Crds,
+    /// Print a completion script: `source <(gatewright completions bash)`.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where documents are.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Files or folders with AuthPolicy, Secret and ConfigMap documents (YAML or JSON, several a file). Repeatable.
+    #[arg(long = "config", value_name = "PATH", required = true, num_args = 1.., env = "GATEWRIGHT_CONFIG", value_delimiter = ':')]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Outgoing connections.
+#[derive(Debug, Args)]
+pub struct NetworkArgs {
+    /// Private networks that issuers may be on, also over plain http. Public addresses over https are always allowed.
+    #[arg(long, value_name = "CIDR", num_args = 1.., env = "GATEWRIGHT_ALLOW_NETWORK", value_delimiter = ',', default_values = ["127.0.0.0/8", "::1/128"])]
+    pub allow_network: Vec<IpNet>,
+}
+
+/// `gatewright run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Documents.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Where Envoy asks: IP:PORT or unix:PATH. Port 0 is chosen by the system.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001", env = "GATEWRIGHT_AUTHZ_ADDRESS")]
+    pub authz_address: Address,
+    /// Where browsers and jobs ask. Nothing that this build serves needs it: every path answers 404.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9002", env = "GATEWRIGHT_BROKER_ADDRESS")]
+    pub broker_address: SocketAddr,
+    /// Health, metrics and the live state.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9003", env = "GATEWRIGHT_ADMIN_ADDRESS")]
+    pub admin_address: SocketAddr,
+    /// Where last good versions and keys survive a restart [default: $XDG_STATE_HOME/gatewright or ~/.local/state/gatewright].
+    #[arg(long, value_name = "DIR", env = "GATEWRIGHT_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Write the bound addresses here as JSON once ready.
+    #[arg(long, value_name = "PATH")]
+    pub addresses_file: Option<PathBuf>,
+    /// Networks.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// How long readiness waits for the keys of every issuer, such as 5s.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub startup_key_timeout: Duration,
+    /// How long keys stay in force after they should have been refreshed, while their issuer cannot be reached.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub max_stale_keys: Duration,
+    /// Longest time a check may wait for keys. Keep it under the proxy's own timeout (Envoy: 200ms).
+    #[arg(long, value_name = "DURATION", default_value = "150ms", value_parser = duration)]
+    pub check_timeout: Duration,
+    /// Checks under way at once; one more is refused with 503.
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_checks: u32,
+    /// Memory for verified tokens, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    pub token_cache: u32,
+    /// Threads that decide [default: one a core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub workers: Option<u16>,
+    /// How long checks under way may take to finish after SIGTERM.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    pub drain_timeout: Duration,
+    /// Log filter, such as `debug` or `authz=debug,info`. `PUT /log-level` changes it while running.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "GATEWRIGHT_LOG")]
+    pub log_level: String,
+    /// Log format [default: text on a terminal, else json].
+    #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Log formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `gatewright check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Files or folders.
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Missing Secrets and ConfigMaps are errors too.
+    #[arg(long)]
+    pub strict: bool,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `gatewright explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Documents.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The host, as in the request.
+    #[arg(long, value_name = "HOST")]
+    pub host: String,
+    /// The method.
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// Path and query.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// A request header, repeatable. Its value is never printed.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// The scheme that the proxy saw.
+    #[arg(long, default_value = "https")]
+    pub scheme: String,
+    /// The client's address that the proxy reports.
+    #[arg(long, value_name = "IP")]
+    pub source: Option<std::net::IpAddr>,
+    /// The policy that the proxy names, as namespace/name.
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+    /// The proxy says that the request came from outside.
+    #[arg(long)]
+    pub external: bool,
+    /// Decide as of this time instead of now.
+    #[arg(long, value_name = "RFC3339")]
+    pub now: Option<jiff::Timestamp>,
+    /// Output format.
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Networks.
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// `gatewright envoy-config`.
+#[derive(Debug, Args)]
+pub struct EnvoyConfigArgs {
+    /// Documents.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The application, as HOST:PORT.
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+    pub upstream: (String, u16),
+    /// Where Envoy listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where `gatewright run` listens: IP:PORT or unix:PATH.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001")]
+    pub authz: Address,
+    /// Where Envoy's own admin listens.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
+    pub envoy_admin: SocketAddr,
+}
+
+/// Durations as the documents write them.
+fn duration(text: &str) -> Result<Duration, String> {
+    crds::v1alpha1::Duration(text.to_owned()).parse().map_err(|error| error.to_string())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    // The text is not repeated: it may be a credential that lost its name.
+    let (name, value) = text.split_once(':').ok_or("write it as `name: value`")?;
+    let name = name.trim().to_ascii_lowercase();
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err("the name is empty or holds a blank".to_owned());
+    }
+    Ok((name, value.trim().to_owned()))
+}
+
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').ok_or("write it as HOST:PORT")?;
+    let port = port.parse().ok().filter(|port| *port > 0).ok_or("the port is no number between 1 and 65535")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || host.contains(|char: char| char.is_whitespace() || char == '/') {
+        return Err("the host is empty or no host name".to_owned());
+    }
+    Ok((host.to_owned(), port))
+}

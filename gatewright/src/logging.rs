@@ -1,0 +1,33 @@
+//! Log output: JSON or text on standard error, with a level that can change while running.
+
+use std::{io::IsTerminal, sync::Arc};
+
+use authz::server::LogLevel;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
+
+use crate::cli::LogFormat;
+
+/// Starts logging. The returned switch takes filter directives such as `debug` or `authz=debug,info`.
+pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<LogLevel, String> {
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(parse(filter)?);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines: Box<dyn Layer<_> + Send + Sync> = match format {
+        LogFormat::Text => lines.with_ansi(terminal).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())?;
+    Ok(Arc::new(move |directive| {
+        let filter = parse(directive)?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
+}
+
+fn parse(directive: &str) -> Result<EnvFilter, String> {
+    let shown: String = directive.chars().take(80).filter(|char| !char.is_control()).collect();
+    if directive.is_empty() {
+        return Err("the log filter is empty; write one such as `info` or `authz=debug,info`".to_owned());
+    }
+    EnvFilter::try_new(directive).map_err(|error| format!("`{shown}` is no log filter ({error}); write one such as `info` or `authz=debug,info`"))
+}

@@ -1,0 +1,105 @@
+//! Documents into force: compile, swap, fetch what is needed, remember, tell.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use authz::{
+    jwks::KeyCache,
+    server::{PublishMetrics, Registry, SnapshotCell},
+};
+use crds::{
+    compile::{Compiled, Compiler, LastGood, Verdict},
+    documents::{Objects, Unreadable},
+};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::data::DataDir;
+use crate::check;
+
+/// The one writer of the snapshot.
+pub(super) struct Publisher {
+    compiler: Compiler,
+    data_dir: DataDir,
+    kept: LastGood,
+    snapshots: Arc<SnapshotCell>,
+    keys: Arc<KeyCache>,
+    verdicts: Arc<ArcSwap<Value>>,
+    told: Vec<Verdict>,
+    unreadable: Vec<Unreadable>,
+    metrics: PublishMetrics,
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    pub(super) fn new(data_dir: DataDir, snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, registry: &mut Registry) -> Self {
+        let kept = data_dir.last_good();
+        Self {
+            compiler: Compiler::new(check::options(), kept.clone()),
+            data_dir,
+            kept,
+            snapshots,
+            keys,
+            verdicts: Arc::new(ArcSwap::from_pointee(Value::Array(Vec::new()))),
+            told: Vec::new(),
+            unreadable: Vec::new(),
+            metrics: PublishMetrics::register(registry),
+        }
+    }
+
+    /// The verdicts of what was published last, for the admin listener.
+    pub(super) fn verdicts(&self) -> Arc<ArcSwap<Value>> {
+        self.verdicts.clone()
+    }
+
+    /// Puts a policy set in force, as a whole.
+    pub(super) fn publish(&mut self, objects: &Objects) {
+        let Compiled { snapshot, verdicts } = self.compiler.compile(objects);
+        // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
+        self.keys.sync(snapshot.key_sets().to_vec());
+        self.snapshots.store(Arc::new(snapshot));
+        self.verdicts.store(Arc::new(serde_json::to_value(&verdicts).unwrap_or_default()));
+        let rejected = verdicts.iter().filter(|verdict| !verdict.is_accepted()).count();
+        self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
+        self.tell(verdicts, &objects.unreadable);
+        self.remember();
+    }
+
+    /// Only what changed since the last time.
+    fn tell(&mut self, verdicts: Vec<Verdict>, unreadable: &[Unreadable]) {
+        for verdict in verdicts.iter().filter(|verdict| !self.told.contains(verdict)) {
+            for condition in &verdict.conditions {
+                let (kind, object) = (verdict.kind, &*verdict.name);
+                let (condition, reason, message) = (condition.r#type, condition.reason, (&condition.message, condition.status));
+                if message.1 {
+                    info!(kind, object, %condition, %reason, "{}", message.0);
+                } else {
+                    warn!(kind, object, %condition, %reason, "{}", message.0);
+                }
+            }
+        }
+        for gone in self.told.iter().filter(|old| !verdicts.iter().any(|new| new.kind == old.kind && new.name == old.name)) {
+            info!(kind = gone.kind, object = &*gone.name, "deleted");
+        }
+        for one in unreadable.iter().filter(|one| !self.unreadable.contains(one)) {
+            warn!("{one}");
+        }
+        self.told = verdicts;
+        self.unreadable = unreadable.to_vec();
+    }
+
+    /// A full disk loses the memory of a restart, and nothing else.
+    fn remember(&mut self) {
+        if self.kept == *self.compiler.last_good() {
+            return;
+        }
+        match self.data_dir.keep(self.compiler.last_good()) {
+            Ok(()) => self.kept = self.compiler.last_good().clone(),
+            Err(error) => {
+                self.metrics.not_kept();
+                warn!(%error, "the last good versions could not be written: a restart would start from the documents alone");
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Sockets, signals and the end: serve until told to stop, then finish what is under way.
+
+use std::{io, net::SocketAddr, path::Path, time::Duration};
+
+use authz::{
+    jwks::KeyCache,
+    server::{self, Pending, Readiness, Serving},
+};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{Instant, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Parts, RunError};
+use crate::cli::RunArgs;
+
+/// How often start-up looks whether keys have come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The real addresses; no port is 0.
+#[derive(Debug, serde::Serialize)]
+struct Addresses {
+    authz: String,
+    broker: String,
+    admin: String,
+}
+
+/// How a background task ended, and which.
+type Ended = (&'static str, io::Result<()>);
+
+/// Serves on `data` until SIGTERM or SIGINT, then drains.
+pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -> Result<(), RunError> {
+    let Parts { keys, service, admin, readiness, mut publisher, mut watch, starting, .. } = parts;
+    let (serving, ends) = (Serving::default(), CancellationToken::new());
+    let mut tasks: JoinSet<Ended> = JoinSet::new();
+
+    let authz = server::bind(&args.authz_address).await?;
+    let broker = listen(args.broker_address).await?;
+    let admin_socket = listen(args.admin_address).await?;
+    let addresses =
+        Addresses { authz: authz.address().to_string(), broker: bound(&broker)?.to_string(), admin: bound(&admin_socket)?.to_string() };
+    info!(authz = addresses.authz, broker = addresses.broker, admin = addresses.admin, "listening");
+
+    let checks = data.spawn(server::serve(authz, service, serving.clone()));
+    tasks.spawn(named("admin listener", admin.serve(admin_socket, ends.clone())));
+    tasks.spawn(named("broker listener", server::serve_nothing(broker, ends.clone())));
+    tasks.spawn(async move {
+        loop {
+            let objects = watch.next().await;
+            publisher.publish(&objects);
+        }
+    });
+    let waiting = await_keys(&readiness, &keys, args.startup_key_timeout);
+    drop(starting);
+
+    let mut stop = Box::pin(stop_signal());
+    let mut checks = Box::pin(checks);
+    tokio::select! {
+        () = waiting => {}
+        signal = &mut stop => { signal?; return drain(&readiness, &serving, checks, ends, keys.as_ref(), args.drain_timeout).await }
+        ended = &mut checks => return Err(ended_early(ended)),
+        Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
+    }
+    serving.ready.cancel();
+    if let Some(path) = &args.addresses_file {
+        write_addresses(path, &addresses).map_err(|source| RunError::AddressesFile { path: path.display().to_string(), source })?;
+    }
+    info!("ready");
+    tokio::select! {
+        signal = &mut stop => signal?,
+        ended = &mut checks => return Err(ended_early(ended)),
+        Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
+    }
+    drain(&readiness, &serving, checks, ends, keys.as_ref(), args.drain_timeout).await
+}
+
+type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<Result<(), server::ListenError>>>>;
+
+/// Not ready first, so that nobody sends more; then what is under way finishes; a second signal ends at once.
+async fn drain(
+    readiness: &Readiness,
+    serving: &Serving,
+    checks: Checks,
+    ends: CancellationToken,
+    keys: &KeyCache,
+    patience: Duration,
+) -> Result<(), RunError> {
+    let _draining = readiness.wait_for("draining");
+    info!("draining");
+    serving.drain.cancel();
+    tokio::select! {
+        ended = timeout(patience, checks) => match ended {
+            Ok(Ok(Ok(()))) => info!("drained"),
+            Ok(_) => warn!("the gRPC server did not end cleanly"),
+            Err(_) => warn!("checks under way did not finish in time; ending all the same"),
+        },
+        _ = stop_signal() => warn!("told twice to stop: ending at once"),
+    }
+    keys.shutdown().await;
+    ends.cancel();
+    Ok(())
+}
+
+/// Resolves when the keys of every issuer were fetched once, or the time is over. An unreachable issuer holds nobody else up.
+fn await_keys(readiness: &Readiness, keys: &std::sync::Arc<KeyCache>, patience: Duration) -> impl Future<Output = ()> + use<> {
+    let mut missing: Vec<(String, Pending)> =
+        keys.pending().into_iter().map(|issuer| (issuer.clone(), readiness.wait_for(format!("keys of {issuer}")))).collect();
+    let (keys, until) = (keys.clone(), Instant::now() + patience);
+    async move {
+        let mut ticks = interval(LOOK);
+        while !missing.is_empty() && Instant::now() < until {
+            ticks.tick().await;
+            let pending = keys.pending();
+            missing.retain(|(issuer, _)| pending.contains(issuer));
+        }
+        for (issuer, _) in &missing {
+            warn!(issuer, "no keys yet: tokens of this issuer are answered with `unavailable` until it can be reached");
+        }
+    }
+}
+
+async fn named(name: &'static str, task: impl Future<Output = io::Result<()>>) -> Ended {
+    (name, task.await)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    TcpListener::bind(address).await.map_err(|source| RunError::Bind { address, source })
+}
+
+fn bound(listener: &TcpListener) -> Result<SocketAddr, RunError> {
+    listener.local_addr().map_err(RunError::Runtime)
+}
+
+async fn stop_signal() -> io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+/// Whole or not at all: whoever waits for the file must not read half of it.
+fn write_addresses(path: &Path, addresses: &Addresses) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".addresses").tempfile_in(folder)?;
+    serde_json::to_writer(&mut file, addresses)?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn ended_early(ended: Result<Result<(), server::ListenError>, tokio::task::JoinError>) -> RunError {
+    match ended {
+        Ok(Err(error)) => RunError::Listen(error),
+        Ok(Ok(())) | Err(_) => RunError::Task("gRPC server"),
+    }
+}
+
+fn task_ended(ended: Result<Ended, tokio::task::JoinError>) -> RunError {
+    RunError::Task(ended.map_or("configuration watcher", |(name, _)| name))
+}

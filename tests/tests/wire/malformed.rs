@@ -1,0 +1,160 @@
+//! Straight to the gRPC port: what no Envoy would send must be refused, and must not harm the next check.
+
+use envoy_types::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, CheckResponse,
+    attribute_context::{HttpRequest, Request},
+    check_response::HttpResponse,
+};
+use tests::{Bench, PeerError, client, grpc};
+
+use crate::Outcome;
+
+/// The HTTP status of a refusal.
+fn denied(response: &CheckResponse) -> Option<i32> {
+    match response.http_response.as_ref()? {
+        HttpResponse::DeniedResponse(denied) => Some(denied.status.as_ref()?.code),
+        _ => None,
+    }
+}
+
+/// Asserts that the product still tells good from bad.
+async fn assert_serves(bench: &Bench, after: &str) -> Outcome {
+    let bearer = format!("Bearer {}", bench.alice()?);
+    let good = grpc::check("api.example.com", &[("authorization", &bearer)]);
+    let response = grpc::send(&bench.product.addresses.authz, good).await?;
+    assert!(response.as_ref().is_ok_and(grpc::allows), "after {after}: {response:?}");
+    let bad = grpc::send(&bench.product.addresses.authz, grpc::check("api.example.com", &[])).await?;
+    assert_eq!(bad.as_ref().ok().and_then(denied), Some(401), "after {after}: {bad:?}");
+    Ok(())
+}
+
+fn request(change: impl FnOnce(&mut HttpRequest), bearer: &str) -> CheckRequest {
+    let mut http = HttpRequest {
+        method: "GET".into(),
+        path: "/".into(),
+        host: "api.example.com".into(),
+        headers: [("authorization".to_owned(), bearer.to_owned())].into(),
+        ..HttpRequest::default()
+    };
+    change(&mut http);
+    grpc::of(http)
+}
+
+#[tokio::test]
+async fn a_request_that_is_none_is_refused_with_the_right_status() -> Outcome {
+    let bench = Bench::start().await?;
+    let bearer = format!("Bearer {}", bench.alice()?);
+    let host = |host: &str| request(|http| host.clone_into(&mut http.host), &bearer);
+    let method = |method: &str| request(|http| method.clone_into(&mut http.method), &bearer);
+    let path = |path: &str| request(|http| path.clone_into(&mut http.path), &bearer);
+    let attributes = |attributes| CheckRequest { attributes };
+    let no_http = Request::default();
+    let cases = vec![
+        ("no attributes", attributes(None), 403),
+        ("empty attributes", attributes(Some(AttributeContext::default())), 403),
+        ("no HTTP", attributes(Some(AttributeContext { request: Some(no_http), ..AttributeContext::default() })), 403),
+        ("empty host", host(""), 400),
+        ("several hosts", host("api.example.com,evil.example.net"), 400),
+        ("userinfo", host("root@api.example.com"), 400),
+        ("blank in the host", host("api.example.com evil"), 400),
+        ("CONNECT", request(|http| (http.method, http.path) = ("CONNECT".into(), String::new()), &bearer), 403),
+        ("TRACE", method("TRACE"), 403),
+        ("dot segments", path("/a/../admin"), 400),
+        ("encoded dot segments", path("/a/%2e%2e/admin"), 400),
+        ("encoded slash", path("/a%2fadmin"), 400),
+        ("backslash", path("/a\\admin"), 400),
+        ("empty segment", path("//admin"), 400),
+        ("bad escape", path("/%zz"), 400),
+        ("control byte", path("/a%00"), 400),
+        (
+            "64 KB of dots as a token",
+            grpc::check("api.example.com", &[("authorization", &format!("Bearer {}", ".".repeat(65536)))]),
+            401,
+        ),
+        ("empty token", grpc::check("api.example.com", &[("authorization", "Bearer ")]), 401),
+        ("only dots", grpc::check("api.example.com", &[("authorization", "Bearer ..")]), 401),
+    ];
+    for (name, check, status) in cases {
+        let response = grpc::send(&bench.product.addresses.authz, check).await?;
+        let response = response.unwrap_or_else(|error| panic!("{name}: no verdict but {error}"));
+        assert!(!grpc::allows(&response), "{name}: {response:?}");
+        assert_eq!(denied(&response), Some(status), "{name}: {response:?}");
+        assert_serves(&bench, name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn odd_paths_and_methods_are_no_panic() -> Outcome {
+    let bench = Bench::start().await?;
+    let bearer = format!("Bearer {}", bench.alice()?);
+    for (method, path) in [
+        ("", "/"),
+        ("GET", ""),
+        ("GET", "*"),
+        ("OPTIONS", "*"),
+        ("get", "/"),
+        ("GET", "no-slash"),
+        ("GET", "?"),
+        ("G\u{0}T", "/"),
+    ] {
+        let change = |http: &mut HttpRequest| (http.method, http.path) = (method.into(), path.into());
+        let response = grpc::send(&bench.product.addresses.authz, request(change, &bearer)).await?;
+        assert!(response.is_ok(), "{method:?} {path:?}: no verdict but {response:?}");
+        assert_serves(&bench, path).await?;
+    }
+    Ok(())
+}
+
+/// A huge message, or bytes that are no message: an error of gRPC, or a refusal, and never an allow.
+#[tokio::test]
+async fn bytes_that_are_no_check_never_allow() -> Outcome {
+    let bench = Bench::start().await?;
+    let authz = &bench.product.addresses.authz;
+    let garbage: Vec<u8> =
+        (0u32..4096).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0)).collect();
+    // Field 1, a length far beyond the end.
+    let lying = vec![0x0a, 0xff, 0xff, 0xff, 0xff, 0x07, 0x00];
+    // Groups within groups, which recurse in a careless decoder.
+    let nested = vec![0x0b; 100_000];
+    for (name, message) in
+        [("garbage", garbage), ("10 MB", vec![b'x'; 10 << 20]), ("a lying length", lying), ("nested groups", nested)]
+    {
+        // A connection that the product ended is a refusal as well.
+        if let Ok(answer) = grpc::send_bytes(authz, message).await {
+            let status = answer.header("grpc-status");
+            assert!(status.as_deref().is_some_and(|status| status != "0"), "{name}: {answer:?}");
+        }
+        assert_serves(&bench, name).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_check_of_ten_megabytes_never_allows() -> Outcome {
+    let bench = Bench::start().await?;
+    let bearer = format!("Bearer {}", bench.alice()?);
+    let large = request(|http| http.body = "x".repeat(10 << 20), &bearer);
+    // The refusal may cut the connection while we are still sending, which tonic reports as an error: good too.
+    match grpc::send(&bench.product.addresses.authz, large).await? {
+        Ok(response) => assert!(!grpc::allows(&response), "{response:?}"),
+        Err(status) => println!("refused by gRPC: {status}"),
+    }
+    assert_serves(&bench, "ten megabytes").await
+}
+
+#[tokio::test]
+async fn other_protocols_on_the_port_do_no_harm() -> Outcome {
+    let bench = Bench::start().await?;
+    let address = bench.product.addresses.authz.parse().expect("a TCP address");
+    for bytes in [
+        &b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..],
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nnonsense",
+    ] {
+        let sent = client::send_and_close(address, bytes).await;
+        assert!(sent.is_ok(), "the port takes connections: {sent:?}");
+        assert_serves(&bench, "another protocol").await?;
+    }
+    Ok::<(), PeerError>(())
+}

@@ -1,0 +1,94 @@
+//! WebSocket handshakes: the one request whose cookies a foreign page can send and whose answer it can read.
+
+use tests::{Answer, Bench, bench::policy};
+
+use crate::{Outcome, assert_refused};
+
+const FRIEND: &str = "https://ui.example.com";
+
+async fn bench() -> Result<Bench, tests::PeerError> {
+    Bench::with(|issuer| {
+        let text = policy("api", "api.example.com", &issuer.url(), "api");
+        let sources = format!(
+            "  credentials:\n  - {{header: Authorization, scheme: Bearer}}\n  - {{cookie: session, allowedOrigins: [\"{FRIEND}\"]}}\n"
+        );
+        vec![("socket.yaml".to_owned(), text + &sources)]
+    })
+    .await
+}
+
+/// Asserts that the application took the handshake and saw who it is, and neither token nor cookie.
+#[track_caller]
+fn assert_connected(bench: &Bench, answer: &Answer) {
+    assert_eq!(answer.status, 101, "{answer:?}");
+    assert_eq!(answer.header("sec-websocket-accept").as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{answer:?}");
+    let seen = bench.upstream.seen().pop().expect("the handshake reached the application");
+    assert_eq!(seen.header("x-auth-subject").as_deref(), Some("alice"), "{seen:?}");
+    assert_eq!((seen.header("authorization"), seen.header("cookie")), (None, None), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_header_or_a_cookie_of_an_own_page_connects() -> Outcome {
+    let bench = bench().await?;
+    let cookie = format!("session={}", bench.alice()?);
+    let socket = || bench.call().path("/ws").websocket();
+    for call in [
+        socket().bearer(&bench.alice()?),
+        // A bearer token is not sent by a browser on its own: its page does not matter.
+        socket().bearer(&bench.alice()?).header("origin", "https://evil.example.net"),
+        socket().header("cookie", &cookie),
+        socket().header("cookie", &cookie).header("origin", "http://api.example.com"),
+        socket().header("cookie", &cookie).header("origin", FRIEND),
+        socket().header("cookie", &cookie).header("sec-fetch-site", "same-origin"),
+    ] {
+        assert_connected(&bench, &call.http1().await?);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cookie_sent_from_a_foreign_page_is_refused() -> Outcome {
+    let bench = bench().await?;
+    let cookie = format!("session={}", bench.alice()?);
+    let socket = || bench.call().path("/ws").websocket().header("cookie", &cookie);
+    for call in [
+        socket().header("origin", "https://evil.example.net"),
+        socket().header("origin", "null"),
+        socket().header("origin", "https://api.example.com.evil.example.net"),
+        socket().header("origin", "http://api.example.com:8080"),
+        socket().header("sec-fetch-site", "cross-site"),
+        // The page is what Origin says, whatever else is claimed.
+        socket().header("origin", "https://evil.example.net").header("sec-fetch-site", "same-origin"),
+        // Any method but a reading one is as dangerous as an upgrade.
+        bench.call().method("POST").header("cookie", &cookie).header("origin", "https://evil.example.net").body("x"),
+    ] {
+        assert_refused(&call.http1().await?, 403, "forbidden");
+    }
+    assert!(bench.upstream.seen().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_handshake_without_a_credential_is_refused() -> Outcome {
+    let bench = bench().await?;
+    let answer = bench.call().path("/ws").websocket().http1().await?;
+    assert_refused(&answer, 401, "missing_credential");
+    assert!(bench.upstream.seen().is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_credential_cookie_twice_is_malformed_also_when_split() -> Outcome {
+    let bench = bench().await?;
+    let token = bench.alice()?;
+    let split = bench.call().header("cookie", &format!("session={token}")).header("cookie", "session=other");
+    assert_refused(&split.http2().await?, 400, "malformed_request");
+    let joined = bench.call().header("cookie", &format!("session={token}; session=other"));
+    assert_refused(&joined.http1().await?, 400, "malformed_request");
+    let one = bench.call().header("cookie", "theme=dark").header("cookie", &format!("session={token}"));
+    let answer = one.http2().await?;
+    let seen = answer.seen().unwrap_or_else(|| panic!("one credential among split cookies is good: {answer:?}"));
+    assert_eq!(seen.header("x-auth-subject").as_deref(), Some("alice"));
+    assert_eq!(seen.header("cookie").as_deref(), Some("theme=dark"), "the other cookie stays");
+    Ok(())
+}
