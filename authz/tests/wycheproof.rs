@@ -4,6 +4,8 @@
 //! A vector is judged as a signed message, not as a set of claims: most payloads are `foo` or nothing, which no set of claims is, and
 //! would be refused before the signature was ever looked at.
 
+#![cfg(test)]
+
 use std::collections::BTreeSet;
 
 use authz::jwt::{Jws, verify_signature};
@@ -137,7 +139,11 @@ fn run((name, text): (&str, &str)) -> Counts {
         }
     }
     println!("{name}: {counts:?}");
-    assert_eq!(counts.refused + counts.accepted + counts.excepted, file.number_of_tests, "{name}: every vector was run");
+    assert_eq!(
+        counts.refused + counts.accepted + counts.excepted,
+        file.number_of_tests,
+        "{name}: every vector was run"
+    );
     counts
 }
 

@@ -64,8 +64,11 @@ impl Process {
         self.child.stdin.take()
     }
 
-    /// Sends a signal by name, such as `TERM`.
-    pub fn signal(&self, name: &str) -> Result<(), PeerError> {
+    /// Sends a signal by name, such as `TERM`; nothing when it has ended, for its id may be another's by now.
+    pub fn signal(&mut self, name: &str) -> Result<(), PeerError> {
+        if self.ended()?.is_some() {
+            return Ok(());
+        }
         // Through the shell: the standard library sends no other signal than KILL, and unsafe code is forbidden here.
         let id = self.child.id();
         Command::new("sh")

@@ -77,8 +77,8 @@ impl Product {
     }
 
     /// Sends SIGTERM only.
-    pub fn begin_stop(&self) -> Result<(), PeerError> {
-        self.process.as_ref().map_or(Ok(()), |process| process.signal("TERM"))
+    pub fn begin_stop(&mut self) -> Result<(), PeerError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal("TERM"))
     }
 
     /// Waits for an end that was asked for before.

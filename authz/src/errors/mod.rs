@@ -69,9 +69,8 @@ pub fn render(deny: &Deny, errors: Option<&Errors>, is_grpc: bool, request_id: &
 fn challenge(deny: &Deny) -> Option<String> {
     match deny.code {
         Code::MissingCredential => Some("Bearer".to_owned()),
-        Code::InvalidToken => Some(invalid_token("the token is not valid here")),
-        Code::ExpiredToken => Some(invalid_token("the token has expired")),
-        Code::ClaimMissing => Some(invalid_token("the token lacks a claim that is needed here")),
+        // Nothing but the code: why exactly a token is bad is for `explain`, not for whoever sent it.
+        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => Some("Bearer error=\"invalid_token\"".to_owned()),
         Code::InsufficientScope => {
             // RFC 6749 section 3.3: scope tokens hold no quote and no backslash; the schema refuses such names.
             let scopes = deny.scopes.iter().filter(|one| one.bytes().all(is_scope_byte)).map(|one| &**one).collect::<Vec<_>>();
@@ -79,10 +78,6 @@ fn challenge(deny: &Deny) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn invalid_token(description: &str) -> String {
-    format!("Bearer error=\"invalid_token\", error_description=\"{description}\"")
 }
 
 const fn is_scope_byte(byte: u8) -> bool {

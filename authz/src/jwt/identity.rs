@@ -15,7 +15,8 @@ pub fn admits(require: &IdentityRequirements, principal: &Principal) -> bool {
         return true;
     }
     let Some(address) = principal.email.as_deref().and_then(Address::parse) else { return false };
-    require.emails.iter().any(|own| **own == *address.whole) || require.domains.iter().any(|own| **own == *address.domain())
+    require.emails.iter().any(|own| **own == *address.whole)
+        || require.domains.iter().any(|own| **own == *address.domain())
 }
 
 /// An address of the plain form, in lower case: one `@`, and nothing that a mail system could read in two ways (quotes, comments,

@@ -115,7 +115,8 @@ impl Header {
         if part.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
             return Err(Malformed("a header over 4 KiB"));
         }
-        let members = json::object(&decode(part)?).map_err(|_| Malformed("a header that is not a strict JSON object"))?;
+        let members =
+            json::object(&decode(part)?).map_err(|_| Malformed("a header that is not a strict JSON object"))?;
         for (name, reason) in REFUSED_MEMBERS {
             if members.contains_key(name) {
                 return Err(Malformed(reason));

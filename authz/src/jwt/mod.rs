@@ -18,13 +18,13 @@ mod token;
 mod verify;
 
 pub use identity::admits;
-pub use lookup::claim;
 pub use jws::{Header, Jws, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Malformed};
+pub use lookup::claim;
 pub use principal::{PrincipalFailure, principal};
 pub use token::Token;
 pub use verify::{Failure, Verified, verify, verify_signature};
 
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;

@@ -22,13 +22,13 @@ use serde_json::{Map, Value, json};
 use super::{Failure, Token, Verified, verify};
 
 /// The issuer of every good token.
-pub(super) const ISSUER: &str = "https://issuer.example";
+pub(crate) const ISSUER: &str = "https://issuer.example";
 
 /// The moment of every test: 2026-01-01T00:00:00Z.
-pub(super) const NOW: i64 = 1_767_225_600;
+pub(crate) const NOW: i64 = 1_767_225_600;
 
 /// A key pair that goes by its name.
-pub(super) struct TestKey {
+pub(crate) struct TestKey {
     name: &'static str,
     pair: Pair,
 }
@@ -39,43 +39,43 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
 }
 
-pub(super) static RSA: LazyLock<TestKey> = LazyLock::new(|| rsa("rsa"));
-pub(super) static P256: LazyLock<TestKey> = LazyLock::new(|| {
+pub(crate) static RSA: LazyLock<TestKey> = LazyLock::new(|| rsa("rsa"));
+pub(crate) static P256: LazyLock<TestKey> = LazyLock::new(|| {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     TestKey { name: "p256", pair: Pair::Ec("P-256", pair) }
 });
-pub(super) static P384: LazyLock<TestKey> = LazyLock::new(|| {
+pub(crate) static P384: LazyLock<TestKey> = LazyLock::new(|| {
     let pair = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
     TestKey { name: "p384", pair: Pair::Ec("P-384", pair) }
 });
-pub(super) static P521: LazyLock<TestKey> = LazyLock::new(|| {
+pub(crate) static P521: LazyLock<TestKey> = LazyLock::new(|| {
     let pair = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
     TestKey { name: "p521", pair: Pair::Ec("P-521", pair) }
 });
-pub(super) static ED25519: LazyLock<TestKey> =
+pub(crate) static ED25519: LazyLock<TestKey> =
     LazyLock::new(|| TestKey { name: "ed25519", pair: Pair::Ed25519(Ed25519KeyPair::generate().unwrap()) });
 
 /// Not in any set, though it claims the names of those that are.
-pub(super) static ROGUE_RSA: LazyLock<TestKey> = LazyLock::new(|| rsa("rsa"));
-pub(super) static ROGUE_P256: LazyLock<TestKey> = LazyLock::new(|| {
+pub(crate) static ROGUE_RSA: LazyLock<TestKey> = LazyLock::new(|| rsa("rsa"));
+pub(crate) static ROGUE_P256: LazyLock<TestKey> = LazyLock::new(|| {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
     TestKey { name: "p256", pair: Pair::Ec("P-256", pair) }
 });
 
 /// The issuer's set: one key of each kind.
-pub(super) static KEYS: LazyLock<KeySet> =
+pub(crate) static KEYS: LazyLock<KeySet> =
     LazyLock::new(|| set(&[RSA.jwk(), P256.jwk(), P384.jwk(), P521.jwk(), ED25519.jwk()]));
 
 fn rsa(name: &'static str) -> TestKey {
     TestKey { name, pair: Pair::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()) }
 }
 
-pub(super) fn set(keys: &[Value]) -> KeySet {
+pub(crate) fn set(keys: &[Value]) -> KeySet {
     KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
 /// The key that signs with an algorithm.
-pub(super) fn key_of(algorithm: Algorithm) -> &'static TestKey {
+pub(crate) fn key_of(algorithm: Algorithm) -> &'static TestKey {
     match algorithm {
         Algorithm::ES256 => &P256,
         Algorithm::ES384 => &P384,
@@ -86,7 +86,7 @@ pub(super) fn key_of(algorithm: Algorithm) -> &'static TestKey {
 }
 
 /// Everything allowed, nothing asked for beyond the defaults.
-pub(super) fn settings() -> Jwt {
+pub(crate) fn settings() -> Jwt {
     Jwt {
         issuer: Some(ISSUER.into()),
         keys: JwtKeys::Missing,
@@ -101,12 +101,12 @@ pub(super) fn settings() -> Jwt {
 }
 
 /// Claims that are good at [`NOW`].
-pub(super) fn claims() -> Value {
+pub(crate) fn claims() -> Value {
     json!({"iss": ISSUER, "aud": "api", "sub": "alice", "iat": NOW - 60, "exp": NOW + 600})
 }
 
 /// The first with the members of the second; null removes.
-pub(super) fn with(base: Value, change: Value) -> Value {
+pub(crate) fn with(base: Value, change: Value) -> Value {
     let (Value::Object(mut base), Value::Object(change)) = (base, change) else { panic!("two objects") };
     for (name, value) in change {
         if value.is_null() {
@@ -119,31 +119,31 @@ pub(super) fn with(base: Value, change: Value) -> Value {
 }
 
 /// Three parts, encoded.
-pub(super) fn compact(header: &str, payload: impl AsRef<[u8]>, signature: impl AsRef<[u8]>) -> String {
+pub(crate) fn compact(header: &str, payload: impl AsRef<[u8]>, signature: impl AsRef<[u8]>) -> String {
     format!("{}.{}", input(header, payload), BASE64URL.encode(signature))
 }
 
-pub(super) fn input(header: &str, payload: impl AsRef<[u8]>) -> String {
+pub(crate) fn input(header: &str, payload: impl AsRef<[u8]>) -> String {
     format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(payload))
 }
 
 /// A token that the key of the algorithm signed, whatever header and payload are.
-pub(super) fn signed(algorithm: Algorithm, header: &str, payload: impl AsRef<[u8]>) -> String {
+pub(crate) fn signed(algorithm: Algorithm, header: &str, payload: impl AsRef<[u8]>) -> String {
     key_of(algorithm).token(algorithm, header, payload)
 }
 
 /// A good header.
-pub(super) fn header(algorithm: Algorithm) -> Value {
+pub(crate) fn header(algorithm: Algorithm) -> Value {
     json!({"alg": algorithm.as_str(), "typ": "JWT", "kid": key_of(algorithm).name})
 }
 
 /// A good ES256 token with these claims.
-pub(super) fn claiming(claims: &Value) -> String {
+pub(crate) fn claiming(claims: &Value) -> String {
     signed(Algorithm::ES256, &header(Algorithm::ES256).to_string(), claims.to_string())
 }
 
 /// The verdict as text, so that a table can say which check must refuse.
-pub(super) fn verdict_of(text: &str, settings: &Jwt, keys: &KeySet) -> String {
+pub(crate) fn verdict_of(text: &str, settings: &Jwt, keys: &KeySet) -> String {
     match Token::parse(text) {
         Err(malformed) => format!("malformed: {}", malformed.0),
         Ok(token) => match verify(&token, settings, keys, NOW * 1000) {
@@ -154,11 +154,11 @@ pub(super) fn verdict_of(text: &str, settings: &Jwt, keys: &KeySet) -> String {
     }
 }
 
-pub(super) fn verdict(text: &str) -> String {
+pub(crate) fn verdict(text: &str) -> String {
     verdict_of(text, &settings(), &KEYS)
 }
 
-pub(super) fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         other => panic!("{other}"),
@@ -168,7 +168,7 @@ pub(super) fn object(value: Value) -> Map<String, Value> {
 // === impl TestKey ===
 
 impl TestKey {
-    pub(super) fn jwk(&self) -> Value {
+    pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.pair {
             Pair::Rsa(pair) => {
                 // PKCS#1 DER: 9 bytes before a modulus of 2048 bits, and 65537 after it.
@@ -188,7 +188,7 @@ impl TestKey {
         jwk
     }
 
-    pub(super) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         let with_rsa = |pair: &RsaKeyPair, encoding: &'static dyn RsaEncoding| {
             let mut signature = vec![0; pair.public_modulus_len()];
@@ -208,7 +208,7 @@ impl TestKey {
         }
     }
 
-    pub(super) fn token(&self, algorithm: Algorithm, header: &str, payload: impl AsRef<[u8]>) -> String {
+    pub(crate) fn token(&self, algorithm: Algorithm, header: &str, payload: impl AsRef<[u8]>) -> String {
         let input = input(header, payload);
         let signature = self.sign(algorithm, input.as_bytes());
         format!("{input}.{}", BASE64URL.encode(signature))

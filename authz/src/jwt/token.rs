@@ -19,7 +19,8 @@ impl<'a> Token<'a> {
     /// Reads a token of at most [`super::MAX_TOKEN_BYTES`]. What is refused here is refused whatever the keys and the policy are.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let jws = Jws::parse(text)?;
-        let claims = json::object(jws.payload()).map_err(|_| Malformed("a payload that is not a strict JSON object"))?;
+        let claims =
+            json::object(jws.payload()).map_err(|_| Malformed("a payload that is not a strict JSON object"))?;
         Ok(Self { jws, claims })
     }
 

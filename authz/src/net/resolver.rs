@@ -51,11 +51,12 @@ impl Resolve for CheckedResolver {
         let is_proxy = self.proxies.names(name.as_str());
         Box::pin(async move {
             // A target that bears the proxy's name was checked before the request (`Client::request`).
-            let found = match is_proxy {
-                true => networks.addresses(name.as_str()).await,
-                false => networks.resolve(name.as_str(), secure).await,
+            let found = if is_proxy {
+                networks.addresses(name.as_str()).await?
+            } else {
+                networks.resolve(name.as_str(), secure).await?
             };
-            let addresses: Addrs = Box::new(found?.into_iter());
+            let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
         })
     }

@@ -1,1 +1,263 @@
-//! Tables: YAML in, verdicts and snapshot out.
+//! Tables: YAML in, verdicts and snapshot out. Locks who is accepted, what stays in force, and which words say so.
+
+use super::*;
+use crate::{
+    documents::Objects,
+    snapshot::{Access, CredentialForwarding, Entry, Policy, SourceKind},
+};
+
+const SSO: &str = "authenticators: [{name: sso, jwt: {issuer: 'https://sso.test', audiences: [api]}}]";
+
+fn policy(name: &str, spec: &str) -> String {
+    let (namespace, name) = name.split_once('/').unwrap();
+    format!("apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  {}\n---\n", spec.replace('\n', "\n  "))
+}
+
+fn objects(text: &str) -> Objects {
+    let mut objects = Objects::default();
+    objects.read("p.yaml", text);
+    objects
+}
+
+fn compiler() -> Compiler {
+    Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None }, LastGood::default())
+}
+
+fn compile(text: &str) -> Compiled {
+    compiler().compile(&objects(text))
+}
+
+/// `name reason reason…`, one a verdict.
+fn words(compiled: &Compiled) -> Vec<String> {
+    let reasons = |verdict: &Verdict| verdict.conditions.iter().map(|one| format!(" {}", one.reason)).collect::<String>();
+    compiled.verdicts.iter().map(|verdict| format!("{}{}", verdict.name, reasons(verdict))).collect()
+}
+
+/// Which policy answers for a host: its name, `!name` when held, or nothing.
+fn answers(compiled: &Compiled, host: &str) -> Option<String> {
+    compiled.snapshot.for_host(host).map(|entry| match entry {
+        Entry::InForce(one) => one.policy.name.to_string(),
+        Entry::Held(held) => format!("!{}", held.name),
+    })
+}
+
+fn only(compiled: &Compiled) -> &Policy {
+    match compiled.snapshot.entries() {
+        [Entry::InForce(one)] => &one.policy,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn message(compiled: &Compiled) -> &str {
+    &compiled.verdicts[0].conditions[0].message
+}
+
+#[test]
+fn mistakes_name_the_field_and_what_would_be_right() {
+    for (spec, path, hint) in [
+        ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audience: [b]}}]", "spec.authenticators[0].jwt.audience", "audiences"),
+        ("unmatched: Perhaps", "spec.unmatched", "Forbid"),
+        ("externalHostnames: api.test", "spec.externalHostnames", "list"),
+        ("authenticators: [{name: sso, jwt: {issuer: 'ftp://a', audiences: [b]}}]", "spec.authenticators[0].jwt.issuer", "https"),
+        ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], clockSkew: 6m}}]", "clockSkew", "5m"),
+        ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], jwksCacheDuration: 1s}}]", "jwksCacheDuration", "30s"),
+        ("routes: [{name: a, paths: ['/a'], authenticators: [nobody]}]", "spec.routes[0].authenticators[0]", "names from spec.authenticators"),
+        ("routes: [{name: a, paths: ['/a/../b']}]", "spec.routes[0].paths[0]", "never match"),
+        ("forward: {headers: [{name: x-auth-subject, claim: a}]}", "spec.forward.headers[0].name", "set already"),
+        ("forward: {headers: [{name: x-a, claim: a}, {name: x_a, claim: b}]}", "spec.forward.headers[1].name", "set already"),
+        ("forward: {headers: [{name: te, claim: a}]}", "spec.forward.headers[0].name", "choose another"),
+        ("forward: {headers: [{name: x-a, cel: 'principal.typ'}]}", "spec.forward.headers[0].cel", "type"),
+        ("credentials: [{header: x-key}]\nforward: {headers: [{name: x-key, claim: a}]}", "spec.forward", "place of credentials"),
+        ("require: {cel: 'principal.'}", "spec.require.cel", ""),
+        ("publicURL: 'https://'", "spec.publicURL", "http"),
+    ] {
+        let with_sso = if spec.contains("authenticators: [{") { String::new() } else { format!("\n{SSO}") };
+        let compiled = compile(&policy("n/a", &format!("{spec}{with_sso}")));
+        assert_eq!(words(&compiled), ["n/a Invalid"], "{spec}: {}", message(&compiled));
+        assert!(message(&compiled).contains(path) && message(&compiled).contains(hint), "{spec}: {}", message(&compiled));
+    }
+}
+
+#[test]
+fn what_is_not_built_is_unsupported_and_its_hosts_are_held() {
+    let compiled = compile(&policy("n/a", &format!("externalHostnames: [a.test]\nmode: Audit\n{SSO}")));
+    assert_eq!(words(&compiled), ["n/a Unsupported"]);
+    assert_eq!(answers(&compiled, "a.test").as_deref(), Some("!n/a"));
+}
+
+#[test]
+fn a_bad_object_rejects_only_itself() {
+    let text = policy("n/good", &format!("externalHostnames: [good.test]\n{SSO}")) + &policy("n/bad", "externalHostnames: [bad.test]\nunmatched: Perhaps");
+    let compiled = compile(&text);
+    assert_eq!(words(&compiled), ["n/bad Invalid", "n/good Accepted ResolvedRefs"]);
+    assert_eq!(answers(&compiled, "good.test").as_deref(), Some("n/good"));
+    assert_eq!(answers(&compiled, "bad.test").as_deref(), Some("!n/bad"));
+    assert_eq!(answers(&compiled, "other.test"), None, "two policies: nobody is alone");
+}
+
+#[test]
+fn the_last_good_version_stays_and_survives_a_restart() {
+    let (good, bad) = (policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")), policy("n/a", "externalHostnames: [b.test]\nunmatched: Perhaps"));
+    let mut first = compiler();
+    assert_eq!(answers(&first.compile(&objects(&good)), "a.test").as_deref(), Some("n/a"));
+    let compiled = first.compile(&objects(&bad));
+    assert_eq!(words(&compiled), ["n/a Invalid"]);
+    assert!(message(&compiled).contains("last good version stays"));
+    assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"));
+
+    let kept = serde_json::to_string(first.last_good()).unwrap();
+    let restarted = |text: &str| Compiler::new(Options::default(), serde_json::from_str(&kept).unwrap()).compile(&objects(text));
+    assert_eq!(answers(&restarted(&bad), "a.test").as_deref(), Some("n/a"));
+    assert_eq!(answers(&restarted("kind: [\n"), "a.test").as_deref(), Some("n/a"), "a file that cannot be read holds what it held");
+    assert_eq!(answers(&restarted(""), "a.test"), None, "a deleted policy is gone");
+    assert_eq!(answers(&first.compile(&objects("")), "a.test"), None);
+}
+
+#[test]
+fn an_unreadable_neighbour_keeps_what_was_in_its_file() {
+    let (one, two) = (policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")), policy("n/b", &format!("externalHostnames: [b.test]\n{SSO}")));
+    let mut compiler = compiler();
+    compiler.compile(&objects(&(one.clone() + &two)));
+    let compiled = compiler.compile(&objects(&(one + "spec: [\n")));
+    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b Invalid"]);
+    assert_eq!(answers(&compiled, "b.test").as_deref(), Some("n/b"));
+}
+
+#[test]
+fn hosts_go_to_the_older_and_to_the_more_specific() {
+    let text = policy("b/late", &format!("externalHostnames: [a.test, c.test]\n{SSO}"))
+        + &policy("a/first", &format!("externalHostnames: [a.test, '*.wide.test']\n{SSO}"))
+        + &policy("a/inner", &format!("externalHostnames: [x.wide.test]\n{SSO}"))
+        + &policy("c/squat", &format!("externalHostnames: [y.wide.test]\n{SSO}"));
+    let compiled = compile(&text);
+    assert_eq!(
+        words(&compiled),
+        ["a/first Accepted ResolvedRefs", "a/inner Accepted ResolvedRefs", "b/late PartiallyAccepted ResolvedRefs", "c/squat HostnameConflict ResolvedRefs"]
+    );
+    for (host, keeper) in [("a.test", Some("a/first")), ("c.test", Some("b/late")), ("x.wide.test", Some("a/inner")), ("y.wide.test", Some("a/first")), ("wide.test", None)] {
+        assert_eq!(answers(&compiled, host).as_deref(), keeper, "{host}");
+    }
+    assert!(matches!(compiled.snapshot.by_name("c/squat"), Some(Entry::Held(_))));
+}
+
+#[test]
+fn age_counts_before_the_name() {
+    let old = policy("z/old", &format!("externalHostnames: [a.test]\n{SSO}")).replace("namespace: z}", "namespace: z, creationTimestamp: '2020-01-01T00:00:00Z'}");
+    let new = policy("a/new", &format!("externalHostnames: [a.test]\n{SSO}")).replace("namespace: a}", "namespace: a, creationTimestamp: '2021-01-01T00:00:00Z'}");
+    assert_eq!(answers(&compile(&(new + &old)), "a.test").as_deref(), Some("z/old"));
+}
+
+#[test]
+fn one_fallback_and_one_of_each_name() {
+    let spec = |host: &str| format!("fallback: true\nexternalHostnames: [{host}]\n{SSO}");
+    let compiled = compile(&(policy("n/b", &spec("b.test")) + &policy("n/a", &spec("a.test"))));
+    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b PartiallyAccepted ResolvedRefs"]);
+    assert_eq!(answers(&compiled, "else.test").as_deref(), Some("n/a"));
+
+    let twice = policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")) + &policy("n/a", &format!("externalHostnames: [b.test]\n{SSO}"));
+    let compiled = compile(&twice);
+    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/a Conflicted"]);
+    assert_eq!((answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()), (Some("n/a"), Some("n/a")), "alone");
+}
+
+#[test]
+fn references_are_of_the_own_namespace_and_strong() {
+    let spec = format!("{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}");
+    let secret = |namespace: &str, value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\nstringData: {{k: '{value}'}}\n---\n");
+    let strong = "x".repeat(32);
+    for (secrets, reason) in [
+        (String::new(), "SecretMissing"),
+        (secret("other", &strong), "SecretMissing"),
+        (secret("n", "short-canary"), "WeakSecret"),
+        (secret("n", &strong), "ResolvedRefs"),
+    ] {
+        let compiled = compile(&(secrets + &policy("n/a", &spec)));
+        assert_eq!(words(&compiled), [format!("n/a Accepted {reason}")]);
+        let shown = format!("{compiled:?}{}", serde_json::to_string(&compiled.snapshot).unwrap());
+        assert!(!shown.contains("canary") && !shown.contains(&strong), "a secret is shown");
+    }
+}
+
+#[test]
+fn a_changed_secret_is_seen_by_a_compiler_that_remembers() {
+    let spec = format!("{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}");
+    let text = |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{k: '{value}'}}\n---\n{}", policy("n/a", &spec));
+    let mut compiler = compiler();
+    assert_eq!(words(&compiler.compile(&objects(&text(&"a".repeat(32))))), ["n/a Accepted ResolvedRefs"]);
+    assert_eq!(words(&compiler.compile(&objects(&text("short")))), ["n/a Accepted WeakSecret"]);
+    assert_eq!(words(&compiler.compile(&objects(&policy("n/a", &spec)))), ["n/a Accepted SecretMissing"]);
+}
+
+#[test]
+fn inline_keys_are_public_and_well_formed() {
+    let spec = "authenticators: [{name: k, jwt: {issuer: 'https://a', audiences: [b], jwks: {configMapKeyRef: {name: m, key: jwks}}}}]";
+    for (value, reason) in [
+        (r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, "PrivateKey"),
+        (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}"#, "PrivateKey"),
+        (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#, "ResolvedRefs"),
+        ("<html>", "BadContent"),
+    ] {
+        let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: n}}\ndata: {{jwks: '{value}'}}\n---\n");
+        assert_eq!(words(&compile(&(map + &policy("n/a", spec)))), [format!("n/a Accepted {reason}")], "{value}");
+    }
+    assert_eq!(words(&compile(&policy("n/a", spec))), ["n/a Accepted ConfigMapMissing"]);
+}
+
+#[test]
+fn no_authenticator_is_no_open_door() {
+    let compiled = compile(&policy("n/a", "externalHostnames: [a.test]"));
+    assert_eq!(words(&compiled), ["n/a NoAuthenticators ResolvedRefs"]);
+    assert_eq!(only(&compiled).rules.access, Access::Authenticated);
+    let off = compile(&policy("n/a", "externalHostnames: [a.test]\nrequireAuth: false"));
+    assert_eq!(words(&off), ["n/a Accepted ResolvedRefs"]);
+    assert!(only(&off).rules.sources.is_empty());
+}
+
+#[test]
+fn routes_replace_add_and_merge() {
+    let spec = "\
+externalHostnames: [a.test]
+credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]
+authenticators:
+- {name: one, jwt: {issuer: 'https://one', audiences: [a]}}
+- {name: two, credentials: [{header: X-Key}], jwt: {issuer: 'https://two', audiences: [a]}}
+require: {roles: [staff]}
+errors: {profile: AIQ}
+forward: {credential: Keep, headers: [{name: x-a, claim: a}]}
+routes:
+- {name: r, paths: [/r], access: Optional, authenticators: [two], require: {scopes: [w]}, errors: {message: No}, forward: {headerPrefix: x-id-}}";
+    let compiled = compile(&policy("n/a", spec));
+    let policy = only(&compiled);
+    let places = |rules: &crate::snapshot::Rules| rules.sources.iter().map(|source| (place(&source.kind), source.readers.clone())).collect::<Vec<_>>();
+    assert_eq!(places(&policy.rules), [("authorization".to_owned(), vec![0]), ("sid".to_owned(), vec![0]), ("x-key".to_owned(), vec![1])]);
+    let route = policy.routes.iter().next().unwrap();
+    assert_eq!(places(&route.rules), [("authorization".to_owned(), vec![]), ("sid".to_owned(), vec![]), ("x-key".to_owned(), vec![0])]);
+    assert_eq!(route.rules.require.len(), 2);
+    assert_eq!((route.rules.errors.profile, route.rules.errors.message.as_deref()), (crate::snapshot::ErrorProfile::AIQ, Some("No")));
+    assert_eq!(route.rules.forward.credential, CredentialForwarding::Keep);
+    assert_eq!(&*route.rules.forward.names[3], "x-id-subject");
+    for owned in ["x-auth-subject", "x_id.user", "X-A"] {
+        assert!(policy.owned.covers(owned), "{owned}");
+    }
+    assert!(!policy.owned.covers("x-other"));
+}
+
+fn place(kind: &SourceKind) -> String {
+    match kind {
+        SourceKind::Header { name, .. } | SourceKind::Cookie { name, .. } => name.to_string(),
+    }
+}
+
+#[test]
+fn the_contract_documents_compile() {
+    for (text, expected) in [
+        (include_str!("../../tests/documents/minimal.yaml"), vec!["demo/api Accepted ResolvedRefs"]),
+        (include_str!("../../tests/documents/aiq.yaml"), vec!["research/aiq Accepted ResolvedRefs"]),
+        (include_str!("../../tests/documents/cq.yaml"), vec!["knowledge/cq Unsupported"]),
+        (include_str!("../../tests/documents/agentflow.yaml"), vec!["agents/agentflow Unsupported"]),
+        (include_str!("../../tests/documents/datasources.yaml"), vec!["research/aiq-sources Unsupported", "research/gdrive Unsupported", "research/web Unsupported"]),
+    ] {
+        let words = words(&compile(text));
+        assert_eq!(words, expected);
+    }
+}

@@ -40,7 +40,9 @@ pub struct SkippedKey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
     /// Longer than [`MAX_DOCUMENT_BYTES`].
-    #[error("the key set is larger than {MAX_DOCUMENT_BYTES} bytes; check that the address or reference is that of a JWK Set")]
+    #[error(
+        "the key set is larger than {MAX_DOCUMENT_BYTES} bytes; check that the address or reference is that of a JWK Set"
+    )]
     TooLarge,
     /// Not a JSON object.
     #[error("the key set is not a JSON object; it must be a JWK Set as in RFC 7517 section 5")]

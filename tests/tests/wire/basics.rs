@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::{
     Bench, Call, Issuer,
-    bench::{Setup, minimal},
+    bench::{Setup, minimal, policy},
     issuer::now,
 };
 
@@ -97,16 +97,28 @@ async fn a_grpc_client_gets_its_own_status() -> Outcome {
 }
 
 #[tokio::test]
-async fn every_algorithm_that_the_issuer_publishes_verifies() -> Outcome {
-    let issuer = Issuer::start().await?;
+async fn a_token_verifies_by_every_listed_algorithm_and_no_other() -> Outcome {
     let names = ["rsa", "pss", "p256", "p521", "ed25519"];
-    issuer.publish(&names)?;
-    let bench = Bench::set_up(issuer, minimal, &Setup::default()).await?;
-    for name in names {
-        let claims = json!({"aud": "api", "sub": name});
-        assert_allowed(&bench.call().bearer(&bench.issuer.token_by(name, &claims)?).http1().await?, name);
-        let stranger = bench.issuer.token_by(&format!("{name}-stranger"), &claims)?;
-        assert_refused(&bench.call().bearer(&stranger).http1().await?, 401, "invalid_token");
+    let default = ["rsa", "p256", "ed25519"];
+    for listed in [true, false] {
+        let issuer = Issuer::start().await?;
+        issuer.publish(&names)?;
+        let list = if listed { "      algorithms: [RS256, PS256, ES256, ES512, EdDSA]\n" } else { "" };
+        let documents =
+            |issuer: &Issuer| vec![("a.yaml".into(), policy("api", "api.example.com", &issuer.url(), "api") + list)];
+        let bench = Bench::set_up(issuer, documents, &Setup::default()).await?;
+        for name in names {
+            println!("{name}, listed: {listed}");
+            let claims = json!({"aud": "api", "sub": name});
+            let answer = bench.call().bearer(&bench.issuer.token_by(name, &claims)?).http1().await?;
+            if listed || default.contains(&name) {
+                assert_allowed(&answer, name);
+            } else {
+                assert_refused(&answer, 401, "invalid_token");
+            }
+            let stranger = bench.issuer.token_by(&format!("{name}-stranger"), &claims)?;
+            assert_refused(&bench.call().bearer(&stranger).http1().await?, 401, "invalid_token");
+        }
     }
     Ok(())
 }

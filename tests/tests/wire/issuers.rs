@@ -91,6 +91,21 @@ async fn keys_once_fetched_stay_good_whatever_the_issuer_does_later() -> Outcome
 }
 
 #[tokio::test]
+async fn keys_once_fetched_survive_a_restart_while_the_issuer_is_away() -> Outcome {
+    let mut bench = Bench::start().await?;
+    assert_allowed(&bench.good()?.http1().await?, "alice");
+    bench.issuer.set(Fault::Refuse);
+    bench.product.restart().await?;
+    wait::until("the proxy to reach the product again", wait::LONG, || async {
+        (bench.good().ok()?.http1().await.ok()?.status == 200).then_some(())
+    })
+    .await?;
+    let forged = bench.call().bearer(&unknown(&bench, "rsa-stranger")?).http1().await?;
+    assert!(matches!(forged.status, 401 | 503), "{forged:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_new_key_is_found_and_the_old_one_stays_good() -> Outcome {
     let bench = Bench::start().await?;
     assert_allowed(&bench.good()?.http1().await?, "alice");

@@ -75,7 +75,7 @@ async fn a_start_that_cannot_succeed_ends_with_2_and_says_why() -> Outcome {
     let run = |arguments: &[&str]| {
         let data = path("data");
         let mut all = vec!["run".to_owned(), format!("--data-dir={data}")];
-        all.extend(["authz", "broker", "admin"].map(|name| format!("--{name}-address=127.0.0.1:0")));
+        all.extend(["broker", "admin"].map(|name| format!("--{name}-address=127.0.0.1:0")));
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         async move { product::command(&all.iter().map(String::as_str).collect::<Vec<_>>()).await }
     };

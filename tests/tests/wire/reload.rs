@@ -74,8 +74,9 @@ async fn a_file_that_is_no_yaml_keeps_the_last_good_one() -> Outcome {
 #[tokio::test]
 async fn a_deleted_policy_ends_at_once_and_stays_gone_after_a_restart() -> Outcome {
     let mut bench = Bench::start().await?;
-    // A second policy, so that no policy is alone and answers for every host.
-    until_read(&bench, "marker").await?;
+    // Two more policies: one that is alone would answer for every host.
+    until_read(&bench, "one").await?;
+    until_read(&bench, "two").await?;
     bench.product.delete(FILE)?;
     until_status(&bench, "api", 403).await?;
     assert_refused(&bench.good()?.http1().await?, 403, "no_policy");

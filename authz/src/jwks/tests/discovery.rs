@@ -141,7 +141,7 @@ async fn a_jwks_uri_does_not_move_to_another_origin() {
     provider.discover(&provider.issuer(), &format!("{}?v=2", provider.keys_url()));
     within(async {
         while fixture.status(&source).last_error.is_some() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

@@ -62,7 +62,8 @@ async fn a_cancelled_waiter_does_not_cancel_the_fetch() {
     provider.set_open(false);
     {
         let mut first = pin!(fixture.cache.refresh(&source.id));
-        poll_fn(|cx| Poll::Ready(assert!(first.as_mut().poll(cx).is_pending()))).await;
+        let waiting = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await;
+        assert!(waiting);
         provider.until(|hits| hits.keys == 2).await;
     }
     let state = fixture.cache.state(&source.id);
@@ -187,4 +188,62 @@ async fn an_unknown_id_has_no_state_and_no_fetch() {
     let state = fixture.cache.state(&KeySetId("nobody".into()));
     assert!(state.keys.is_none() && !state.refreshable && !state.failing);
     within(fixture.cache.refresh(&KeySetId("nobody".into()))).await;
+}
+
+/// Schedule, unknown kids and changes of the policy all at once: never two fetches of one set, and nobody waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_fetch_at_a_time_whatever_asks() {
+    let provider = Provider::start(keys(&["a"])).await;
+    let source = KeySetSource { max_age: Duration::from_millis(1), ..configured(&provider) };
+    let impatient = Options { retry_first: Duration::from_millis(1), ..eager() };
+    let fixture = Fixture::fetched(impatient, &source).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..32 {
+        let (cache, id) = (fixture.cache.clone(), source.id.clone());
+        callers.spawn(async move {
+            for _ in 0..50 {
+                cache.refresh(&id).await;
+                assert!(cache.state(&id).keys.is_some());
+            }
+        });
+    }
+    for round in 0..50 {
+        let max_age = Duration::from_millis(round % 3);
+        fixture.cache.sync(vec![KeySetSource { max_age, ..source.clone() }]);
+        tokio::task::yield_now().await;
+    }
+    within(callers.join_all()).await;
+    assert_eq!(provider.hits().peak, 1);
+}
+
+/// A set that comes and goes under its callers: no waiter hangs, no fetch is left behind, and in the end it works.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sets_may_come_and_go_under_load() {
+    let dir = Scratch::new();
+    let provider = Provider::start(keys(&["a"])).await;
+    let source = discovered(&provider);
+    let fixture = Fixture::new(Options { data_dir: Some(dir.0.clone()), ..eager() });
+    let mut callers = JoinSet::new();
+    for _ in 0..16 {
+        let (cache, id) = (fixture.cache.clone(), source.id.clone());
+        callers.spawn(async move {
+            for _ in 0..100 {
+                cache.refresh(&id).await;
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for _ in 0..100 {
+        fixture.cache.sync(vec![source.clone()]);
+        tokio::task::yield_now().await;
+        fixture.cache.sync(Vec::new());
+    }
+    within(callers.join_all()).await;
+    fixture.cache.sync(vec![source.clone()]);
+    within(fixture.cache.fetched_once()).await;
+    assert_eq!(fixture.kids(&source).unwrap(), ["a"]);
+    fixture.cache.sync(Vec::new());
+    within(fixture.cache.shutdown()).await;
+    let left: Vec<_> = std::fs::read_dir(dir.0.join("keys")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }

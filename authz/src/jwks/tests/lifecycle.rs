@@ -5,8 +5,8 @@ use crate::jwks::schedule::{refresh_delay, retry_delay};
 
 #[test]
 fn refreshes_and_retries_never_run_in_step() {
-    let minutes = Duration::from_secs(300);
-    assert_eq!(refresh_delay(minutes, 0.0), Duration::from_secs(240));
+    let minutes = Duration::from_mins(5);
+    assert_eq!(refresh_delay(minutes, 0.0), Duration::from_mins(4));
     assert_eq!(refresh_delay(minutes, 1.0), Duration::from_secs(270));
     let options = Options::default();
     let longest = |failures| retry_delay(&options, failures, 1.0).as_secs();
@@ -96,7 +96,7 @@ async fn keys_are_refreshed_ahead_of_need() {
     provider.serve_keys(keys(&["b"]));
     within(async {
         while fixture.kids(&source).unwrap() != ["b"] {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;

@@ -22,7 +22,7 @@ use super::{Freshness, KeyCache, KeySetStatus, Options};
 use crate::keystore::KeyStore;
 use crate::net::Networks;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// A cache with its registry.
 struct Fixture {

@@ -35,6 +35,9 @@ pub(in crate::jwks) struct Hits {
     pub(in crate::jwks) discovery: usize,
     pub(in crate::jwks) keys: usize,
     pub(in crate::jwks) abandoned: usize,
+    /// Requests for keys that wait for an answer now, and the most there ever were.
+    pub(in crate::jwks) waiting: usize,
+    pub(in crate::jwks) peak: usize,
 }
 
 struct State {
@@ -161,10 +164,20 @@ async fn serve(mut stream: TcpStream, state: Arc<State>) {
     let discovery =
         String::from_utf8_lossy(&head).lines().next().unwrap().contains("/.well-known/openid-configuration ");
     let mode = if discovery { &state.discovery } else { &state.keys }.lock().clone();
-    state.hits.send_modify(|hits| *if discovery { &mut hits.discovery } else { &mut hits.keys } += 1);
+    state.hits.send_modify(|hits| {
+        if discovery {
+            hits.discovery += 1;
+        } else {
+            (hits.keys, hits.waiting) = (hits.keys + 1, hits.waiting + 1);
+            hits.peak = hits.peak.max(hits.waiting);
+        }
+    });
     let answered = async {
         if !discovery {
+            // Time for a second request to show up, if there is one.
+            tokio::task::yield_now().await;
             let _ = state.open.subscribe().wait_for(|open| *open).await;
+            state.hits.send_modify(|hits| hits.waiting -= 1);
         }
         answer(&mut stream, mode).await
     };

@@ -54,7 +54,8 @@ fn parts_and_characters() {
     let good = good();
     let (two, signature) = good.rsplit_once('.').unwrap();
     let (head, payload) = two.split_once('.').unwrap();
-    let json_form = format!(r#"{{"payload":"{payload}","signatures":[{{"protected":"{head}","signature":"{signature}"}}]}}"#);
+    let json_form =
+        format!(r#"{{"payload":"{payload}","signatures":[{{"protected":"{head}","signature":"{signature}"}}]}}"#);
     let nested = format!(r#"{{"payload":"{good}","signature":"{good}"}}"#);
     check(vec![
         ("A4 two parts", two.to_owned(), FEWER),
@@ -91,9 +92,10 @@ fn parts_and_characters() {
         ("A50 PASETO", "v4.public.AAAA".to_owned(), BASE64),
     ]);
     // The last character of a 64-byte signature carries four bits that must be zero: any other one decodes to the same bytes.
-    let last = good.chars().last().unwrap();
+    let mut twin = good.clone();
+    let last = twin.pop().unwrap();
     assert!("AQgw".contains(last), "{last}");
-    let twin = format!("{}{}", &good[..good.len() - 1], char::from(last as u8 + 1));
+    twin.push(char::from(last as u8 + 1));
     assert_eq!(verdict(&twin), BASE64, "A26 non-canonical");
 }
 
@@ -160,10 +162,10 @@ fn signatures() {
         bytes
     };
     let curve_order = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad, 0xa7,
-        0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa, 0xad,
+        0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
     ];
-    let reserialised = format!(r#"{{ {}"#, &payload[1..]);
+    let reserialised = payload.replacen('{', "{ ", 1);
     check(vec![
         ("A14 r=s=0", put(&[0; 64]), SIGNATURE),
         ("A14 r=s=n", put(&[curve_order, curve_order].concat()), SIGNATURE),
@@ -176,7 +178,11 @@ fn signatures() {
         ("A24 a byte of the payload", compact(&head, flipped(9), &signature), SIGNATURE),
         ("A24 another payload", format!("{encoded_head}.{other_payload}.{encoded}"), SIGNATURE),
         ("A24 another signature", format!("{message}.{other_signature}"), SIGNATURE),
-        ("A24 parts swapped", format!("{encoded_payload}.{encoded_head}.{encoded}"), "malformed: a header without `alg`"),
+        (
+            "A24 parts swapped",
+            format!("{encoded_payload}.{encoded_head}.{encoded}"),
+            "malformed: a header without `alg`",
+        ),
         ("A25 the same claims written differently", compact(&head, reserialised, &signature), SIGNATURE),
         ("B54 a rogue key of the same name", ROGUE_P256.token(Algorithm::ES256, &head, &payload), SIGNATURE),
     ]);

@@ -55,7 +55,8 @@ fn claims_become_fields() {
 /// The digits were computed with another implementation of SHA-256.
 #[test]
 fn the_stable_id_is_a_digest_of_issuer_and_id() {
-    let user = |claims: Value, issuer: Option<&str>| principal(object(claims), &authenticator(|_| {}), issuer).unwrap().user;
+    let user =
+        |claims: Value, issuer: Option<&str>| principal(object(claims), &authenticator(|_| {}), issuer).unwrap().user;
     assert_eq!(&*user(json!({"sub": "alice"}), Some("https://issuer.example")), "6d17d965682556721e5ff258ff9b7630");
     assert_eq!(&*user(json!({"sub": "alice"}), None), "4270205d7cfa489b1850920bca8e834c");
     assert_eq!(&*user(json!({"sub": "Zoë"}), Some("https://issuer.example")), "e9b83c8cd005a7dfa3d3d6f0ed334a3e");
@@ -181,13 +182,9 @@ fn rules_about_the_person() {
     assert!(admits(&either, &person(json!({"email": "B@other.com"}))));
     assert!(!admits(&either, &person(json!({"email": "c@other.com"}))));
     let verified = IdentityRequirements { verified_email: true, ..IdentityRequirements::default() };
-    for (value, expected) in [
-        (json!(true), true),
-        (json!(false), false),
-        (json!("true"), false),
-        (json!(1), false),
-        (json!(null), false),
-    ] {
+    for (value, expected) in
+        [(json!(true), true), (json!(false), false), (json!("true"), false), (json!(1), false), (json!(null), false)]
+    {
         assert_eq!(admits(&verified, &person(json!({"email_verified": value}))), expected, "{value}");
     }
     let both = IdentityRequirements { verified_email: true, ..either };
