@@ -45,23 +45,14 @@ impl TokenCache {
     pub fn insert(&self, key: TokenKey, proven: Arc<Proven>) {
         self.entries.insert(key, proven);
     }
-
-    /// How many are held, roughly.
-    pub fn len(&self) -> u64 {
-        self.entries.entry_count()
-    }
-
-    /// Whether none is held, roughly.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// An estimate that grows with what a caller can make grow.
 fn weight(_: &TokenKey, proven: &Arc<Proven>) -> u32 {
     const FIXED: usize = 512;
     let headers = proven.headers.iter().flatten().map(|(_, value)| value.len() + 32).sum::<usize>();
-    let claims = proven.principal.claims.iter().map(|(name, value)| name.len() + 64 + value_weight(value)).sum::<usize>();
+    let claims =
+        proven.principal.claims.iter().map(|(name, value)| name.len() + 64 + value_weight(value)).sum::<usize>();
     u32::try_from(FIXED + headers + claims).unwrap_or(u32::MAX)
 }
 
@@ -71,6 +62,8 @@ fn value_weight(value: &serde_json::Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 32,
         Value::String(text) => 32 + text.len(),
         Value::Array(items) => 32 + items.iter().map(value_weight).sum::<usize>(),
-        Value::Object(members) => 32 + members.iter().map(|(name, value)| 64 + name.len() + value_weight(value)).sum::<usize>(),
+        Value::Object(members) => {
+            32 + members.iter().map(|(name, value)| 64 + name.len() + value_weight(value)).sum::<usize>()
+        }
     }
 }

@@ -76,14 +76,17 @@ impl<'a> Headers<'a> {
     /// Whether the client speaks gRPC.
     pub fn is_grpc(&self) -> bool {
         self.get("content-type").is_some_and(|value| {
-            value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+            value
+                .strip_prefix(b"application/grpc")
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
         })
     }
 
     /// Whether the client asks for a WebSocket (RFC 6455 section 4.1).
     pub fn is_websocket_upgrade(&self) -> bool {
-        self.get("upgrade")
-            .is_some_and(|value| value.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket")))
+        self.get("upgrade").is_some_and(|value| {
+            value.split(|byte| *byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        })
     }
 }
 

@@ -3,12 +3,19 @@
 //! Owns identity (kind, namespace, name) and where each object stood. Must never judge a spec, and never lose a document silently:
 //! what cannot be read is a [`Unreadable`].
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use crate::secret::Secret;
+use crate::{
+    secret::Secret,
+    v1alpha1::{API_VERSION, AUTH_POLICY, DATA_SOURCE},
+};
 
 /// Where a document stood.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +34,8 @@ pub struct Unreadable {
     pub place: Place,
     /// Why, in one line.
     pub reason: String,
+    /// Whether nobody knows which object this is: it may be any that was in the file before.
+    pub hides_object: bool,
 }
 
 /// One AuthPolicy or DataSource, not yet looked into.
@@ -56,7 +65,7 @@ pub struct Objects {
     /// DataSources.
     pub data_sources: Vec<Object>,
     /// Values of Secrets and ConfigMaps, by kind, `namespace/name` and key.
-    references: HashMap<(ReferenceKind, String), HashMap<String, Secret>>,
+    references: HashMap<(ReferenceKind, String), Referent>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Documents of other kinds, which are somebody else's: shown, not used.
@@ -72,8 +81,15 @@ pub enum ReferenceKind {
     ConfigMap,
 }
 
+/// A Secret or ConfigMap.
+#[derive(Debug, Clone)]
+struct Referent {
+    file: Arc<str>,
+    /// A value that cannot be read is a mistake of whoever refers to it, not of the file.
+    values: HashMap<String, Result<Secret, String>>,
+}
+
 const GROUP: &str = "gatewright.dev/";
-const VERSION: &str = "gatewright.dev/v1alpha1";
 
 // === impl Objects ===
 
@@ -86,14 +102,35 @@ impl Objects {
             match parse(chunk, line) {
                 Ok(Value::Null) => {}
                 Ok(value) => self.add(&place, value),
-                Err(reason) => self.unreadable.push(Unreadable { place, reason }),
+                Err(reason) => self.unreadable.push(Unreadable { place, reason, hides_object: true }),
             }
         }
     }
 
     /// A referenced value, or `None`.
     pub fn reference(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Secret> {
-        self.references.get(&(kind, format!("{namespace}/{name}")))?.get(key)
+        self.value(kind, namespace, name, key)?.as_ref().ok()
+    }
+
+    /// Why a referenced value is there and cannot be read.
+    pub fn unfit(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&str> {
+        self.value(kind, namespace, name, key)?.as_ref().err().map(String::as_str)
+    }
+
+    fn value(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Result<Secret, String>> {
+        self.references.get(&(kind, format!("{namespace}/{name}")))?.values.get(key)
+    }
+
+    /// Takes over Secrets and ConfigMaps of an earlier reading that stood in a file which holds an unreadable document now: a syntax
+    /// error deletes nothing.
+    pub fn carry_over(&mut self, earlier: &Objects) {
+        let hiding: HashSet<&str> =
+            self.unreadable.iter().filter(|one| one.hides_object).map(|one| &*one.place.file).collect();
+        let hidden = earlier.references.iter().filter(|(_, referent)| hiding.contains(&*referent.file));
+        let hidden: Vec<_> = hidden.map(|(key, referent)| (key.clone(), referent.clone())).collect();
+        for (key, referent) in hidden {
+            self.references.entry(key).or_insert(referent);
+        }
     }
 
     /// Whether the referenced object is there at all.
@@ -104,30 +141,42 @@ impl Objects {
     fn add(&mut self, place: &Place, value: Value) {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let (Some(version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-            return self.refuse(place, "no `apiVersion` and `kind`: this is no Kubernetes object");
+            return self.refuse(place, true, "no `apiVersion` and `kind`: this is no Kubernetes object");
         };
         if kind == "List" {
             let items = value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
             return items.into_iter().for_each(|item| self.add(place, item));
         }
         let Some(name) = text("/metadata/name").filter(|name| !name.is_empty()) else {
-            return self.refuse(place, &format!("`metadata.name` of this {kind} is missing"));
+            return self.refuse(place, true, &format!("`metadata.name` of this {kind} is missing"));
         };
-        let name: Arc<str> = format!("{}/{name}", text("/metadata/namespace").unwrap_or_else(|| "default".to_owned())).into();
+        let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
+        // What the API server would never hold could pose as another object here: `a/b` of `c` and `a` of `b/c`.
+        if !is_dns_name(&name) || !is_dns_name(&namespace) {
+            let shown: String =
+                format!("{namespace}/{name}").chars().filter(|char| !char.is_control()).take(80).collect();
+            let why = format!(
+                "{kind} `{shown}`: metadata.name and metadata.namespace are DNS names of lower-case letters, digits, `-` and `.`"
+            );
+            return self.refuse(place, false, &why);
+        }
+        let name: Arc<str> = format!("{namespace}/{name}").into();
         match (version.as_str(), kind.as_str()) {
-            (VERSION, "AuthPolicy") => self.policies.push(object("AuthPolicy", name, place, value)),
-            (VERSION, "DataSource") => self.data_sources.push(object("DataSource", name, place, value)),
+            (API_VERSION, AUTH_POLICY) => self.policies.push(object(AUTH_POLICY, name, place, value)),
+            (API_VERSION, DATA_SOURCE) => self.data_sources.push(object(DATA_SOURCE, name, place, value)),
             ("v1", "Secret") => self.add_values(ReferenceKind::Secret, place, &name, &value),
             ("v1", "ConfigMap") => self.add_values(ReferenceKind::ConfigMap, place, &name, &value),
             (version, kind) if version.starts_with(GROUP) => {
-                self.refuse(place, &format!("{version} has no kind `{kind}`; known are AuthPolicy and DataSource of {VERSION}"));
+                let why =
+                    format!("{version} has no kind `{kind}`; known are AuthPolicy and DataSource of {API_VERSION}");
+                self.refuse(place, false, &why);
             }
             (version, kind) => self.foreign.push((place.clone(), format!("{version} {kind} {name}"))),
         }
     }
 
-    fn refuse(&mut self, place: &Place, reason: &str) {
-        self.unreadable.push(Unreadable { place: place.clone(), reason: reason.to_owned() });
+    fn refuse(&mut self, place: &Place, hides_object: bool, reason: &str) {
+        self.unreadable.push(Unreadable { place: place.clone(), reason: reason.to_owned(), hides_object });
     }
 
     /// `data` of a Secret is base64, and `stringData` wins over it, as in the API server.
@@ -138,22 +187,31 @@ impl Objects {
             ReferenceKind::ConfigMap => ("data", "binaryData"),
         };
         let mut values = HashMap::new();
+        // The values themselves are never shown: they may be secrets in the wrong field.
         for (key, value) in members(coded) {
-            let bytes = value.as_str().and_then(|text| STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok());
-            match bytes {
-                Some(bytes) => drop(values.insert(key.clone(), Secret::new(bytes))),
-                // The value itself is not shown: it may be a secret in the wrong field.
-                None => self.refuse(place, &format!("`{coded}.{key}` of {name} is not base64")),
-            }
+            let bytes =
+                value.as_str().and_then(|text| STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok());
+            let value = bytes.map(Secret::new).ok_or_else(|| format!("`{coded}.{key}` of {name} is not base64"));
+            values.insert(key.clone(), value);
         }
         for (key, value) in members(plain) {
-            match value.as_str() {
-                Some(text) => drop(values.insert(key.clone(), Secret::new(text.as_bytes()))),
-                None => self.refuse(place, &format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
-            }
+            let value = value.as_str().map(|text| Secret::new(text.as_bytes()));
+            values.insert(
+                key.clone(),
+                value.ok_or_else(|| format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
+            );
         }
-        self.references.insert((kind, name.to_owned()), values);
+        self.references.insert((kind, name.to_owned()), Referent { file: place.file.clone(), values });
     }
+}
+
+/// RFC 1123 subdomain, as the API server demands.
+fn is_dns_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        inner && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 fn object(kind: &'static str, name: Arc<str>, place: &Place, value: Value) -> Object {
@@ -175,9 +233,11 @@ fn split(text: &str) -> Vec<(usize, &str)> {
     let (mut chunks, mut start, mut first_line, mut offset) = (Vec::new(), 0, 1, 0);
     for (index, line) in text.split_inclusive('\n').enumerate() {
         let end = offset + line.len();
-        if line.starts_with("---") {
+        if let Some(rest) = line.strip_prefix("---") {
             chunks.push((first_line, text.get(start..offset).unwrap_or_default()));
-            (start, first_line) = (end, index + 2);
+            // A document may begin on the line of its separator.
+            let begins_here = !matches!(rest.trim_start().bytes().next(), None | Some(b'#'));
+            (start, first_line) = if begins_here { (offset + 3, index + 1) } else { (end, index + 2) };
         }
         offset = end;
     }
@@ -276,16 +336,61 @@ mod tests {
             "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\ndata: {a: aGVsbG8=, b: '%%'}\nstringData: {c: canary-value, d: 5}\n",
         );
         let value = |key| objects.reference(ReferenceKind::Secret, "n", "s", key).map(|one| one.expose().to_vec());
-        assert_eq!((value("a"), value("b"), value("c"), value("d")), (Some(b"hello".to_vec()), None, Some(b"canary-value".to_vec()), None));
+        assert_eq!(
+            (value("a"), value("b"), value("c"), value("d")),
+            (Some(b"hello".to_vec()), None, Some(b"canary-value".to_vec()), None)
+        );
         assert!(objects.reference(ReferenceKind::ConfigMap, "n", "s", "a").is_none());
         assert!(objects.reference(ReferenceKind::Secret, "other", "s", "a").is_none());
-        assert_eq!(objects.unreadable.len(), 2);
+        let unfit = |key| objects.unfit(ReferenceKind::Secret, "n", "s", key);
+        assert!(unfit("b").is_some_and(|why| why.contains("base64")) && unfit("d").is_some() && unfit("a").is_none());
+        assert!(objects.unreadable.is_empty());
         assert!(!format!("{objects:?}").contains("canary-value"));
     }
 
     #[test]
+    fn a_document_may_begin_on_its_separator() {
+        let objects = read(
+            "--- {apiVersion: gatewright.dev/v1alpha1, kind: AuthPolicy, metadata: {name: a}}\n--- # b\napiVersion: v1\nkind: Pod\nmetadata: {name: b}\n",
+        );
+        assert_eq!((objects.policies.len(), objects.foreign.len(), objects.unreadable.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn names_that_could_pose_as_others_are_refused() {
+        for (namespace, name) in
+            [("a", "b/c"), ("a/b", "c"), ("a", "Bad Name!"), ("a", "x\u{7}"), ("-a", "b"), ("a", "b.")]
+        {
+            let text = serde_json::json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": name, "namespace": namespace}});
+            let objects = read(&text.to_string());
+            assert_eq!((objects.policies.len(), objects.unreadable.len()), (0, 1), "{namespace} {name}");
+        }
+    }
+
+    #[test]
+    fn a_syntax_error_deletes_no_secret() {
+        let earlier = read("apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nstringData: {k: value}\n");
+        for (text, kept) in
+            [("kind: [\n", true), ("", false), ("apiVersion: gatewright.dev/v9\nkind: X\nmetadata: {name: a}\n", false)]
+        {
+            let mut objects = read(text);
+            objects.carry_over(&earlier);
+            assert_eq!(objects.reference(ReferenceKind::Secret, "n", "s", "k").is_some(), kept, "{text:?}");
+        }
+    }
+
+    #[test]
     fn yaml_that_is_not_json_is_refused() {
-        for text in ["a: 1\na: 2\n", "kind: !secret x\n", "? [a]\n: b\n", "a: .nan\n", "just text\n", "- a\n", "a: &x [*x]\n", "\t- a"] {
+        for text in [
+            "a: 1\na: 2\n",
+            "kind: !secret x\n",
+            "? [a]\n: b\n",
+            "a: .nan\n",
+            "just text\n",
+            "- a\n",
+            "a: &x [*x]\n",
+            "\t- a",
+        ] {
             assert_eq!(read(text).unreadable.len(), 1, "{text:?}");
         }
         for text in ["", "---\n---\n", "# c\n", "\u{feff}"] {

@@ -18,7 +18,9 @@ pub enum HostPattern {
 
 /// Why a text is no host pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a host name; write a DNS name such as `api.example.com`, or `*.example.com` for everything below it, without port")]
+#[error(
+    "`{0}` is not a host name; write a DNS name such as `api.example.com`, or `*.example.com` for everything below it, without port"
+)]
 pub struct BadHost(String);
 
 /// A request's host in canonical form.
@@ -104,7 +106,8 @@ impl<'a> Host<'a> {
         let name = without_port(raw)?;
         let name = name.strip_suffix('.').unwrap_or(name);
         // One dot is a spelling of the root; a second one would be an empty label.
-        if name.is_empty() || name.len() > 253 || name.split('.').any(str::is_empty) || !name.bytes().all(is_host_byte) {
+        if name.is_empty() || name.len() > 253 || name.split('.').any(str::is_empty) || !name.bytes().all(is_host_byte)
+        {
             return Err(MalformedHost);
         }
         let text = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -122,7 +125,8 @@ impl<'a> Host<'a> {
 
     /// Whether this is a name or address of the machine itself.
     pub fn is_loopback(&self) -> bool {
-        self.text == "localhost" || self.text.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+        self.text == "localhost"
+            || self.text.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
     }
 
     /// Hosts that are cluster-internal unless a policy lists its own: names without a dot, `*.svc`, `*.svc.cluster.local`, loopback.
@@ -182,8 +186,30 @@ mod tests {
     #[test]
     fn ambiguous_hosts_are_refused() {
         for raw in [
-            "", ".", "a.example,b.example", "user@a.example", "a b", " a", "a ", "a..b", "a.example..", ":80", "a:", "a:x", "a:99999",
-            "::1", "[::1", "[::1]x", "[a]", "a.example:80:80", "a%2eexample", "a/b", "a\tb", "é.example", "a\0b", "*.example.com",
+            "",
+            ".",
+            "a.example,b.example",
+            "user@a.example",
+            "a b",
+            " a",
+            "a ",
+            "a..b",
+            "a.example..",
+            ":80",
+            "a:",
+            "a:x",
+            "a:99999",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[a]",
+            "a.example:80:80",
+            "a%2eexample",
+            "a/b",
+            "a\tb",
+            "é.example",
+            "a\0b",
+            "*.example.com",
         ] {
             assert_eq!(Host::parse(raw), Err(MalformedHost), "{raw:?}");
         }
@@ -193,9 +219,13 @@ mod tests {
     fn patterns_match_whole_labels() {
         let suffix = HostPattern::parse("*.Example.com").unwrap();
         assert_eq!(suffix.to_string(), "*.example.com");
-        for (host, expected) in
-            [("a.example.com", true), ("a.b.example.com", true), ("example.com", false), ("evilexample.com", false), (".example.com", false)]
-        {
+        for (host, expected) in [
+            ("a.example.com", true),
+            ("a.b.example.com", true),
+            ("example.com", false),
+            ("evilexample.com", false),
+            (".example.com", false),
+        ] {
             assert_eq!(suffix.matches(host), expected, "{host}");
         }
         assert!(HostPattern::parse("a.example").unwrap().matches("a.example"));
@@ -207,8 +237,17 @@ mod tests {
     #[test]
     fn internal_names() {
         for (host, expected) in [
-            ("backend", true), ("a.b.svc", true), ("a.svc.cluster.local", true), ("localhost", true), ("127.0.0.9", true), ("[::1]", true),
-            ("svc", true), ("svc.cluster.local", false), ("a.svc.evil.example", false), ("10.1.2.3", false), ("[fe80::1]", false),
+            ("backend", true),
+            ("a.b.svc", true),
+            ("a.svc.cluster.local", true),
+            ("localhost", true),
+            ("127.0.0.9", true),
+            ("[::1]", true),
+            ("svc", true),
+            ("svc.cluster.local", false),
+            ("a.svc.evil.example", false),
+            ("10.1.2.3", false),
+            ("[fe80::1]", false),
             ("a.example", false),
         ] {
             assert_eq!(Host::parse(host).unwrap().is_internal_by_default(), expected, "{host}");

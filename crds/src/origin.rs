@@ -62,10 +62,27 @@ mod tests {
     fn origins_compare_as_a_whole() {
         let own = Origin::of_request("http", "aiq.example.com").unwrap();
         assert_eq!(own, Origin::parse("http://AIQ.example.com:80").unwrap());
-        for other in ["https://aiq.example.com", "http://aiq.example.com:8080", "http://aiq.example.com.evil.example", "http://x.aiq.example.com"] {
+        for other in [
+            "https://aiq.example.com",
+            "http://aiq.example.com:8080",
+            "http://aiq.example.com.evil.example",
+            "http://x.aiq.example.com",
+        ] {
             assert_ne!(own, Origin::parse(other).unwrap(), "{other}");
         }
-        for none in ["null", "", "aiq.example.com", "http://", "https://a/", "https://a/x", "https://u@a", "ftp://a", "https://a?x", "https://a#x", "https://a b"] {
+        for none in [
+            "null",
+            "",
+            "aiq.example.com",
+            "http://",
+            "https://a/",
+            "https://a/x",
+            "https://u@a",
+            "ftp://a",
+            "https://a?x",
+            "https://a#x",
+            "https://a b",
+        ] {
             assert!(Origin::parse(none).is_err(), "{none}");
         }
     }

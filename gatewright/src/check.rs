@@ -11,7 +11,7 @@ use crds::{
 use crate::{
     USAGE,
     cli::{CheckArgs, Output},
-    config, fail,
+    config,
 };
 
 /// Exit 1: an object is not accepted, or holds a weak or wrong secret; with `--strict` also for a missing reference. Exit 2: a file
@@ -19,12 +19,14 @@ use crate::{
 pub(crate) fn command(args: &CheckArgs, out: &mut impl Write) -> u8 {
     let objects = match config::load(&args.paths) {
         Ok(objects) => objects,
-        Err(error) => return fail(USAGE, &error.to_string()),
+        Err(code) => return code,
     };
     let verdicts = Compiler::new(options(), LastGood::default()).compile(&objects).verdicts;
     let written = match args.output {
         Output::Text => text(out, &verdicts),
-        Output::Json => serde_json::to_string_pretty(&verdicts).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}")),
+        Output::Json => {
+            serde_json::to_string_pretty(&verdicts).map_err(io::Error::other).and_then(|json| writeln!(out, "{json}"))
+        }
     };
     // A reader that went away does not change the verdict.
     drop(written);
@@ -32,7 +34,9 @@ pub(crate) fn command(args: &CheckArgs, out: &mut impl Write) -> u8 {
     if !objects.unreadable.is_empty() {
         return USAGE;
     }
-    let bad = |verdict: &Verdict| !verdict.is_accepted() || verdict.has_unfit_reference() || (args.strict && !verdict.is_resolved());
+    let bad = |verdict: &Verdict| {
+        !verdict.is_accepted() || verdict.has_unfit_reference() || (args.strict && !verdict.is_resolved())
+    };
     u8::from(verdicts.iter().any(bad))
 }
 
@@ -43,9 +47,6 @@ pub(crate) fn options() -> Options {
 
 /// What is no verdict: on standard error, so that the output stays a list of verdicts.
 fn notes(objects: &Objects, verdicts: &[Verdict]) {
-    for unreadable in &objects.unreadable {
-        fail(USAGE, &unreadable.to_string());
-    }
     let mut err = anstream::stderr();
     for (place, what) in &objects.foreign {
         let _ = writeln!(err, "note: {place}: {what} is none of our kinds and was skipped");

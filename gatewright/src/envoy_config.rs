@@ -8,48 +8,42 @@ use std::{collections::BTreeSet, io::Write};
 use authz::server::Address;
 use crds::{
     compile::{Compiler, LastGood},
-    hosts::HostPattern,
     snapshot::Entry,
 };
 use serde_json::{Value, json};
 
-use crate::{USAGE, check, cli::EnvoyConfigArgs, config, fail, print};
+use crate::{check, cli::EnvoyConfigArgs, config, print};
 
 const FILTER: &str = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
 const PER_ROUTE: &str = "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-const MANAGER: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+const MANAGER: &str =
+    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const PROTOCOLS: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const ACCESS_LOG: &str = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
 
 /// Exit 2 when the documents cannot be read.
 pub(crate) fn command(args: &EnvoyConfigArgs, out: &mut impl Write) -> u8 {
-    let objects = match config::load(&args.config.paths) {
+    let objects = match config::load_whole(&args.config.paths) {
         Ok(objects) => objects,
-        Err(error) => return fail(USAGE, &error.to_string()),
+        Err(code) => return code,
     };
-    for unreadable in &objects.unreadable {
-        fail(USAGE, &unreadable.to_string());
-    }
-    if !objects.unreadable.is_empty() {
-        return USAGE;
-    }
     let compiled = Compiler::new(check::options(), LastGood::default()).compile(&objects);
     let mut domains = BTreeSet::new();
     for entry in compiled.snapshot.entries() {
         match entry {
-            Entry::InForce(one) => domains.extend(one.hosts.iter().map(domain)),
-            Entry::Held(held) => domains.extend(held.hosts.iter().map(domain)),
+            Entry::InForce(one) => domains.extend(one.hosts.iter().map(ToString::to_string)),
+            Entry::Held(held) => domains.extend(held.hosts.iter().map(ToString::to_string)),
         }
     }
-    print(out, serde_yaml::to_string(&bootstrap(args, domains.into_iter().collect())).map_err(|error| error.to_string()))
+    print(
+        out,
+        serde_yaml::to_string(&bootstrap(args, &domains.into_iter().collect::<Vec<_>>()))
+            .map_err(|error| error.to_string()),
+    )
 }
 
-fn domain(host: &HostPattern) -> String {
-    host.to_string()
-}
-
-fn bootstrap(args: &EnvoyConfigArgs, domains: Vec<String>) -> Value {
+fn bootstrap(args: &EnvoyConfigArgs, domains: &[String]) -> Value {
     json!({
         "admin": {"address": socket(&args.envoy_admin.ip().to_string(), args.envoy_admin.port())},
         "static_resources": {
@@ -67,8 +61,9 @@ fn bootstrap(args: &EnvoyConfigArgs, domains: Vec<String>) -> Value {
     })
 }
 
-fn manager(domains: Vec<String>) -> Value {
-    let route = json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s", "idle_timeout": "300s"}});
+fn manager(domains: &[String]) -> Value {
+    let route =
+        json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s", "idle_timeout": "300s"}});
     // Hosts that no policy holds are checked as well, and refused there: an unlisted host is never an open door.
     let mut hosts = vec![json!({"name": "everything-else", "domains": ["*"], "routes": [route.clone()]})];
     if !domains.is_empty() {
@@ -142,6 +137,8 @@ fn upstream(args: &EnvoyConfigArgs) -> Value {
         "name": "upstream",
         "type": kind,
         "connect_timeout": "2s",
+        // A name such as localhost often has an IPv6 address that nobody listens on.
+        "dns_lookup_family": "V4_PREFERRED",
         "load_assignment": assignment("upstream", &socket(host, *port)),
     })
 }

@@ -11,7 +11,6 @@ use authz::{
     decide::{Awaited, Choice, Decision, Deps, Need, Step, Verdict, decide},
     errors,
     jwks::{self, KeyCache},
-    net::Networks,
     principal::{CallerKind, Traffic},
     request::{Headers, RequestView},
     server::Registry,
@@ -23,7 +22,7 @@ use crds::{
 use serde_json::{Value, json};
 
 use crate::{
-    USAGE, check,
+    check,
     cli::{ExplainArgs, Output},
     config, fail,
 };
@@ -33,25 +32,18 @@ const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Exit 0: allowed. 1: refused. 2: usage.
 pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
-    let objects = match config::load(&args.config.paths) {
+    let objects = match config::load_whole(&args.config.paths) {
         Ok(objects) => objects,
-        Err(error) => return fail(USAGE, &error.to_string()),
+        Err(code) => return code,
     };
-    for unreadable in &objects.unreadable {
-        fail(USAGE, &unreadable.to_string());
-    }
-    if !objects.unreadable.is_empty() {
-        return USAGE;
-    }
     let compiled = Compiler::new(check::options(), LastGood::default()).compile(&objects);
     let decision = match decided(args, &compiled) {
         Ok(decision) => decision,
         Err(error) => return fail(1, &error),
     };
-    let report = report(&decision, args);
     let written = match args.output {
-        Output::Json => writeln!(out, "{report:#}"),
-        Output::Text => text(out, &decision, &report, &compiled),
+        Output::Json => writeln!(out, "{:#}", report(&decision, args)),
+        Output::Text => text(out, &decision, args, &compiled),
     };
     // A reader that went away does not change the decision.
     drop(written);
@@ -59,9 +51,10 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
 }
 
 fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let networks = Networks::new(args.network.allow_network.clone());
+        let networks = args.network.networks();
         let options = jwks::Options { networks, ..jwks::Options::default() };
         // Nobody reads these metrics: `explain` ends with its answer.
         let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
@@ -107,12 +100,14 @@ fn report(decision: &Decision, args: &ExplainArgs) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
-            let set: Vec<(&str, &str)> = changes.set_headers().iter().map(|(name, value)| (&**name, shown(name, value))).collect();
+            let set: Vec<(&str, &str)> =
+                changes.set_headers().iter().map(|(name, value)| (&**name, shown(name, value))).collect();
             ("", 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
         }
         Verdict::Deny(deny) => (deny.code.as_str(), deny.code.status(), Vec::new(), Vec::new()),
     };
-    let requirements: Vec<Value> = facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
+    let requirements: Vec<Value> =
+        facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
     json!({
         "policy": facts.policy.as_ref().map_or("", |(name, _)| name),
         "traffic": facts.traffic.map_or("", Traffic::as_str),
@@ -142,12 +137,16 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
         Some(SourceKind::Header { name, scheme: Some(scheme) }) => format!("header {name}, scheme {scheme}"),
         Some(SourceKind::Header { name, scheme: None }) => format!("header {name}"),
         Some(SourceKind::Cookie { name, .. }) => format!("cookie {name}"),
-        None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public) && !args.headers.is_empty() => "not looked at".to_owned(),
+        None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public)
+            && !args.headers.is_empty() =>
+        {
+            "not looked at".to_owned()
+        }
         None => "none".to_owned(),
     }
 }
 
-fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Compiled) -> io::Result<()> {
+fn text(out: &mut impl Write, decision: &Decision, args: &ExplainArgs, compiled: &Compiled) -> io::Result<()> {
     let facts = &decision.facts;
     let mut step = |number: u8, what: &str, result: String| writeln!(out, "{number}  {what:<15} {result}");
     match &facts.policy {
@@ -161,13 +160,22 @@ fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Co
     if let Some(rules) = &facts.rules {
         let access = format!("{:?}", rules.access).to_lowercase();
         step(3, "route", format!("{}, access {access}", rules.route.as_deref().unwrap_or("(none)")))?;
-        step(4, "credential", report["credential"].as_str().unwrap_or_default().to_owned())?;
+        step(4, "credential", credential(decision, args))?;
     }
     for (name, outcome) in &facts.outcomes {
         step(5, "authenticator", format!("{name}: {}, {}", outcome.as_str(), outcome.detail()))?;
     }
     if let Some(proven) = &facts.proven {
-        step(5, "principal", format!("{} {} ({})", CallerKind::Proven(proven.principal.kind).as_str(), proven.principal.subject.escape_debug(), proven.principal.user))?;
+        step(
+            5,
+            "principal",
+            format!(
+                "{} {} ({})",
+                CallerKind::Proven(proven.principal.kind).as_str(),
+                proven.principal.subject.escape_debug(),
+                proven.principal.user
+            ),
+        )?;
     } else if let Some(caller) = facts.caller {
         step(5, "caller", caller.as_str().to_owned())?;
     }
@@ -190,7 +198,14 @@ fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {
         }
         Verdict::Deny(deny) => {
             let red = anstyle::AnsiColor::Red.on_default().bold();
-            writeln!(out, "8  {:<15} {red}deny{red:#} {} {}: {}", "answer", deny.code.status(), deny.code.as_str(), deny.detail)?;
+            writeln!(
+                out,
+                "8  {:<15} {red}deny{red:#} {} {}: {}",
+                "answer",
+                deny.code.status(),
+                deny.code.as_str(),
+                deny.detail
+            )?;
             let errors = decision.facts.rules.as_ref().map(|rules| &*rules.errors);
             let refusal = errors::render(deny, errors, false, "explain");
             for (name, value) in &refusal.headers {

@@ -24,7 +24,7 @@ const USAGE: u8 = 2;
 pub fn run_command(cli: Cli) -> ExitCode {
     let mut out = anstream::stdout().lock();
     let code = match cli.command {
-        Command::Run(args) => run::command(args),
+        Command::Run(args) => run::command(&args),
         Command::Check(args) => check::command(&args, &mut out),
         Command::Explain(args) => explain::command(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),

@@ -3,6 +3,7 @@
 use std::{io::IsTerminal, sync::Arc};
 
 use authz::server::LogLevel;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::cli::LogFormat;
@@ -29,5 +30,12 @@ fn parse(directive: &str) -> Result<EnvFilter, String> {
     if directive.is_empty() {
         return Err("the log filter is empty; write one such as `info` or `authz=debug,info`".to_owned());
     }
-    EnvFilter::try_new(directive).map_err(|error| format!("`{shown}` is no log filter ({error}); write one such as `info` or `authz=debug,info`"))
+    // A bare word is a target to the filter: a typo would silence everything.
+    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    if directive.contains(char::is_whitespace) || !directive.split(',').all(known) {
+        return Err(format!("`{shown}` is no log filter; write a level such as `info`, or `authz=debug,info`"));
+    }
+    EnvFilter::try_new(directive).map_err(|error| {
+        format!("`{shown}` is no log filter ({error}); write one such as `info` or `authz=debug,info`")
+    })
 }

@@ -95,7 +95,13 @@ fn tolerate(place: &Place<'_>, deny: Deny, nobody: CallerKind) -> Result<CallerK
 }
 
 /// From the cache, or by trying the readers of the credential's place in order.
-fn verify(deps: &Deps<'_>, awaited: &Awaited, place: &Place<'_>, credential: &Credential<'_>, facts: &mut Facts) -> Result<Arc<Proven>, Stop> {
+fn verify(
+    deps: &Deps<'_>,
+    awaited: &Awaited,
+    place: &Place<'_>,
+    credential: &Credential<'_>,
+    facts: &mut Facts,
+) -> Result<Arc<Proven>, Stop> {
     let Some(source) = place.rules.sources.get(credential.source) else {
         return Err(Deny::new(Code::InvalidToken, "nobody reads this place").into());
     };
@@ -211,12 +217,13 @@ impl Reader<'_> {
             Failure::ClaimMissing(_) => Verification::Failed(Outcome::ClaimMissing),
             Failure::UnknownKey => Verification::NoKey,
         })?;
-        let principal = jwt::principal(token.claims().clone(), self.authenticator, self.jwt.issuer.as_deref()).map_err(|failure| {
-            Verification::Failed(match failure {
-                PrincipalFailure::ClaimMissing => Outcome::ClaimMissing,
-                PrincipalFailure::Invalid(why) => Outcome::Invalid(why),
-            })
-        })?;
+        let principal = jwt::principal(token.claims().clone(), self.authenticator, self.jwt.issuer.as_deref())
+            .map_err(|failure| {
+                Verification::Failed(match failure {
+                    PrincipalFailure::ClaimMissing => Outcome::ClaimMissing,
+                    PrincipalFailure::Invalid(why) => Outcome::Invalid(why),
+                })
+            })?;
         let headers = encode::identity(&principal);
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
         let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));

@@ -21,11 +21,12 @@ pub(super) struct Credential<'a> {
 
 /// The credential, or none.
 pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<Option<Credential<'a>>, Deny> {
-    refuse_two_values(request, &place.rules.sources)?;
+    refuse_two_values(request)?;
+    refuse_two_cookies(request, &place.rules.sources)?;
     for (index, source) in place.rules.sources.iter().enumerate() {
         let value = match &source.kind {
             SourceKind::Header { name, scheme } => header(request, name, scheme.as_deref()),
-            SourceKind::Cookie { name, .. } => cookie(request, name)?,
+            SourceKind::Cookie { name, .. } => cookie(request, name),
         };
         let Some(value) = value else { continue };
         if let SourceKind::Cookie { allowed_origins, .. } = &source.kind {
@@ -38,11 +39,22 @@ pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<O
 
 /// Envoy joins repeated lines with a comma, and no Authorization value of ours holds one: choosing the first or the last would let
 /// two parties see two different requests (RFC 9110 section 11.6.2 allows one value).
-fn refuse_two_values(request: &RequestView<'_>, sources: &[Source]) -> Result<(), Deny> {
-    let reads_authorization = sources.iter().any(|one| matches!(&one.kind, SourceKind::Header { name, .. } if &**name == "authorization"));
-    let several = || request.headers.get("authorization").is_some_and(|value| value.contains(&b','));
-    if reads_authorization && several() {
+fn refuse_two_values(request: &RequestView<'_>) -> Result<(), Deny> {
+    if request.headers.get("authorization").is_some_and(|value| value.contains(&b',')) {
         return Err(Deny::new(Code::MalformedRequest, "several Authorization values"));
+    }
+    Ok(())
+}
+
+/// Twice the same name is how cookies are tossed between subdomains, whichever place is searched first.
+fn refuse_two_cookies(request: &RequestView<'_>, sources: &[Source]) -> Result<(), Deny> {
+    let Some(header) = request.headers.text("cookie") else { return Ok(()) };
+    for source in sources {
+        if let SourceKind::Cookie { name, .. } = &source.kind
+            && pairs(&header).filter(|(own, _)| **own == **name).count() > 1
+        {
+            return Err(Deny::new(Code::MalformedRequest, "the credential cookie was sent twice"));
+        }
     }
     Ok(())
 }
@@ -74,20 +86,19 @@ fn header<'a>(request: &RequestView<'a>, name: &str, scheme: Option<&str>) -> Op
     }
 }
 
-/// A cookie's value, verbatim (RFC 6265 section 4.2). Twice the same name is how cookies are tossed between subdomains.
-fn cookie<'a>(request: &RequestView<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Deny> {
-    let Some(header) = request.headers.text("cookie") else { return Ok(None) };
-    let mut values = pairs(&header).filter(|(own, _)| *own == name).map(|(_, value)| value.to_owned());
-    let first = values.next();
-    if values.next().is_some() {
-        return Err(Deny::new(Code::MalformedRequest, "the credential cookie was sent twice"));
-    }
-    Ok(first.filter(|value| !value.is_empty()).map(Cow::Owned))
+/// A cookie's value, verbatim (RFC 6265 section 4.2).
+fn cookie<'a>(request: &RequestView<'a>, name: &str) -> Option<Cow<'a, str>> {
+    let header = request.headers.text("cookie")?;
+    let value = pairs(&header).find(|(own, _)| *own == name).map(|(_, value)| value.to_owned());
+    value.filter(|value| !value.is_empty()).map(Cow::Owned)
 }
 
 /// Name and value of each cookie; one without `=` has an empty name.
 pub(super) fn pairs(header: &str) -> impl Iterator<Item = (&str, &str)> {
-    header.split(';').map(str::trim).map(|pair| pair.split_once('=').map_or(("", pair), |(name, value)| (name.trim_end(), value.trim_start())))
+    header
+        .split(';')
+        .map(str::trim)
+        .map(|pair| pair.split_once('=').map_or(("", pair), |(name, value)| (name.trim_end(), value.trim_start())))
 }
 
 /// A cookie comes along whoever made the browser send the request: on requests that change something, the browser must say that
@@ -98,7 +109,9 @@ fn same_origin(request: &RequestView<'_>, place: &Place<'_>, allowed: &AllowedOr
         return Ok(());
     }
     let good = if let Some(origin) = request.headers.text("origin") {
-        Origin::parse(&origin).is_ok_and(|origin| allowed.contains(&origin) || own_origin(request, place).is_some_and(|own| own == origin))
+        Origin::parse(&origin).is_ok_and(|origin| {
+            allowed.contains(&origin) || own_origin(request, place).is_some_and(|own| own == origin)
+        })
     } else if let Some(site) = request.headers.text("sec-fetch-site") {
         matches!(&*site, "same-origin" | "none")
     } else {

@@ -57,10 +57,17 @@ pub(super) fn claim(value: &Value) -> Result<Option<String>, Unusable> {
     Ok((!encoded.is_empty()).then_some(encoded))
 }
 
+/// Bytes as lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
 /// The identity headers of a principal; `None` when one cannot be carried.
 pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Box<str>)>> {
     let optional = |header, value: &Option<Box<str>>| value.as_deref().map(|value| (header, text(value)));
-    let several = |header, values: &[Box<str>]| (!values.is_empty()).then(|| (header, list(values.iter().map(|one| &**one))));
+    let several =
+        |header, values: &[Box<str>]| (!values.is_empty()).then(|| (header, list(values.iter().map(|one| &**one))));
     let kind = CallerKind::Proven(principal.kind).as_str();
     [
         Some((IdentityHeader::Type, text(kind))),

@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use aws_lc_rs::hmac;
 use crds::{
     code::Code,
-    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, SourceKind},
+    snapshot::{
+        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, SourceKind,
+    },
 };
 
 use super::{Deny, Facts, authenticate::Proven, credential, encode, select::Place};
@@ -16,10 +18,13 @@ use crate::{
     request::RequestView,
 };
 
+/// A header and its value.
+pub type SetHeader = (Arc<str>, String);
+
 /// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct HeaderChanges {
-    set: Vec<(Arc<str>, String)>,
+    set: Vec<SetHeader>,
     remove: Vec<Arc<str>>,
 }
 
@@ -27,7 +32,7 @@ pub struct HeaderChanges {
 
 impl HeaderChanges {
     /// Headers to set, each name once, lower case.
-    pub fn set_headers(&self) -> &[(Arc<str>, String)] {
+    pub fn set_headers(&self) -> &[SetHeader] {
         &self.set
     }
 
@@ -37,7 +42,7 @@ impl HeaderChanges {
     }
 
     /// Both lists.
-    pub fn into_parts(self) -> (Vec<(Arc<str>, String)>, Vec<Arc<str>>) {
+    pub fn into_parts(self) -> (Vec<SetHeader>, Vec<Arc<str>>) {
         (self.set, self.remove)
     }
 
@@ -57,7 +62,12 @@ impl HeaderChanges {
 }
 
 /// All changes of an allowed request.
-pub(super) fn changes(request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> Result<HeaderChanges, Deny> {
+pub(super) fn changes(
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &Facts,
+) -> Result<HeaderChanges, Deny> {
     let mut changes = HeaderChanges::default();
     let proven = facts.proven.as_deref();
     let forward = &place.rules.forward;
@@ -141,7 +151,7 @@ fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<Strin
             // Without the key the header would be absent, and an upstream could take that for a caller without identity.
             let key = key.as_ref().ok_or(Deny::new(Code::Unavailable, "the key of a header is missing"))?;
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), value.as_bytes());
-            Ok(Some(tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()))
+            Ok(Some(encode::hex(tag.as_ref())))
         }
     }
 }
@@ -159,12 +169,19 @@ fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, place:
 }
 
 /// Every place of the policy that may hold a credential is emptied, except for the verified one where it is kept.
-fn strip_credentials(changes: &mut HeaderChanges, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) {
+fn strip_credentials(
+    changes: &mut HeaderChanges,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &Facts,
+) {
     let kept = match (facts.proven.is_some(), caller) {
         (true, _) => place.rules.forward.credential == CredentialForwarding::Keep,
         (false, caller) => caller == CallerKind::UnverifiedJwt,
     };
-    let kept = facts.credential.filter(|_| kept).and_then(|index| place.rules.sources.get(index)).map(|source| &source.kind);
+    let kept =
+        facts.credential.filter(|_| kept).and_then(|index| place.rules.sources.get(index)).map(|source| &source.kind);
     let mut cookies = BTreeSet::new();
     for source in &place.policy.places {
         match source {

@@ -22,7 +22,7 @@ use crds::{
 use smallvec::SmallVec;
 
 pub use authenticate::{Outcome, Proven};
-pub use forward::HeaderChanges;
+pub use forward::{HeaderChanges, SetHeader};
 pub use select::Choice;
 
 use crate::{
@@ -46,6 +46,10 @@ pub struct Deps<'a> {
 
 /// A decision, or the one thing it waits for.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every step is a decision: a box would cost each of them an allocation"
+)]
 pub enum Step {
     /// Decided.
     Done(Decision),
@@ -172,7 +176,12 @@ pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> 
     Step::Done(Decision { facts, verdict })
 }
 
-fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<HeaderChanges, Stop> {
+fn steps(
+    deps: &Deps<'_>,
+    request: &RequestView<'_>,
+    awaited: &Awaited,
+    facts: &mut Facts,
+) -> Result<HeaderChanges, Stop> {
     let place = select::select(deps.snapshot, request, facts)?;
     let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
     facts.caller = Some(caller);

@@ -13,7 +13,12 @@ use crate::{
 };
 
 /// All requirements, in order.
-pub(super) fn check(request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &mut Facts) -> Result<(), Deny> {
+pub(super) fn check(
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &mut Facts,
+) -> Result<(), Deny> {
     let proven = facts.proven.clone();
     let principal = proven.as_ref().map(|proven| &proven.principal);
     if let Some(proven) = &proven
@@ -53,9 +58,10 @@ fn evaluate(
             let roles = principal.map_or(&[][..], |one| &one.roles);
             (wanted.iter().any(|one| roles.contains(one)), Deny::new(Code::Forbidden, "a required role is missing"))
         }
-        Requirement::Identity(rules) => {
-            (principal.is_some_and(|one| jwt::admits(rules, one)), Deny::new(Code::Forbidden, "this person is not admitted"))
-        }
+        Requirement::Identity(rules) => (
+            principal.is_some_and(|one| jwt::admits(rules, one)),
+            Deny::new(Code::Forbidden, "this person is not admitted"),
+        ),
         Requirement::Cel(condition) => {
             // An error is not "false with a reason": it is a rule that could not be checked, and so does not hold.
             let held = expr::condition(condition, &inputs(request, place, caller, principal)).unwrap_or(false);
@@ -78,7 +84,10 @@ fn describe(requirement: &Requirement) -> String {
             if emails.is_empty() && domains.is_empty() {
                 return verified.to_owned();
             }
-            format!("{verified} among {}", emails.iter().chain(domains).map(|one| &**one).collect::<Vec<_>>().join(", "))
+            format!(
+                "{verified} among {}",
+                emails.iter().chain(domains).map(|one| &**one).collect::<Vec<_>>().join(", ")
+            )
         }
         Requirement::Cel(condition) => format!("cel {}", condition.source()),
     }

@@ -53,11 +53,17 @@ fn well_formed<'a>(request: &RequestView<'a>) -> Result<Host<'a>, Deny> {
     if ["CONNECT", "TRACE"].iter().any(|method| request.method.eq_ignore_ascii_case(method)) {
         return Err(Deny::new(Code::Forbidden, "CONNECT and TRACE are refused"));
     }
-    Host::parse(request.host).map_err(|_| Deny::new(Code::MalformedRequest, "the host is missing or can be read in more than one way"))
+    Host::parse(request.host)
+        .map_err(|_| Deny::new(Code::MalformedRequest, "the host is missing or can be read in more than one way"))
 }
 
 /// Step 1.
-fn policy(snapshot: &Snapshot, request: &RequestView<'_>, host: &Host<'_>, facts: &mut Facts) -> Result<Arc<Policy>, Deny> {
+fn policy(
+    snapshot: &Snapshot,
+    request: &RequestView<'_>,
+    host: &Host<'_>,
+    facts: &mut Facts,
+) -> Result<Arc<Policy>, Deny> {
     let (entry, choice) = match request.policy {
         // An unknown name is a refusal, never a reason to fall back to the host rule: the proxy was told something else.
         Some(name) => (snapshot.by_name(name), Choice::Named),
@@ -82,14 +88,21 @@ fn internal_block<'p>(policy: &'p Policy, request: &RequestView<'_>, host: &Host
         None => host.is_internal_by_default(),
     };
     let by_source = match &internal.source_cidrs {
-        Some(cidrs) => request.source.is_some_and(|source| cidrs.iter().any(|cidr| cidr.contains(&source.to_canonical()))),
+        Some(cidrs) => {
+            request.source.is_some_and(|source| cidrs.iter().any(|cidr| cidr.contains(&source.to_canonical())))
+        }
         None => true,
     };
     (by_name && by_source).then_some(internal)
 }
 
 /// Step 3.
-fn route(policy: &Policy, internal: Option<&Internal>, request: &RequestView<'_>, path: &CanonicalPath<'_>) -> Result<Arc<Rules>, Deny> {
+fn route(
+    policy: &Policy,
+    internal: Option<&Internal>,
+    request: &RequestView<'_>,
+    path: &CanonicalPath<'_>,
+) -> Result<Arc<Rules>, Deny> {
     if let Some(internal) = internal
         && !internal.use_routes
     {

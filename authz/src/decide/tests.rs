@@ -47,7 +47,12 @@ impl World {
         assert!(objects.unreadable.is_empty(), "{:?}", objects.unreadable);
         let options = Options { lone_policy_answers_all: true, fallback_namespace: None };
         let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
-        let mut world = Self { snapshot: compiled.snapshot, tokens: TokenCache::new(1 << 20), store: Store::default(), signer: &P256 };
+        let mut world = Self {
+            snapshot: compiled.snapshot,
+            tokens: TokenCache::new(1 << 20),
+            store: Store::default(),
+            signer: &P256,
+        };
         world.keys(ISSUER, true, false, false);
         world
     }
@@ -161,7 +166,10 @@ fn a_hit_answers_like_a_miss_until_the_token_ends() {
     let (first, second) = (world.ask(&request), world.ask(&request));
     assert_eq!(changes(&first), changes(&second));
     assert_eq!(set(&second, "x-auth-subject"), Some("alice"));
-    assert!(Arc::ptr_eq(first.facts.proven.as_ref().unwrap(), second.facts.proven.as_ref().unwrap()), "the second is a hit");
+    assert!(
+        Arc::ptr_eq(first.facts.proven.as_ref().unwrap(), second.facts.proven.as_ref().unwrap()),
+        "the second is a hit"
+    );
     for (later, expected) in [(599_999, Ok(())), (600_000, Err(Code::ExpiredToken))] {
         let Step::Done(decision) = world.step(&request, &Awaited::default(), NOW_MS + later) else { panic!("waits") };
         assert_eq!(code(&decision), expected, "{later}");
@@ -212,7 +220,9 @@ fn an_unknown_key_waits_once_and_blames_the_right_side() {
 
 #[test]
 fn credentials_come_from_one_place() {
-    let world = World::new(&policy("credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid, allowedOrigins: ['https://ui.test']}]"));
+    let world = World::new(&policy(
+        "credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid, allowedOrigins: ['https://ui.test']}]",
+    ));
     let token = world.token(serde_json::json!({"sub": "alice"}));
     let (bearer, cookie) = (format!("bEaReR {token}"), format!("a=b; sid={token}; c=d"));
     let two = format!("Bearer {token},Bearer x");
@@ -245,15 +255,26 @@ fn credentials_come_from_one_place() {
         assert_eq!(code(&world.ask(&post)), expected, "{origin}");
         let upgrade = get("/", &[("cookie", &cookie), ("origin", origin), ("upgrade", "websocket")]);
         assert_eq!(code(&world.ask(&upgrade)), expected, "{origin}");
-        assert_eq!(code(&world.ask(&get("/", &[("cookie", &cookie), ("origin", origin)]))), Ok(()), "a GET changes nothing");
+        assert_eq!(
+            code(&world.ask(&get("/", &[("cookie", &cookie), ("origin", origin)]))),
+            Ok(()),
+            "a GET changes nothing"
+        );
     }
 }
 
 #[test]
 fn identity_is_ours_and_credentials_do_not_travel() {
-    let world = World::new(&policy("credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]\nroutes: [{name: open, paths: [/open], access: Public}]"));
+    let world = World::new(&policy(
+        "credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]\nroutes: [{name: open, paths: [/open], access: Public}]",
+    ));
     let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
-    let sent = [("authorization", bearer.as_str()), ("cookie", "a=b; sid=forged; c=d"), ("x-auth-roles", "admin"), ("x_auth.subject", "mallory")];
+    let sent = [
+        ("authorization", bearer.as_str()),
+        ("cookie", "a=b; sid=forged; c=d"),
+        ("x-auth-roles", "admin"),
+        ("x_auth.subject", "mallory"),
+    ];
     let decision = world.ask(&get("/", &sent));
     assert_eq!(set(&decision, "x-auth-subject"), Some("alice"));
     assert_eq!(set(&decision, "cookie"), Some("a=b; c=d"));
@@ -273,7 +294,9 @@ fn identity_is_ours_and_credentials_do_not_travel() {
 
 #[test]
 fn internal_traffic_is_proven_not_claimed() {
-    let world = World::new(&policy("internal: {access: Optional, invalidCredential: PassUnverified, sourceCIDRs: [10.0.0.0/8]}\nunmatched: NotFound"));
+    let world = World::new(&policy(
+        "internal: {access: Optional, invalidCredential: PassUnverified, sourceCIDRs: [10.0.0.0/8]}\nunmatched: NotFound",
+    ));
     let from = |host, source: &str| Ask { host, source: Some(source.parse().unwrap()), ..get("/x", &[]) };
     for (host, source, expected) in [
         ("a.research.svc", "10.1.2.3", Ok(())),
@@ -318,7 +341,11 @@ fn requirements_refuse_with_their_own_codes() {
         ("/r", serde_json::json!({"sub": "a", "roles": {"admin": true}}), Err(Code::Forbidden)),
         ("/m", serde_json::json!({"sub": "a", "email": "A@Corp.test", "email_verified": true}), Ok(())),
         ("/m", serde_json::json!({"sub": "a", "email": "a@corp.test", "email_verified": "true"}), Err(Code::Forbidden)),
-        ("/m", serde_json::json!({"sub": "a", "email": "a@evil.test@corp.test", "email_verified": true}), Err(Code::Forbidden)),
+        (
+            "/m",
+            serde_json::json!({"sub": "a", "email": "a@evil.test@corp.test", "email_verified": true}),
+            Err(Code::Forbidden),
+        ),
         ("/e", serde_json::json!({"sub": "a", "level": 4}), Ok(())),
         ("/e", serde_json::json!({"sub": "a"}), Err(Code::Forbidden)),
     ] {

@@ -70,10 +70,13 @@ fn challenge(deny: &Deny) -> Option<String> {
     match deny.code {
         Code::MissingCredential => Some("Bearer".to_owned()),
         // Nothing but the code: why exactly a token is bad is for `explain`, not for whoever sent it.
-        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => Some("Bearer error=\"invalid_token\"".to_owned()),
+        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => {
+            Some("Bearer error=\"invalid_token\"".to_owned())
+        }
         Code::InsufficientScope => {
             // RFC 6749 section 3.3: scope tokens hold no quote and no backslash; the schema refuses such names.
-            let scopes = deny.scopes.iter().filter(|one| one.bytes().all(is_scope_byte)).map(|one| &**one).collect::<Vec<_>>();
+            let scopes =
+                deny.scopes.iter().filter(|one| one.bytes().all(is_scope_byte)).map(|one| &**one).collect::<Vec<_>>();
             Some(format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" ")))
         }
         _ => None,

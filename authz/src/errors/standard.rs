@@ -50,7 +50,9 @@ const fn title(code: Code) -> &'static str {
 /// What the client can do about it.
 pub(super) const fn detail(code: Code) -> &'static str {
     match code {
-        Code::MalformedRequest => "The host, the path or the credential can be read in more than one way. Send each of them once and in canonical form.",
+        Code::MalformedRequest => {
+            "The host, the path or the credential can be read in more than one way. Send each of them once and in canonical form."
+        }
         Code::MissingCredential => "This resource needs a credential. Send a token as `Authorization: Bearer`.",
         Code::InvalidToken => "The credential is not accepted here. Get a new one for this resource.",
         Code::ExpiredToken => "The token has expired. Get a new one and send the request again.",

@@ -17,7 +17,11 @@ fn standard_is_problem_details() {
     assert_eq!(json["status"], 401);
     assert_eq!(json["code"], "missing_credential");
     assert_eq!(json["request_id"], "r-1");
-    assert!(refusal.body.starts_with(r#"{"type":"https://gatewright.dev/errors/missing_credential","title":"#), "{}", refusal.body);
+    assert!(
+        refusal.body.starts_with(r#"{"type":"https://gatewright.dev/errors/missing_credential","title":"#),
+        "{}",
+        refusal.body
+    );
 }
 
 #[test]
@@ -45,7 +49,10 @@ fn every_refusal_has_its_headers() {
             assert_eq!(header("cache-control"), Some("no-store"));
             assert_eq!(header("grpc-status"), Some(code.grpc().to_string().as_str()));
             assert_eq!(header("retry-after").is_some(), code.status() == 503);
-            assert_eq!(header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), code.status() == 401 || code == Code::InsufficientScope);
+            assert_eq!(
+                header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")),
+                code.status() == 401 || code == Code::InsufficientScope
+            );
             assert!(code.status() >= 400 && code.grpc() != 0);
         }
     }
@@ -55,6 +62,9 @@ fn every_refusal_has_its_headers() {
 fn challenges() {
     assert_eq!(challenge(&deny(Code::MissingCredential)).as_deref(), Some("Bearer"));
     assert!(challenge(&deny(Code::ExpiredToken)).unwrap().contains("error=\"invalid_token\""));
-    assert_eq!(challenge(&deny(Code::InsufficientScope)).as_deref(), Some("Bearer error=\"insufficient_scope\", scope=\"doc:read\""));
+    assert_eq!(
+        challenge(&deny(Code::InsufficientScope)).as_deref(),
+        Some("Bearer error=\"insufficient_scope\", scope=\"doc:read\"")
+    );
     assert_eq!(challenge(&deny(Code::Unavailable)), None);
 }

@@ -39,12 +39,13 @@ pub(super) fn verify(token: &Token<'_>, settings: &Jwt, now_ms: i64) -> Result<V
     if times.issued.is_some_and(|issued| issued > latest.saturating_add(ISSUED_AHEAD_MS)) {
         return Err(Failure::Invalid("it was issued in the future"));
     }
-    if let Some(index) = settings.required_claims.iter().position(|name| claim(claims, name).is_none()) {
-        return Err(Failure::ClaimMissing(index));
-    }
     // The first moment that is not before `exp` is after its life.
     if times.expires.is_some_and(|end| end.saturating_add(skew) <= now_ms) {
         return Err(Failure::Expired);
+    }
+    // After expiry: a new token is what an expired one needs first, whatever it lacks.
+    if let Some(index) = settings.required_claims.iter().position(|name| claim(claims, name).is_none()) {
+        return Err(Failure::ClaimMissing(index));
     }
     Ok(Verified { expires_at_ms: times.expires })
 }

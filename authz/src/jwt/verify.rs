@@ -47,6 +47,11 @@ pub fn verify_signature(jws: &Jws<'_>, allowed: &BTreeSet<Algorithm>, keys: &Key
     let candidates = match keys.candidates(header.kid.as_deref(), algorithm) {
         Candidates::Keys(candidates) => candidates,
         Candidates::UnknownKid => return Err(Failure::UnknownKey),
+        Candidates::Unnamed(key) => {
+            let good = key.verify(algorithm, jws.signing_input(), jws.signature());
+            // If it is not that key's work, it may be that of one we do not know yet.
+            return if good { Ok(()) } else { Err(Failure::UnknownKey) };
+        }
         Candidates::NoneFits => return Err(Failure::Invalid("no key of the issuer permits its algorithm")),
         Candidates::Ambiguous => return Err(Failure::Invalid("several keys fit and it does not say which")),
     };

@@ -72,13 +72,14 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     if missing.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, missing.iter().map(|name| format!("{name}\n")).collect::<String>()).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
     let mut body = String::new();
     match text::encode(&mut body, &admin.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body).into_response(),
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
+            .into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -102,7 +103,11 @@ async fn log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<So
         return refusal;
     }
     let Ok(directive) = std::str::from_utf8(&body) else {
-        return (StatusCode::BAD_REQUEST, "the body is a tracing filter directive such as `debug` or `authz=debug,info`\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "the body is a tracing filter directive such as `debug` or `authz=debug,info`\n",
+        )
+            .into_response();
     };
     match (admin.log_level)(directive.trim()) {
         Ok(()) => "ok\n".into_response(),

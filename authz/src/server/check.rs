@@ -55,9 +55,17 @@ struct Inner {
 
 impl CheckService {
     /// A service over what others keep up to date.
-    pub fn new(snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, tokens: Arc<TokenCache>, metrics: Metrics, options: CheckOptions) -> Self {
+    pub fn new(
+        snapshots: Arc<SnapshotCell>,
+        keys: Arc<KeyCache>,
+        tokens: Arc<TokenCache>,
+        metrics: Metrics,
+        options: CheckOptions,
+    ) -> Self {
         let slots = Semaphore::new(options.max_in_flight);
-        Self { inner: Arc::new(Inner { snapshots, keys, tokens, metrics, log: DecisionLog::default(), slots, options }) }
+        Self {
+            inner: Arc::new(Inner { snapshots, keys, tokens, metrics, log: DecisionLog::default(), slots, options }),
+        }
     }
 }
 
@@ -68,8 +76,9 @@ impl Authorization for CheckService {
         let proven = is_on_this_machine(&request);
         let check = request.into_inner();
         let now_ms = now_ms();
-        let request_id = request::id(&check).map_or_else(|| format!("gw-{:016x}", fastrand::u64(..)), str::to_owned);
         let view = request::view(&check, proven);
+        let request_id =
+            request::id(&check, view.as_ref().ok()).unwrap_or_else(|| format!("gw-{:016x}", fastrand::u64(..)));
         let is_grpc = view.as_ref().is_ok_and(|view| view.headers.is_grpc());
         let decision = match view {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
@@ -163,7 +172,11 @@ fn is_on_this_machine(request: &Request<CheckRequest>) -> bool {
 
 /// Milliseconds since the epoch; before it, every token has yet to begin.
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_millis()).ok()).unwrap_or(0)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_millis()).ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -175,7 +188,7 @@ mod tests {
         for (text, expected) in [
             ("200m", Some(Duration::from_millis(200))),
             ("1S", Some(Duration::from_secs(1))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("99999999H", Some(Duration::from_hours(99_999_999))),
             ("500000u", Some(Duration::from_millis(500))),
             ("", None),
             ("m", None),

@@ -1,6 +1,13 @@
 //! Sockets: TCP or Unix, gRPC with health, and a drain that ends.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tokio::net::{TcpListener, UnixListener};
@@ -109,13 +116,20 @@ pub async fn bind(address: &Address) -> Result<Bound, ListenError> {
             Ok(Bound { socket: Socket::Tcp(socket), address })
         }
         Address::Unix(path) => {
-            if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
+            if is_dead_socket(path).await {
                 std::fs::remove_file(path).map_err(failed)?;
             }
             let socket = UnixListener::bind(path).map_err(failed)?;
             Ok(Bound { socket: Socket::Unix(socket), address: address.clone() })
         }
     }
+}
+
+/// Whether this is a socket that nobody listens on. Anything else at the path is somebody's file.
+async fn is_dead_socket(path: &Path) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    is_socket && tokio::net::UnixStream::connect(path).await.is_err_and(refused)
 }
 
 /// Serves until drained. Ends when every check under way has ended; the caller bounds that time.

@@ -28,15 +28,39 @@ impl DecisionLog {
         let facts = &decision.facts;
         match &decision.verdict {
             Verdict::Allow(_) => {
-                debug!(request_id, policy = policy(facts), route = route(facts), traffic = traffic(facts), authenticator = authenticator(facts), "allowed");
+                debug!(
+                    request_id,
+                    policy = policy(facts),
+                    route = route(facts),
+                    traffic = traffic(facts),
+                    authenticator = authenticator(facts),
+                    "allowed"
+                );
             }
             Verdict::Deny(deny) => {
                 let (code, why) = (deny.code.as_str(), deny.detail);
                 if enabled!(Level::DEBUG) {
-                    debug!(request_id, policy = policy(facts), route = route(facts), traffic = traffic(facts), code, why, "denied");
+                    debug!(
+                        request_id,
+                        policy = policy(facts),
+                        route = route(facts),
+                        traffic = traffic(facts),
+                        code,
+                        why,
+                        "denied"
+                    );
                 } else if self.take(now_ms) {
                     let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
-                    info!(request_id, policy = policy(facts), route = route(facts), traffic = traffic(facts), code, why, suppressed, "denied");
+                    info!(
+                        request_id,
+                        policy = policy(facts),
+                        route = route(facts),
+                        traffic = traffic(facts),
+                        code,
+                        why,
+                        suppressed,
+                        "denied"
+                    );
                 }
             }
         }

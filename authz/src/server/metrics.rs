@@ -47,9 +47,17 @@ impl Metrics {
         };
         registry.register("gatewright_checks", "Checks answered, by decision and reason", checks);
         registry.register("gatewright_checks_in_flight", "Checks under way", metrics.in_flight.clone());
-        registry.register("gatewright_checks_shed", "Checks refused because too many were under way", metrics.shed.clone());
+        registry.register(
+            "gatewright_checks_shed",
+            "Checks refused because too many were under way",
+            metrics.shed.clone(),
+        );
         registry.register("gatewright_check_panics", "Panics caught while deciding", metrics.panics.clone());
-        registry.register("gatewright_check_deadlines", "Checks that ended at their deadline while waiting", metrics.deadlines.clone());
+        registry.register(
+            "gatewright_check_deadlines",
+            "Checks that ended at their deadline while waiting",
+            metrics.deadlines.clone(),
+        );
         metrics
     }
 
@@ -85,11 +93,27 @@ impl PublishMetrics {
             published: Counter::default(),
             not_kept: Counter::default(),
         };
-        registry.register("gatewright_objects_accepted", "Objects whose newest version is accepted", metrics.accepted.clone());
-        registry.register("gatewright_objects_rejected", "Objects whose newest version is rejected", metrics.rejected.clone());
-        registry.register("gatewright_documents_unreadable", "Documents that cannot be read or parsed", metrics.unreadable.clone());
+        registry.register(
+            "gatewright_objects_accepted",
+            "Objects whose newest version is accepted",
+            metrics.accepted.clone(),
+        );
+        registry.register(
+            "gatewright_objects_rejected",
+            "Objects whose newest version is rejected",
+            metrics.rejected.clone(),
+        );
+        registry.register(
+            "gatewright_documents_unreadable",
+            "Documents that cannot be read or parsed",
+            metrics.unreadable.clone(),
+        );
         registry.register("gatewright_snapshots", "Snapshots put in force", metrics.published.clone());
-        registry.register("gatewright_last_good_write_errors", "Failed writes of the last good versions", metrics.not_kept.clone());
+        registry.register(
+            "gatewright_last_good_write_errors",
+            "Failed writes of the last good versions",
+            metrics.not_kept.clone(),
+        );
         metrics
     }
 

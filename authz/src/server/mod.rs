@@ -16,6 +16,6 @@ pub use admin::{Admin, LogLevel, serve_nothing};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};
-pub use readiness::{Pending, Readiness};
 pub use prometheus_client::registry::Registry;
+pub use readiness::{Pending, Readiness};
 pub use state::SnapshotCell;

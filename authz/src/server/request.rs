@@ -1,6 +1,6 @@
 //! CheckRequest to [`RequestView`]: the only file that reads Envoy's attributes.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crds::code::Code;
 use envoy_types::pb::envoy::{
@@ -36,11 +36,15 @@ pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>
     })
 }
 
-/// The proxy's id of the request, if it is fit to be shown.
-pub(super) fn id(check: &CheckRequest) -> Option<&str> {
-    let id = check.attributes.as_ref().and_then(http).map(|http| http.id.as_str())?;
-    let fit = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
-    fit.then_some(id)
+/// The id under which the proxy logs the request (`x-request-id`), else its own count; `None` if neither is fit to be shown.
+pub(super) fn id(check: &CheckRequest, view: Option<&RequestView<'_>>) -> Option<String> {
+    let header = view.and_then(|view| view.headers.text("x-request-id")).map(Cow::into_owned);
+    let count = || check.attributes.as_ref().and_then(http).map(|http| http.id.clone());
+    let fit = |id: &String| {
+        let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        plain && (1..=128).contains(&id.len())
+    };
+    header.filter(fit).or_else(|| count().filter(fit))
 }
 
 fn http(attributes: &AttributeContext) -> Option<&HttpRequest> {

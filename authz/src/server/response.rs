@@ -85,7 +85,9 @@ fn overwriting(name: &str, value: String) -> HeaderValueOption {
 /// What access logs and later filters may read; never a token or a claim beyond the identity.
 fn metadata(facts: &Facts, decision: &str, reason: &str) -> Struct {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let record = |fields: Vec<(&str, Value)>| Struct { fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() };
+    let record = |fields: Vec<(&str, Value)>| Struct {
+        fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+    };
     let mut principal = vec![("type", text(facts.caller.map_or("", crate::principal::CallerKind::as_str)))];
     if let Some(proven) = &facts.proven {
         let one = &proven.principal;
@@ -106,15 +108,15 @@ fn metadata(facts: &Facts, decision: &str, reason: &str) -> Struct {
 #[cfg(test)]
 mod tests {
     use crds::code::Code;
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
 
     use super::*;
     use crate::decide::Deny;
 
     /// What Envoy makes of a response: measured, `status` unset or 0 is "allow" whatever else there is.
     fn envoy_allows(bytes: &[u8]) -> bool {
-        CheckResponse::decode(bytes).map_or(false, |response| response.status.is_none_or(|status| status.code == 0))
+        CheckResponse::decode(bytes).is_ok_and(|response| response.status.is_none_or(|status| status.code == 0))
     }
 
     fn decision(code: Code, detail: &'static str) -> Decision {
@@ -140,6 +142,9 @@ mod tests {
     fn header_options_overwrite() {
         let option = overwriting("x-a", "b".to_owned());
         assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
-        assert!(option.encode_to_vec().windows(2).all(|pair| pair != [0x12, 0x02]), "`append` must stay unset: it adds to the client's value");
+        assert!(
+            option.encode_to_vec().windows(2).all(|pair| pair != [0x12, 0x02]),
+            "`append` must stay unset: it adds to the client's value"
+        );
     }
 }

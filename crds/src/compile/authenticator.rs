@@ -9,25 +9,41 @@ use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
     keys::{self, KeySet},
-    snapshot::{AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource},
+    snapshot::{
+        AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
+        KeySetSource,
+    },
     v1alpha1::{self, AudienceCheck, ClaimName},
 };
 
 /// How long fetched keys are fresh unless the policy says otherwise.
-const KEY_AGE: Duration = Duration::from_secs(3600);
+const KEY_AGE: Duration = Duration::from_hours(1);
 /// Asking more often than this helps nobody and hurts the issuer.
 const MIN_KEY_AGE: Duration = Duration::from_secs(30);
-const MAX_KEY_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
-const MAX_SKEW: Duration = Duration::from_secs(300);
+const MAX_KEY_AGE: Duration = Duration::from_hours(168);
+const MAX_SKEW: Duration = Duration::from_mins(5);
 
 /// All authenticators, and the key sets they read.
-pub(super) fn compile(specs: &[v1alpha1::Authenticator], site: &mut Site<'_>) -> (Vec<Arc<Authenticator>>, Vec<KeySetSource>) {
+pub(super) fn compile(
+    specs: &[v1alpha1::Authenticator],
+    site: &mut Site<'_>,
+) -> (Vec<Arc<Authenticator>>, Vec<KeySetSource>) {
     let mut key_sets = Vec::new();
-    let authenticators = specs.iter().enumerate().filter_map(|(index, spec)| one(index, spec, site, &mut key_sets)).map(Arc::new).collect();
+    let authenticators = specs
+        .iter()
+        .enumerate()
+        .filter_map(|(index, spec)| one(index, spec, site, &mut key_sets))
+        .map(Arc::new)
+        .collect();
     (authenticators, key_sets)
 }
 
-fn one(index: usize, spec: &v1alpha1::Authenticator, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> Option<Authenticator> {
+fn one(
+    index: usize,
+    spec: &v1alpha1::Authenticator,
+    site: &mut Site<'_>,
+    key_sets: &mut Vec<KeySetSource>,
+) -> Option<Authenticator> {
     let at = format!("spec.authenticators[{index}]");
     let Some(jwt) = &spec.jwt else {
         site.problems.push(problem(at, "names no kind of credential; set `jwt`"));
@@ -35,7 +51,11 @@ fn one(index: usize, spec: &v1alpha1::Authenticator, site: &mut Site<'_>, key_se
     };
     let jwt = self::jwt(&format!("{at}.jwt"), jwt, site, key_sets);
     let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
-        identity_requirements(require.verified_email, require.emails.iter().map(|one| &**one), require.domains.iter().map(|one| &**one))
+        identity_requirements(
+            require.verified_email,
+            require.emails.iter().map(|one| &**one),
+            require.domains.iter().map(|one| &**one),
+        )
     });
     let own = format!("urn:gatewright:{}/{}", site.name, &*spec.name);
     let mut authenticator = Authenticator {
@@ -74,11 +94,17 @@ fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<K
             JwtKeys::Missing
         }
     };
-    let clock_skew = duration(&format!("{at}.clockSkew"), spec.clock_skew.as_ref().map(v1alpha1::ClockSkew::parse), Duration::ZERO, site);
+    let clock_skew = duration(
+        &format!("{at}.clockSkew"),
+        spec.clock_skew.as_ref().map(v1alpha1::ClockSkew::parse),
+        Duration::ZERO,
+        site,
+    );
     if clock_skew > MAX_SKEW {
         site.problems.push(problem(format!("{at}.clockSkew"), "must be at most 5m"));
     }
-    let disabled = matches!(spec.audience_check, Some(AudienceCheck::Disabled)) || (spec.audiences.is_empty() && spec.jwks.is_some());
+    let disabled = matches!(spec.audience_check, Some(AudienceCheck::Disabled))
+        || (spec.audiences.is_empty() && spec.jwks.is_some());
     let audiences = if disabled {
         AudienceRule::Disabled
     } else {
@@ -120,7 +146,13 @@ fn duration(
     }
 }
 
-fn remote(at: &str, spec: &v1alpha1::Jwt, issuer: &Arc<str>, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> JwtKeys {
+fn remote(
+    at: &str,
+    spec: &v1alpha1::Jwt,
+    issuer: &Arc<str>,
+    site: &mut Site<'_>,
+    key_sets: &mut Vec<KeySetSource>,
+) -> JwtKeys {
     let jwks_uri: Option<Arc<str>> = spec.jwks_uri.as_ref().map(|uri| (**uri).into());
     let url = jwks_uri.as_ref().unwrap_or(issuer);
     let field = if jwks_uri.is_some() { "jwksURI" } else { "issuer" };
@@ -150,15 +182,20 @@ fn fetchable(text: &str) -> Result<(), String> {
 
 fn inline(at: &str, reference: &v1alpha1::KeySetRef, site: &mut Site<'_>) -> JwtKeys {
     let (path, kind, name, key, optional) = match (&reference.config_map_key_ref, &reference.secret_key_ref) {
-        (Some(one), _) => {
-            (format!("{at}.jwks.configMapKeyRef"), ReferenceKind::ConfigMap, &*one.name, &*one.key, one.optional.unwrap_or(false))
-        }
+        (Some(one), _) => (
+            format!("{at}.jwks.configMapKeyRef"),
+            ReferenceKind::ConfigMap,
+            &*one.name,
+            &*one.key,
+            one.optional.unwrap_or(false),
+        ),
         (None, Some(one)) => (format!("{at}.jwks.secretKeyRef"), ReferenceKind::Secret, &*one.name, &*one.key, false),
         (None, None) => return JwtKeys::Missing,
     };
     let Some(value) = site.references.get(&path, kind, name, key, optional) else { return JwtKeys::Missing };
     if keys::looks_private(value.expose()) {
-        site.references.problem(Reason::PrivateKey, format!("{path}: holds a private key; give the public JWK set of the issuer"));
+        site.references
+            .problem(Reason::PrivateKey, format!("{path}: holds a private key; give the public JWK set of the issuer"));
         return JwtKeys::Missing;
     }
     match KeySet::parse(value.expose()) {

@@ -53,9 +53,12 @@ impl Claims {
         }
         let own = namespace(policy);
         let foreign = |owner: &&Arc<str>| namespace(owner) != own;
-        let above = suffixes(host.name()).find_map(|suffix| self.owners.get(&HostPattern::Suffix(suffix.into())).filter(foreign));
+        let above = suffixes(host.name())
+            .find_map(|suffix| self.owners.get(&HostPattern::Suffix(suffix.into())).filter(foreign));
         let below = || match host {
-            HostPattern::Suffix(suffix) => self.below.get(suffix).and_then(|policies| policies.iter().filter(foreign).min()),
+            HostPattern::Suffix(suffix) => {
+                self.below.get(suffix).and_then(|policies| policies.iter().filter(foreign).min())
+            }
             HostPattern::Exact(_) => None,
         };
         above.or_else(below).cloned()
@@ -90,9 +93,15 @@ mod tests {
             let lost = share.lost.iter().map(|(host, keeper)| format!("{host} {keeper}")).collect::<Vec<_>>();
             (share.kept.iter().map(ToString::to_string).collect::<Vec<_>>(), lost)
         };
-        assert_eq!(claim("a/shop", &["shop.test", "*.shop.test"]), (vec!["shop.test".into(), "*.shop.test".into()], vec![]));
+        assert_eq!(
+            claim("a/shop", &["shop.test", "*.shop.test"]),
+            (vec!["shop.test".into(), "*.shop.test".into()], vec![])
+        );
         assert_eq!(claim("a/admin", &["admin.shop.test", "*.eu.shop.test"]).1, Vec::<String>::new());
-        assert_eq!(claim("a/again", &["shop.test", "new.test"]), (vec!["new.test".into()], vec!["shop.test a/shop".into()]));
+        assert_eq!(
+            claim("a/again", &["shop.test", "new.test"]),
+            (vec!["new.test".into()], vec!["shop.test a/shop".into()])
+        );
         assert_eq!(claim("b/squat", &["cheap.shop.test"]), (vec![], vec!["cheap.shop.test a/shop".into()]));
         assert_eq!(claim("b/wide", &["*.test"]).1, vec!["*.test a/shop".to_owned()]);
         assert_eq!(claim("b/other", &["other.example"]).1, Vec::<String>::new());

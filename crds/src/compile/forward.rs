@@ -7,7 +7,10 @@ use crate::{
     documents::ReferenceKind,
     expr::{Expr, Place},
     secret::Secret,
-    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, Rules, SourceKind},
+    snapshot::{
+        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, Rules,
+        SourceKind,
+    },
     v1alpha1,
 };
 
@@ -18,8 +21,23 @@ const MIN_HMAC_KEY_BYTES: usize = 32;
 
 /// Names that frame a message, name its target, or carry credentials (RFC 9110 section 7.6.1, RFC 9112 section 6).
 const FORBIDDEN: [&str; 17] = [
-    "host", "connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "te", "trailer",
-    "transfer-encoding", "upgrade", "content-length", "expect", "authorization", "cookie", "set-cookie", "http2-settings", "forwarded",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+    "expect",
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "http2-settings",
+    "forwarded",
 ];
 const FORBIDDEN_PREFIXES: [&str; 3] = [":", "x-envoy-", "x-forwarded-"];
 
@@ -27,7 +45,7 @@ const FORBIDDEN_PREFIXES: [&str; 3] = [":", "x-envoy-", "x-forwarded-"];
 pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1alpha1::Forward {
     v1alpha1::Forward {
         header_prefix: route.header_prefix.clone().or_else(|| policy.header_prefix.clone()),
-        credential: route.credential.clone().or_else(|| policy.credential.clone()),
+        credential: route.credential.or(policy.credential),
         headers: if route.headers.is_empty() { policy.headers.clone() } else { route.headers.clone() },
         claims_header: route.claims_header.clone().or_else(|| policy.claims_header.clone()),
     }
@@ -39,7 +57,8 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
     let names = IdentityHeader::ALL.map(|header| Arc::from(format!("{prefix}{}", header.suffix())));
     for name in &names {
         if let Some(why) = forbidden(name) {
-            site.problems.push(problem(format!("{at}.headerPrefix"), format!("makes the header `{name}`, which {why}")));
+            site.problems
+                .push(problem(format!("{at}.headerPrefix"), format!("makes the header `{name}`, which {why}")));
         }
     }
     let mut taken: Vec<String> = names.iter().map(|name: &Arc<str>| canonical(name)).collect();
@@ -70,14 +89,16 @@ fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>
     }
     let canonical = canonical(name);
     if taken.contains(&canonical) {
-        site.problems.push(problem(at, format!("`{name}` is set already: each header, in whatever spelling, has one value")));
+        site.problems
+            .push(problem(at, format!("`{name}` is set already: each header, in whatever spelling, has one value")));
     }
     taken.push(canonical);
 }
 
 fn forbidden(name: &str) -> Option<&'static str> {
     let reserved = FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let odd = !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
+    let odd =
+        !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
     if reserved {
         Some("belongs to the proxy, the connection or a credential")
     } else if odd || name.is_empty() {
@@ -143,7 +164,10 @@ pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places:
         if let SourceKind::Header { name, .. } = place
             && owned.covers(name)
         {
-            site.problems.push(problem("spec.forward", format!("`{name}` is a place of credentials and cannot be set for the upstream")));
+            site.problems.push(problem(
+                "spec.forward",
+                format!("`{name}` is a place of credentials and cannot be set for the upstream"),
+            ));
         }
     }
 }

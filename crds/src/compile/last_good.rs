@@ -1,6 +1,9 @@
 //! The last good version of each policy: what stays in force while a newer one is rejected.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,6 +14,9 @@ use crate::documents::{Object, Objects, Place};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LastGood {
     policies: BTreeMap<Arc<str>, Kept>,
+    /// The policy that answered for every host when every document could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alone: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +39,11 @@ impl LastGood {
     }
 
     pub(super) fn keep(&mut self, object: &Object) {
-        if self.policies.get(&object.name).is_some_and(|kept| kept.document == object.value && kept.file == object.place.file) {
+        if self
+            .policies
+            .get(&object.name)
+            .is_some_and(|kept| kept.document == object.value && kept.file == object.place.file)
+        {
             return;
         }
         let Object { place, uid, value, .. } = object;
@@ -41,18 +51,32 @@ impl LastGood {
         self.policies.insert(object.name.clone(), kept);
     }
 
+    /// Forgets one policy's kept version.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.policies.remove(name);
+    }
+
     /// Forgets what is deleted. A file that holds an unreadable document may still hold any object that was in it.
     pub(super) fn forget_absent(&mut self, objects: &Objects) {
-        self.policies.retain(|name, kept| {
-            objects.policies.iter().any(|object| object.name == *name)
-                || objects.unreadable.iter().any(|unreadable| unreadable.place.file == kept.file)
-        });
+        let present: HashSet<&str> = objects.policies.iter().map(|object| &*object.name).collect();
+        let hiding: HashSet<&str> =
+            objects.unreadable.iter().filter(|one| one.hides_object).map(|one| &*one.place.file).collect();
+        self.policies.retain(|name, kept| present.contains(&**name) || hiding.contains(&*kept.file));
+    }
+
+    /// The policy that was alone when every document could be read.
+    pub(super) fn alone(&self) -> Option<&Arc<str>> {
+        self.alone.as_ref()
+    }
+
+    pub(super) fn set_alone(&mut self, alone: Option<Arc<str>>) {
+        self.alone = alone;
     }
 
     /// Everything kept, as objects.
     pub(super) fn objects(&self) -> impl Iterator<Item = Object> {
         self.policies.iter().map(|(name, kept)| Object {
-            kind: "AuthPolicy",
+            kind: crate::v1alpha1::AUTH_POLICY,
             name: name.clone(),
             place: Place { file: kept.file.clone(), line: kept.line },
             uid: kept.uid.clone(),

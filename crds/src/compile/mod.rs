@@ -17,22 +17,29 @@ mod last_good;
 mod policy;
 mod references;
 mod rules;
+mod share;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod verdict;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 pub use last_good::LastGood;
 pub use verdict::{Condition, ConditionType, Reason, Verdict};
 
-use self::{conflicts::Claims, policy::Built};
+use self::{
+    policy::Built,
+    share::{Shared, Sharing},
+};
 use crate::{
-    documents::{Object, Objects},
-    hosts::HostPattern,
+    documents::{Object, Objects, Place},
     schema::{Problem, ProblemKind},
-    snapshot::{Entry, Held, InForce, Snapshot, SnapshotBuilder},
+    snapshot::Snapshot,
 };
 
 /// What differs between the places a policy set is compiled for.
@@ -64,7 +71,7 @@ pub struct Compiler {
 
 /// One object with what came of it, before hosts are shared out.
 struct Candidate<'a> {
-    object: &'a Object,
+    object: Cow<'a, Object>,
     outcome: Outcome,
 }
 
@@ -73,10 +80,12 @@ enum Outcome {
     Good(Built),
     /// Its newest version is not; an older one is in force.
     LastGood(Built, Vec<Problem>),
+    /// Its document cannot be read at the moment; the last version that could is in force.
+    Unreadable(Built),
     /// No version was ever good.
     Nothing(Vec<Problem>),
     /// Another document has its name.
-    Duplicate(crate::documents::Place),
+    Duplicate(Place),
 }
 
 // === impl Compiler ===
@@ -94,34 +103,45 @@ impl Compiler {
 
     /// Compiles a policy set.
     pub fn compile(&mut self, objects: &Objects) -> Compiled {
+        self.last_good.forget_absent(objects);
         let candidates = self.candidates(objects);
-        self.remember(&candidates, objects);
-        let retained = self.retained(objects);
-        let (snapshot, mut verdicts) = self.share_out(&candidates, &retained, objects);
+        let mut sharing = Sharing::new(&self.options, &self.last_good, objects);
+        candidates.iter().for_each(|candidate| sharing.add(candidate));
+        let Shared { snapshot, mut verdicts, in_force, alone } = sharing.finish();
+        self.remember(&candidates, &in_force);
+        self.last_good.set_alone(alone);
         verdicts.extend(objects.data_sources.iter().map(validate::data_source));
         verdicts.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
         Compiled { snapshot, verdicts }
     }
 
-    /// Each policy on its own, oldest first, then by name: the order in which hosts are given away.
-    fn candidates<'a>(&mut self, objects: &'a Objects) -> Vec<Candidate<'a>> {
-        let mut ordered: Vec<&Object> = objects.policies.iter().collect();
+    /// Each policy on its own, oldest first, then by name: the order in which hosts are given away. Those whose document cannot be
+    /// read at the moment are among them, or a younger one could take their hosts meanwhile.
+    fn candidates<'a>(&self, objects: &'a Objects) -> Vec<Candidate<'a>> {
+        let known: HashSet<&str> = objects.policies.iter().map(|object| &*object.name).collect();
+        let absent = self.last_good.objects().filter(|kept| !known.contains(&*kept.name)).map(Cow::Owned);
+        let mut ordered: Vec<(bool, Cow<'_, Object>)> =
+            objects.policies.iter().map(|object| (true, Cow::Borrowed(object))).collect();
+        ordered.extend(absent.map(|object| (false, object)));
         // An object without a time comes after those with one; text order of RFC 3339 in UTC is time order.
-        ordered.sort_by(|a, b| (a.created.is_none(), &a.created, &a.name).cmp(&(b.created.is_none(), &b.created, &b.name)));
-        let mut seen: BTreeMap<&str, &Object> = BTreeMap::new();
+        ordered.sort_by(|(_, a), (_, b)| {
+            (a.created.is_none(), &a.created, &a.name).cmp(&(b.created.is_none(), &b.created, &b.name))
+        });
+        let mut seen: HashMap<Arc<str>, Place> = HashMap::new();
         let mut candidates = Vec::with_capacity(ordered.len());
-        for object in ordered {
-            let outcome = match seen.get(&*object.name) {
-                Some(first) => Outcome::Duplicate(first.place.clone()),
-                None => self.outcome(object, objects),
+        for (readable, object) in ordered {
+            let outcome = match seen.get(&object.name) {
+                Some(first) => Some(Outcome::Duplicate(first.clone())),
+                None if readable => Some(self.outcome(&object, objects)),
+                None => policy::build(&object, objects).ok().map(Outcome::Unreadable),
             };
-            seen.entry(&object.name).or_insert(object);
-            candidates.push(Candidate { object, outcome });
+            seen.entry(object.name.clone()).or_insert_with(|| object.place.clone());
+            candidates.extend(outcome.map(|outcome| Candidate { object, outcome }));
         }
         candidates
     }
 
-    fn outcome(&mut self, object: &Object, objects: &Objects) -> Outcome {
+    fn outcome(&self, object: &Object, objects: &Objects) -> Outcome {
         if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, objects)) {
             return Outcome::Good(built.clone());
         }
@@ -137,102 +157,20 @@ impl Compiler {
         }
     }
 
-    /// Good versions replace what was kept; objects that are gone are forgotten, unless the file they stood in cannot be read now.
-    fn remember(&mut self, candidates: &[Candidate<'_>], objects: &Objects) {
+    /// Versions that came into force replace what was kept.
+    fn remember(&mut self, candidates: &[Candidate<'_>], in_force: &HashSet<Arc<str>>) {
         self.memo.clear();
-        for candidate in candidates {
-            if let Outcome::Good(built) = &candidate.outcome {
-                self.memo.insert(candidate.object.name.clone(), built.clone());
-                // Without authenticators there is nothing good to come back to.
-                if !built.no_authenticators {
-                    self.last_good.keep(candidate.object);
-                }
-            }
-        }
-        self.last_good.forget_absent(objects);
-    }
-
-    /// Policies whose document cannot be read at the moment, in their last good version.
-    fn retained(&self, objects: &Objects) -> Vec<(Object, Built)> {
-        let absent = self.last_good.objects().filter(|kept| !objects.policies.iter().any(|one| one.name == kept.name));
-        absent.filter_map(|kept| policy::build(&kept, objects).ok().map(|built| (kept, built))).collect()
-    }
-
-    fn share_out(&self, candidates: &[Candidate<'_>], retained: &[(Object, Built)], objects: &Objects) -> (Snapshot, Vec<Verdict>) {
-        let (mut claims, mut builder) = (Claims::default(), SnapshotBuilder::default());
-        let (mut verdicts, mut key_sets) = (Vec::new(), Vec::new());
-        let mut fallback: Option<Arc<str>> = None;
-        for (object, built) in retained {
-            let kept = claims.claim(&object.name, &built.hosts);
-            key_sets.extend(built.key_sets.iter().cloned());
-            verdicts.push(verdict::unreadable(object, &objects.unreadable));
-            builder.add(in_force(built, kept.kept), built.fallback);
-        }
         for Candidate { object, outcome } in candidates {
-            let (built, problems) = match outcome {
-                Outcome::Duplicate(first) => {
-                    verdicts.push(verdict::duplicate(object, first));
-                    continue;
-                }
-                Outcome::Nothing(problems) => {
-                    let kept = claims.claim(&object.name, &declared_hosts(object));
-                    builder.add(held(object, kept.kept), false);
-                    verdicts.push(verdict::rejected(object, problems, false));
-                    continue;
-                }
-                Outcome::Good(built) => (built, None),
-                Outcome::LastGood(built, problems) => (built, Some(problems)),
-            };
-            let share = claims.claim(&object.name, &built.hosts);
-            let wants_fallback = built.fallback && self.may_be_fallback(object);
-            let fallback_taken = wants_fallback && fallback.is_some();
-            if wants_fallback && fallback.is_none() {
-                fallback = Some(object.name.clone());
-            }
-            let nothing_left = !built.hosts.is_empty() && share.kept.is_empty() && !(wants_fallback && !fallback_taken);
-            verdicts.push(match problems {
-                Some(problems) => verdict::rejected(object, problems, true),
-                None => verdict::accepted(object, built, &share, verdict::Fallback {
-                    taken_by: fallback.as_ref().filter(|_| fallback_taken),
-                    not_here: built.fallback && !self.may_be_fallback(object),
-                }, nothing_left),
-            });
-            if nothing_left {
-                builder.add(held(object, Vec::new()), false);
-            } else {
-                key_sets.extend(built.key_sets.iter().cloned());
-                builder.add(in_force(built, share.kept), wants_fallback && !fallback_taken);
+            let Outcome::Good(built) = outcome else { continue };
+            self.memo.insert(object.name.clone(), built.clone());
+            if built.no_authenticators {
+                // In force, and nothing to come back to: neither is the version before it.
+                self.last_good.forget(&object.name);
+            } else if in_force.contains(&object.name) {
+                self.last_good.keep(object);
             }
         }
-        // A document that cannot be read may hold another policy: then nobody is known to be alone.
-        let alone = self.options.lone_policy_answers_all && objects.unreadable.is_empty();
-        (builder.finish(alone, key_sets), verdicts)
     }
-
-    fn may_be_fallback(&self, object: &Object) -> bool {
-        self.options.fallback_namespace.as_ref().is_none_or(|namespace| references::namespace(&object.name) == namespace)
-    }
-}
-
-fn in_force(built: &Built, hosts: Vec<HostPattern>) -> Entry {
-    Entry::InForce(InForce { policy: built.policy.clone(), hosts })
-}
-
-fn held(object: &Object, hosts: Vec<HostPattern>) -> Entry {
-    Entry::Held(Held { name: object.name.clone(), hosts })
-}
-
-/// The hosts a rejected document can be read to declare: they are answered with `unavailable`, never by a policy that is laxer.
-fn declared_hosts(object: &Object) -> Vec<HostPattern> {
-    let Some(hosts) = object.value.pointer("/spec/externalHostnames") else { return Vec::new() };
-    let texts = match hosts {
-        serde_json::Value::Array(items) => items.iter().filter_map(serde_json::Value::as_str).collect(),
-        serde_json::Value::String(text) => vec![text.as_str()],
-        _ => Vec::new(),
-    };
-    let mut hosts: Vec<_> = texts.into_iter().filter_map(|text| HostPattern::parse(text).ok()).collect();
-    hosts.truncate(64);
-    hosts
 }
 
 /// A mistake at a field.

@@ -88,10 +88,15 @@ fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Poli
     let hosts = host_patterns("spec.externalHostnames", spec.external_hostnames.iter().map(|host| &**host), site);
     let (authenticators, key_sets) = authenticator::compile(&spec.authenticators, site);
     let access = if spec.require_auth.unwrap_or(true) { Access::Authenticated } else { Access::Optional };
-    let invalid_credential = spec.invalid_credential.as_ref().map_or(InvalidCredential::Reject, invalid_credential);
+    let invalid_credential = spec.invalid_credential.map_or(InvalidCredential::Reject, invalid_credential);
     let base = Base::new(spec, authenticators, access, invalid_credential, site);
     let internal = spec.internal.as_ref().map(|internal| self::internal(internal, &base, site));
-    let routes: Vec<_> = spec.routes.iter().enumerate().map(|(index, route)| self::route(index, route, &base, internal.as_ref(), site)).collect();
+    let routes: Vec<_> = spec
+        .routes
+        .iter()
+        .enumerate()
+        .map(|(index, route)| self::route(index, route, &base, internal.as_ref(), site))
+        .collect();
     let unmatched = match spec.unmatched {
         None | Some(v1alpha1::Unmatched::Authenticate) => Unmatched::Authenticate,
         Some(v1alpha1::Unmatched::NotFound) => Unmatched::NotFound,
@@ -136,8 +141,10 @@ fn origin(path: &str, text: &str, site: &mut Site<'_>) -> Option<Origin> {
 }
 
 fn internal(internal: &v1alpha1::Internal, base: &Base, site: &mut Site<'_>) -> Internal {
-    let hostnames =
-        internal.hostnames.as_ref().map(|hosts| host_patterns("spec.internal.hostnames", hosts.iter().map(|host| &**host), site));
+    let hostnames = internal
+        .hostnames
+        .as_ref()
+        .map(|hosts| host_patterns("spec.internal.hostnames", hosts.iter().map(|host| &**host), site));
     let source_cidrs = internal.source_cidrs.as_ref().map(|blocks| {
         let mut cidrs = Vec::new();
         for (index, block) in blocks.iter().enumerate() {
@@ -151,13 +158,16 @@ fn internal(internal: &v1alpha1::Internal, base: &Base, site: &mut Site<'_>) -> 
         }
         cidrs
     });
-    let invalid = internal.invalid_credential.as_ref().map_or(base.rules.invalid_credential, |word| match word {
+    let invalid = internal.invalid_credential.as_ref().map_or(InvalidCredential::Reject, |word| match word {
         InternalInvalidCredential::Reject => InvalidCredential::Reject,
         InternalInvalidCredential::Ignore => InvalidCredential::Ignore,
         InternalInvalidCredential::PassUnverified => InvalidCredential::PassUnverified,
     });
-    let access = internal.access.as_ref().map_or(base.rules.access, self::access);
-    let rules = Rules { access, invalid_credential: invalid, ..(*base.rules).clone() };
+    let access = internal.access.map_or(base.rules.access, self::access);
+    let mut rules = Rules { access, invalid_credential: invalid, ..(*base.rules).clone() };
+    if access == Access::Public {
+        rules.require.clear();
+    }
     Internal { hostnames, source_cidrs, use_routes: internal.use_routes.unwrap_or(false), rules: Arc::new(rules) }
 }
 
@@ -176,12 +186,16 @@ fn route(
             Err(error) => site.problems.push(problem(format!("{at}.paths[{index}]"), error.to_string())),
         }
     }
+    if paths.is_empty() && route.paths.is_empty() {
+        // A route without paths is about its methods or its upgrade, wherever they come.
+        paths.extend(PathTemplate::parse("/{**}"));
+    }
     let rules = base.route(index, route, site);
     // A route's own words beat the internal block's; where it is silent, the block speaks.
     let internal_rules = internal.filter(|internal| internal.use_routes).map(|internal| {
         let silent = Rules {
-            access: route.access.as_ref().map_or(internal.rules.access, access),
-            invalid_credential: route.invalid_credential.as_ref().map_or(internal.rules.invalid_credential, invalid_credential),
+            access: route.access.map_or(internal.rules.access, access),
+            invalid_credential: route.invalid_credential.map_or(internal.rules.invalid_credential, invalid_credential),
             ..rules.clone()
         };
         Arc::new(silent)
@@ -196,7 +210,7 @@ fn route(
     (paths, compiled)
 }
 
-pub(super) const fn access(word: &v1alpha1::Access) -> Access {
+pub(super) const fn access(word: v1alpha1::Access) -> Access {
     match word {
         v1alpha1::Access::Authenticated => Access::Authenticated,
         v1alpha1::Access::Optional => Access::Optional,
@@ -204,7 +218,7 @@ pub(super) const fn access(word: &v1alpha1::Access) -> Access {
     }
 }
 
-pub(super) const fn invalid_credential(word: &v1alpha1::InvalidCredential) -> InvalidCredential {
+pub(super) const fn invalid_credential(word: v1alpha1::InvalidCredential) -> InvalidCredential {
     match word {
         v1alpha1::InvalidCredential::Reject => InvalidCredential::Reject,
         v1alpha1::InvalidCredential::Ignore => InvalidCredential::Ignore,

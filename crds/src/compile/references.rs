@@ -35,7 +35,14 @@ impl<'a> References<'a> {
     }
 
     /// The value; a missing one is a problem of the references, not of the policy.
-    pub(super) fn get(&self, path: &str, kind: ReferenceKind, name: &str, key: &str, optional: bool) -> Option<&'a Secret> {
+    pub(super) fn get(
+        &self,
+        path: &str,
+        kind: ReferenceKind,
+        name: &str,
+        key: &str,
+        optional: bool,
+    ) -> Option<&'a Secret> {
         let value = self.objects.reference(kind, self.namespace, name, key);
         self.resolved.borrow_mut().push(Resolved {
             kind,
@@ -43,7 +50,9 @@ impl<'a> References<'a> {
             key: key.to_owned(),
             digest: value.map(digest_of),
         });
-        if value.is_none() && !optional {
+        if let Some(why) = self.objects.unfit(kind, self.namespace, name, key) {
+            self.problem(Reason::BadContent, format!("{path}: {why}"));
+        } else if value.is_none() && !optional {
             let (word, reason) = match kind {
                 ReferenceKind::Secret => ("Secret", Reason::SecretMissing),
                 ReferenceKind::ConfigMap => ("ConfigMap", Reason::ConfigMapMissing),

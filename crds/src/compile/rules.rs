@@ -44,7 +44,8 @@ impl Base {
         invalid_credential: InvalidCredential,
         site: &mut Site<'_>,
     ) -> Self {
-        let mut read = |at: String, sources: Option<&Vec<CredentialSource>>| sources.map(|sources| places_of(&at, sources, site));
+        let mut read =
+            |at: String, sources: Option<&Vec<CredentialSource>>| sources.map(|sources| places_of(&at, sources, site));
         let places = read("spec.credentials".to_owned(), spec.credentials.as_ref());
         let own: Vec<_> = (spec.authenticators.iter().enumerate())
             .map(|(index, one)| read(format!("spec.authenticators[{index}].credentials"), one.credentials.as_ref()))
@@ -77,18 +78,22 @@ impl Base {
             Some(names) => self.named(&at, names, site),
         };
         let own_places = self.route_places.get(index).and_then(Option::as_deref);
-        let mut require = base.require.clone();
+        let access = route.access.map_or(base.access, access);
+        // Whoever says that a route is public takes it out of what the policy asks of callers.
+        let mut require = if access == Access::Public { Vec::new() } else { base.require.clone() };
         if let Some(own) = &route.require {
             require.extend(requirements(&format!("{at}.require"), own, site));
         }
         let forward = match &route.forward {
             None => base.forward.clone(),
-            Some(own) => Arc::new(forward::compile(&format!("{at}.forward"), &forward::merge(&self.forward, own), site)),
+            Some(own) => {
+                Arc::new(forward::compile(&format!("{at}.forward"), &forward::merge(&self.forward, own), site))
+            }
         };
         Rules {
             route: Some((*route.name).into()),
-            access: route.access.as_ref().map_or(base.access, access),
-            invalid_credential: route.invalid_credential.as_ref().map_or(base.invalid_credential, invalid_credential),
+            access,
+            invalid_credential: route.invalid_credential.map_or(base.invalid_credential, invalid_credential),
             sources: sources(&authenticators, own_places.or(self.places.as_deref())),
             authenticators: authenticators.into_iter().map(|(one, _)| one).collect(),
             require,
@@ -114,13 +119,12 @@ impl Base {
     fn named(&self, at: &str, names: &[v1alpha1::Name], site: &mut Site<'_>) -> Vec<WithPlaces> {
         let mut chosen = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            match self.authenticators.iter().find(|(one, _)| *one.name == **name) {
-                Some(one) => chosen.push(one.clone()),
-                None => {
-                    let known: Vec<&str> = self.authenticators.iter().map(|(one, _)| &*one.name).collect();
-                    let message = format!("no authenticator is called `{name}`; known here: {}", known.join(", "));
-                    site.problems.push(problem(format!("{at}.authenticators[{index}]"), message));
-                }
+            if let Some(one) = self.authenticators.iter().find(|(one, _)| *one.name == **name) {
+                chosen.push(one.clone());
+            } else {
+                let known: Vec<&str> = self.authenticators.iter().map(|(one, _)| &*one.name).collect();
+                let message = format!("no authenticator is called `{name}`; known here: {}", known.join(", "));
+                site.problems.push(problem(format!("{at}.authenticators[{index}]"), message));
             }
         }
         chosen
@@ -135,18 +139,22 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
         match (&source.header, &source.cookie) {
             (Some(name), None) => {
                 let name = name.to_ascii_lowercase();
-                if matches!(name.as_str(), "host" | "cookie" | "connection" | "content-length" | "transfer-encoding" | "upgrade") {
+                if matches!(
+                    name.as_str(),
+                    "host" | "cookie" | "connection" | "content-length" | "transfer-encoding" | "upgrade"
+                ) {
                     site.problems.push(problem(format!("{at}.header"), format!("`{name}` cannot carry a credential")));
                 }
                 let scheme = source.scheme.as_ref().map(|scheme| (**scheme).into());
                 places.push(SourceKind::Header { name: name.into(), scheme });
             }
             (None, Some(name)) => {
-                let allowed_origins = source.allowed_origins.iter().flatten().enumerate().filter_map(|(index, text)| {
-                    let origin = Origin::parse(text);
-                    let at = || format!("{at}.allowedOrigins[{index}]");
-                    origin.map_err(|error| site.problems.push(problem(at(), error.to_string()))).ok()
-                });
+                let allowed_origins =
+                    source.allowed_origins.iter().flatten().enumerate().filter_map(|(index, text)| {
+                        let origin = Origin::parse(text);
+                        let at = || format!("{at}.allowedOrigins[{index}]");
+                        origin.map_err(|error| site.problems.push(problem(at(), error.to_string()))).ok()
+                    });
                 places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
             }
             _ => site.problems.push(problem(at, "must name exactly one of `header` and `cookie`")),
@@ -156,20 +164,21 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
 }
 
 /// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
-/// reads only those. Places that nobody reads are searched only if somebody wrote them down.
+/// reads only those. A credential in a place that nobody reads is a credential that nobody takes.
 fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>) -> Vec<Source> {
     if authenticators.is_empty() {
         return Vec::new();
     }
     let default = [SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }];
-    let shared: Vec<usize> = (0..authenticators.len()).filter(|index| authenticators.get(*index).is_some_and(|(_, own)| own.is_none())).collect();
+    let shared: Vec<usize> = (0..authenticators.len())
+        .filter(|index| authenticators.get(*index).is_some_and(|(_, own)| own.is_none()))
+        .collect();
     let mut all: Vec<Source> = Vec::new();
     let mut add = |kind: &SourceKind, readers: &[usize]| match all.iter_mut().find(|one| same_place(&one.kind, kind)) {
         Some(known) => known.readers.extend(readers),
         None => all.push(Source { kind: kind.clone(), readers: readers.to_vec(), fingerprint: [0; 32] }),
     };
-    let wanted = places.unwrap_or(if shared.is_empty() { &[] } else { &default });
-    wanted.iter().for_each(|kind| add(kind, &shared));
+    places.unwrap_or(&default).iter().for_each(|kind| add(kind, &shared));
     for (index, (_, own)) in authenticators.iter().enumerate() {
         own.iter().flatten().for_each(|kind| add(kind, &[index]));
     }
@@ -211,8 +220,11 @@ fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<
         all.iter().map(|one| (**one).into()).collect()
     }
     let mut all = Vec::new();
-    let identity =
-        identity_requirements(spec.verified_email, spec.emails.iter().map(|one| &**one), spec.domains.iter().map(|one| &**one));
+    let identity = identity_requirements(
+        spec.verified_email,
+        spec.emails.iter().map(|one| &**one),
+        spec.domains.iter().map(|one| &**one),
+    );
     if !identity.is_empty() {
         all.push(Requirement::Identity(identity));
     }

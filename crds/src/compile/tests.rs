@@ -10,7 +10,10 @@ const SSO: &str = "authenticators: [{name: sso, jwt: {issuer: 'https://sso.test'
 
 fn policy(name: &str, spec: &str) -> String {
     let (namespace, name) = name.split_once('/').unwrap();
-    format!("apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  {}\n---\n", spec.replace('\n', "\n  "))
+    format!(
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  {}\n---\n",
+        spec.replace('\n', "\n  ")
+    )
 }
 
 fn objects(text: &str) -> Objects {
@@ -29,8 +32,9 @@ fn compile(text: &str) -> Compiled {
 
 /// `name reason reason…`, one a verdict.
 fn words(compiled: &Compiled) -> Vec<String> {
-    let reasons = |verdict: &Verdict| verdict.conditions.iter().map(|one| format!(" {}", one.reason)).collect::<String>();
-    compiled.verdicts.iter().map(|verdict| format!("{}{}", verdict.name, reasons(verdict))).collect()
+    let reasons =
+        |verdict: &Verdict| verdict.conditions.iter().map(|one| one.reason.to_string()).collect::<Vec<_>>().join(" ");
+    compiled.verdicts.iter().map(|verdict| format!("{} {}", verdict.name, reasons(verdict))).collect()
 }
 
 /// Which policy answers for a host: its name, `!name` when held, or nothing.
@@ -55,26 +59,54 @@ fn message(compiled: &Compiled) -> &str {
 #[test]
 fn mistakes_name_the_field_and_what_would_be_right() {
     for (spec, path, hint) in [
-        ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audience: [b]}}]", "spec.authenticators[0].jwt.audience", "audiences"),
+        (
+            "authenticators: [{name: sso, jwt: {issuer: 'https://a', audience: [b]}}]",
+            "spec.authenticators[0].jwt.audience",
+            "audiences",
+        ),
         ("unmatched: Perhaps", "spec.unmatched", "Forbid"),
         ("externalHostnames: api.test", "spec.externalHostnames", "list"),
-        ("authenticators: [{name: sso, jwt: {issuer: 'ftp://a', audiences: [b]}}]", "spec.authenticators[0].jwt.issuer", "https"),
+        (
+            "authenticators: [{name: sso, jwt: {issuer: 'ftp://a', audiences: [b]}}]",
+            "spec.authenticators[0].jwt.issuer",
+            "https",
+        ),
         ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], clockSkew: 6m}}]", "clockSkew", "5m"),
-        ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], jwksCacheDuration: 1s}}]", "jwksCacheDuration", "30s"),
-        ("routes: [{name: a, paths: ['/a'], authenticators: [nobody]}]", "spec.routes[0].authenticators[0]", "names from spec.authenticators"),
+        (
+            "authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], jwksCacheDuration: 1s}}]",
+            "jwksCacheDuration",
+            "30s",
+        ),
+        (
+            "routes: [{name: a, paths: ['/a'], authenticators: [nobody]}]",
+            "spec.routes[0].authenticators[0]",
+            "names from spec.authenticators",
+        ),
         ("routes: [{name: a, paths: ['/a/../b']}]", "spec.routes[0].paths[0]", "never match"),
         ("forward: {headers: [{name: x-auth-subject, claim: a}]}", "spec.forward.headers[0].name", "set already"),
-        ("forward: {headers: [{name: x-a, claim: a}, {name: x_a, claim: b}]}", "spec.forward.headers[1].name", "set already"),
+        (
+            "forward: {headers: [{name: x-a, claim: a}, {name: x_a, claim: b}]}",
+            "spec.forward.headers[1].name",
+            "set already",
+        ),
         ("forward: {headers: [{name: te, claim: a}]}", "spec.forward.headers[0].name", "choose another"),
         ("forward: {headers: [{name: x-a, cel: 'principal.typ'}]}", "spec.forward.headers[0].cel", "type"),
-        ("credentials: [{header: x-key}]\nforward: {headers: [{name: x-key, claim: a}]}", "spec.forward", "place of credentials"),
+        (
+            "credentials: [{header: x-key}]\nforward: {headers: [{name: x-key, claim: a}]}",
+            "spec.forward",
+            "place of credentials",
+        ),
         ("require: {cel: 'principal.'}", "spec.require.cel", ""),
         ("publicURL: 'https://'", "spec.publicURL", "http"),
     ] {
         let with_sso = if spec.contains("authenticators: [{") { String::new() } else { format!("\n{SSO}") };
         let compiled = compile(&policy("n/a", &format!("{spec}{with_sso}")));
         assert_eq!(words(&compiled), ["n/a Invalid"], "{spec}: {}", message(&compiled));
-        assert!(message(&compiled).contains(path) && message(&compiled).contains(hint), "{spec}: {}", message(&compiled));
+        assert!(
+            message(&compiled).contains(path) && message(&compiled).contains(hint),
+            "{spec}: {}",
+            message(&compiled)
+        );
     }
 }
 
@@ -87,7 +119,8 @@ fn what_is_not_built_is_unsupported_and_its_hosts_are_held() {
 
 #[test]
 fn a_bad_object_rejects_only_itself() {
-    let text = policy("n/good", &format!("externalHostnames: [good.test]\n{SSO}")) + &policy("n/bad", "externalHostnames: [bad.test]\nunmatched: Perhaps");
+    let text = policy("n/good", &format!("externalHostnames: [good.test]\n{SSO}"))
+        + &policy("n/bad", "externalHostnames: [bad.test]\nunmatched: Perhaps");
     let compiled = compile(&text);
     assert_eq!(words(&compiled), ["n/bad Invalid", "n/good Accepted ResolvedRefs"]);
     assert_eq!(answers(&compiled, "good.test").as_deref(), Some("n/good"));
@@ -97,7 +130,10 @@ fn a_bad_object_rejects_only_itself() {
 
 #[test]
 fn the_last_good_version_stays_and_survives_a_restart() {
-    let (good, bad) = (policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")), policy("n/a", "externalHostnames: [b.test]\nunmatched: Perhaps"));
+    let (good, bad) = (
+        policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")),
+        policy("n/a", "externalHostnames: [b.test]\nunmatched: Perhaps"),
+    );
     let mut first = compiler();
     assert_eq!(answers(&first.compile(&objects(&good)), "a.test").as_deref(), Some("n/a"));
     let compiled = first.compile(&objects(&bad));
@@ -106,16 +142,115 @@ fn the_last_good_version_stays_and_survives_a_restart() {
     assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"));
 
     let kept = serde_json::to_string(first.last_good()).unwrap();
-    let restarted = |text: &str| Compiler::new(Options::default(), serde_json::from_str(&kept).unwrap()).compile(&objects(text));
+    let restarted =
+        |text: &str| Compiler::new(Options::default(), serde_json::from_str(&kept).unwrap()).compile(&objects(text));
     assert_eq!(answers(&restarted(&bad), "a.test").as_deref(), Some("n/a"));
-    assert_eq!(answers(&restarted("kind: [\n"), "a.test").as_deref(), Some("n/a"), "a file that cannot be read holds what it held");
+    assert_eq!(
+        answers(&restarted("kind: [\n"), "a.test").as_deref(),
+        Some("n/a"),
+        "a file that cannot be read holds what it held"
+    );
     assert_eq!(answers(&restarted(""), "a.test"), None, "a deleted policy is gone");
     assert_eq!(answers(&first.compile(&objects("")), "a.test"), None);
 }
 
 #[test]
+fn a_syntax_error_gives_nobody_the_hosts_of_an_older_policy() {
+    let (first, second) = (
+        policy("a/first", &format!("externalHostnames: [a.test]\n{SSO}")),
+        policy("b/second", &format!("externalHostnames: [a.test, b.test]\n{SSO}")),
+    );
+    let read = |first: &str, second: &str| {
+        let mut objects = Objects::default();
+        objects.read("first.yaml", first);
+        objects.read("second.yaml", second);
+        objects
+    };
+    let mut compiler = compiler();
+    compiler.compile(&read(&first, &second));
+    let compiled = compiler.compile(&read("kind: [", &second));
+    assert_eq!(answers(&compiled, "a.test").as_deref(), Some("a/first"));
+    let compiled = compiler.compile(&read(&first, "kind: ["));
+    assert_eq!(
+        (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
+        (Some("a/first"), Some("b/second"))
+    );
+    // A document that can be read and is no object of ours hides nothing: what is gone from its file is deleted.
+    let compiled = compiler.compile(&read(&first, "apiVersion: gatewright.dev/v9\nkind: X\nmetadata: {name: x}\n"));
+    assert!(compiled.snapshot.by_name("b/second").is_none());
+}
+
+#[test]
+fn a_lone_policy_stays_alone_while_something_cannot_be_read() {
+    let lone = policy("n/a", SSO);
+    let mut compiler = compiler();
+    assert_eq!(answers(&compiler.compile(&objects(&lone)), "any.test").as_deref(), Some("n/a"));
+    for text in ["kind: [".to_owned(), format!("{lone}kind: [")] {
+        assert_eq!(answers(&compiler.compile(&objects(&text)), "any.test").as_deref(), Some("n/a"), "{text}");
+    }
+    let fresh = Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None }, LastGood::default());
+    assert_eq!(
+        answers(&{ fresh }.compile(&objects(&format!("{lone}kind: ["))), "any.test"),
+        None,
+        "nobody knows that it is alone"
+    );
+}
+
+#[test]
+fn an_edit_that_loses_every_host_is_a_rejected_edit() {
+    let first = policy("a/first", &format!("externalHostnames: [a.test]\n{SSO}"));
+    let edit = |host: &str| policy("b/second", &format!("externalHostnames: [{host}]\n{SSO}"));
+    let mut compiler = compiler();
+    compiler.compile(&objects(&(first.clone() + &edit("b.test"))));
+    let compiled = compiler.compile(&objects(&(first + &edit("a.test"))));
+    assert_eq!(words(&compiled), ["a/first Accepted ResolvedRefs", "b/second HostnameConflict ResolvedRefs"]);
+    assert_eq!(
+        (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
+        (Some("a/first"), Some("b/second"))
+    );
+}
+
+#[test]
+fn no_authenticators_leaves_nothing_to_come_back_to() {
+    let mut compiler = compiler();
+    for (spec, answer) in [
+        (format!("externalHostnames: [a.test]\n{SSO}"), "n/a"),
+        ("externalHostnames: [a.test]".to_owned(), "n/a"),
+        ("externalHostnames: [a.test]\nunmatched: Perhaps".to_owned(), "!n/a"),
+    ] {
+        assert_eq!(
+            answers(&compiler.compile(&objects(&policy("n/a", &spec))), "a.test").as_deref(),
+            Some(answer),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn a_rejected_fallback_holds_its_role() {
+    let broken = policy("a/rest", "fallback: true\nexternalHostnames: [a.test]\nunmatched: Perhaps");
+    let lax = policy("b/lax", &format!("fallback: true\nrequireAuth: false\n{SSO}"));
+    let compiled = compile(&(broken + &lax));
+    assert_eq!(answers(&compiled, "any.test").as_deref(), Some("!a/rest"));
+    assert_eq!(words(&compiled), ["a/rest Invalid", "b/lax Conflicted ResolvedRefs"]);
+}
+
+#[test]
+fn a_route_without_paths_is_about_every_path() {
+    let compiled = compile(&policy(
+        "n/a",
+        &format!("requireAuth: false\n{SSO}\nroutes: [{{name: writes, methods: [POST], access: Authenticated}}]"),
+    ));
+    let path = crate::paths::CanonicalPath::parse("/any/where").unwrap();
+    assert_eq!(only(&compiled).routes.find(&path, |_| true).map(|route| &*route.name), Some("writes"));
+}
+
+#[test]
 fn an_unreadable_neighbour_keeps_what_was_in_its_file() {
-    let (one, two) = (policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")), policy("n/b", &format!("externalHostnames: [b.test]\n{SSO}")));
+    let (one, two) = (
+        policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")),
+        policy("n/b", &format!("externalHostnames: [b.test]\n{SSO}")),
+    );
     let mut compiler = compiler();
     compiler.compile(&objects(&(one.clone() + &two)));
     let compiled = compiler.compile(&objects(&(one + "spec: [\n")));
@@ -132,9 +267,20 @@ fn hosts_go_to_the_older_and_to_the_more_specific() {
     let compiled = compile(&text);
     assert_eq!(
         words(&compiled),
-        ["a/first Accepted ResolvedRefs", "a/inner Accepted ResolvedRefs", "b/late PartiallyAccepted ResolvedRefs", "c/squat HostnameConflict ResolvedRefs"]
+        [
+            "a/first Accepted ResolvedRefs",
+            "a/inner Accepted ResolvedRefs",
+            "b/late PartiallyAccepted ResolvedRefs",
+            "c/squat HostnameConflict ResolvedRefs"
+        ]
     );
-    for (host, keeper) in [("a.test", Some("a/first")), ("c.test", Some("b/late")), ("x.wide.test", Some("a/inner")), ("y.wide.test", Some("a/first")), ("wide.test", None)] {
+    for (host, keeper) in [
+        ("a.test", Some("a/first")),
+        ("c.test", Some("b/late")),
+        ("x.wide.test", Some("a/inner")),
+        ("y.wide.test", Some("a/first")),
+        ("wide.test", None),
+    ] {
         assert_eq!(answers(&compiled, host).as_deref(), keeper, "{host}");
     }
     assert!(matches!(compiled.snapshot.by_name("c/squat"), Some(Entry::Held(_))));
@@ -142,8 +288,10 @@ fn hosts_go_to_the_older_and_to_the_more_specific() {
 
 #[test]
 fn age_counts_before_the_name() {
-    let old = policy("z/old", &format!("externalHostnames: [a.test]\n{SSO}")).replace("namespace: z}", "namespace: z, creationTimestamp: '2020-01-01T00:00:00Z'}");
-    let new = policy("a/new", &format!("externalHostnames: [a.test]\n{SSO}")).replace("namespace: a}", "namespace: a, creationTimestamp: '2021-01-01T00:00:00Z'}");
+    let old = policy("z/old", &format!("externalHostnames: [a.test]\n{SSO}"))
+        .replace("namespace: z}", "namespace: z, creationTimestamp: '2020-01-01T00:00:00Z'}");
+    let new = policy("a/new", &format!("externalHostnames: [a.test]\n{SSO}"))
+        .replace("namespace: a}", "namespace: a, creationTimestamp: '2021-01-01T00:00:00Z'}");
     assert_eq!(answers(&compile(&(new + &old)), "a.test").as_deref(), Some("z/old"));
 }
 
@@ -154,16 +302,27 @@ fn one_fallback_and_one_of_each_name() {
     assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b PartiallyAccepted ResolvedRefs"]);
     assert_eq!(answers(&compiled, "else.test").as_deref(), Some("n/a"));
 
-    let twice = policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")) + &policy("n/a", &format!("externalHostnames: [b.test]\n{SSO}"));
+    let twice = policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}"))
+        + &policy("n/a", &format!("externalHostnames: [b.test]\n{SSO}"));
     let compiled = compile(&twice);
     assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/a Conflicted"]);
-    assert_eq!((answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()), (Some("n/a"), Some("n/a")), "alone");
+    assert_eq!(
+        (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
+        (Some("n/a"), Some("n/a")),
+        "alone"
+    );
 }
 
 #[test]
 fn references_are_of_the_own_namespace_and_strong() {
-    let spec = format!("{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}");
-    let secret = |namespace: &str, value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\nstringData: {{k: '{value}'}}\n---\n");
+    let spec = format!(
+        "{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}"
+    );
+    let secret = |namespace: &str, value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: {namespace}}}\nstringData: {{k: '{value}'}}\n---\n"
+        )
+    };
     let strong = "x".repeat(32);
     for (secrets, reason) in [
         (String::new(), "SecretMissing"),
@@ -180,8 +339,15 @@ fn references_are_of_the_own_namespace_and_strong() {
 
 #[test]
 fn a_changed_secret_is_seen_by_a_compiler_that_remembers() {
-    let spec = format!("{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}");
-    let text = |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{k: '{value}'}}\n---\n{}", policy("n/a", &spec));
+    let spec = format!(
+        "{SSO}\nforward: {{headers: [{{name: x-id, hmacSHA256: {{secretKeyRef: {{name: s, key: k}}, cel: principal.subject}}}}]}}"
+    );
+    let text = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{k: '{value}'}}\n---\n{}",
+            policy("n/a", &spec)
+        )
+    };
     let mut compiler = compiler();
     assert_eq!(words(&compiler.compile(&objects(&text(&"a".repeat(32))))), ["n/a Accepted ResolvedRefs"]);
     assert_eq!(words(&compiler.compile(&objects(&text("short")))), ["n/a Accepted WeakSecret"]);
@@ -193,11 +359,19 @@ fn inline_keys_are_public_and_well_formed() {
     let spec = "authenticators: [{name: k, jwt: {issuer: 'https://a', audiences: [b], jwks: {configMapKeyRef: {name: m, key: jwks}}}}]";
     for (value, reason) in [
         (r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#, "PrivateKey"),
-        (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}"#, "PrivateKey"),
-        (r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#, "ResolvedRefs"),
+        (
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}]}"#,
+            "PrivateKey",
+        ),
+        (
+            r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#,
+            "ResolvedRefs",
+        ),
         ("<html>", "BadContent"),
     ] {
-        let map = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: n}}\ndata: {{jwks: '{value}'}}\n---\n");
+        let map = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m, namespace: n}}\ndata: {{jwks: '{value}'}}\n---\n"
+        );
         assert_eq!(words(&compile(&(map + &policy("n/a", spec)))), [format!("n/a Accepted {reason}")], "{value}");
     }
     assert_eq!(words(&compile(&policy("n/a", spec))), ["n/a Accepted ConfigMapMissing"]);
@@ -228,12 +402,23 @@ routes:
 - {name: r, paths: [/r], access: Optional, authenticators: [two], require: {scopes: [w]}, errors: {message: No}, forward: {headerPrefix: x-id-}}";
     let compiled = compile(&policy("n/a", spec));
     let policy = only(&compiled);
-    let places = |rules: &crate::snapshot::Rules| rules.sources.iter().map(|source| (place(&source.kind), source.readers.clone())).collect::<Vec<_>>();
-    assert_eq!(places(&policy.rules), [("authorization".to_owned(), vec![0]), ("sid".to_owned(), vec![0]), ("x-key".to_owned(), vec![1])]);
+    let places = |rules: &crate::snapshot::Rules| {
+        rules.sources.iter().map(|source| (place(&source.kind), source.readers.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        places(&policy.rules),
+        [("authorization".to_owned(), vec![0]), ("sid".to_owned(), vec![0]), ("x-key".to_owned(), vec![1])]
+    );
     let route = policy.routes.iter().next().unwrap();
-    assert_eq!(places(&route.rules), [("authorization".to_owned(), vec![]), ("sid".to_owned(), vec![]), ("x-key".to_owned(), vec![0])]);
+    assert_eq!(
+        places(&route.rules),
+        [("authorization".to_owned(), vec![]), ("sid".to_owned(), vec![]), ("x-key".to_owned(), vec![0])]
+    );
     assert_eq!(route.rules.require.len(), 2);
-    assert_eq!((route.rules.errors.profile, route.rules.errors.message.as_deref()), (crate::snapshot::ErrorProfile::AIQ, Some("No")));
+    assert_eq!(
+        (route.rules.errors.profile, route.rules.errors.message.as_deref()),
+        (crate::snapshot::ErrorProfile::AIQ, Some("No"))
+    );
     assert_eq!(route.rules.forward.credential, CredentialForwarding::Keep);
     assert_eq!(&*route.rules.forward.names[3], "x-id-subject");
     for owned in ["x-auth-subject", "x_id.user", "X-A"] {
@@ -255,7 +440,10 @@ fn the_contract_documents_compile() {
         (include_str!("../../tests/documents/aiq.yaml"), vec!["research/aiq Accepted ResolvedRefs"]),
         (include_str!("../../tests/documents/cq.yaml"), vec!["knowledge/cq Unsupported"]),
         (include_str!("../../tests/documents/agentflow.yaml"), vec!["agents/agentflow Unsupported"]),
-        (include_str!("../../tests/documents/datasources.yaml"), vec!["research/aiq-sources Unsupported", "research/gdrive Unsupported", "research/web Unsupported"]),
+        (
+            include_str!("../../tests/documents/datasources.yaml"),
+            vec!["research/aiq-sources Unsupported", "research/gdrive Unsupported", "research/web Unsupported"],
+        ),
     ] {
         let words = words(&compile(text));
         assert_eq!(words, expected);

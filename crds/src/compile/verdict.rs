@@ -81,8 +81,8 @@ pub enum Reason {
 }
 
 /// What became of the wish to be the fallback.
-pub(super) struct Fallback<'a> {
-    pub(super) taken_by: Option<&'a Arc<str>>,
+pub(super) struct Fallback {
+    pub(super) taken_by: Option<Arc<str>>,
     pub(super) not_here: bool,
 }
 
@@ -96,7 +96,9 @@ impl Verdict {
 
     /// Whether a referenced value is there and unfit.
     pub fn has_unfit_reference(&self) -> bool {
-        self.conditions.iter().any(|one| matches!(one.reason, Reason::WeakSecret | Reason::PrivateKey | Reason::BadContent))
+        self.conditions
+            .iter()
+            .any(|one| matches!(one.reason, Reason::WeakSecret | Reason::PrivateKey | Reason::BadContent))
     }
 
     /// Whether every reference resolves.
@@ -129,26 +131,50 @@ fn not_accepted(reason: Reason, message: String) -> Condition {
     Condition { r#type: ConditionType::Accepted, status: false, reason, message }
 }
 
-/// A valid document: the host names it got decide how much of it is accepted.
-pub(super) fn accepted(object: &Object, built: &Built, share: &Share, fallback: Fallback<'_>, nothing_left: bool) -> Verdict {
-    let mut lost: Vec<String> = share.lost.iter().map(|(host, keeper)| format!("{host} belongs to the older {keeper}")).collect();
-    if let Some(keeper) = fallback.taken_by {
+/// A valid document that got something: what it lost decides how much of it is accepted.
+pub(super) fn accepted(object: &Object, built: &Built, share: &Share, fallback: &Fallback) -> Verdict {
+    let lost = lost(share, fallback);
+    let (status, reason, message) = if built.no_authenticators {
+        let message =
+            "spec.authenticators: empty while `requireAuth` is true; protected requests are refused until there is one";
+        (false, Reason::NoAuthenticators, message.to_owned())
+    } else if lost.is_empty() {
+        (true, Reason::Accepted, "the policy is valid".to_owned())
+    } else {
+        (true, Reason::PartiallyAccepted, lost)
+    };
+    let accepted = Condition { r#type: ConditionType::Accepted, status, reason, message };
+    of(object, vec![accepted, resolved(built)], share.kept.clone())
+}
+
+/// A valid document of which nothing can be in force.
+pub(super) fn nothing_left(
+    object: &Object,
+    built: &Built,
+    share: &Share,
+    fallback: &Fallback,
+    last_good_in_force: bool,
+) -> Verdict {
+    let (reason, what) = if share.lost.is_empty() {
+        (Reason::Conflicted, "the role is taken")
+    } else {
+        (Reason::HostnameConflict, "no host name is left")
+    };
+    let stays = if last_good_in_force { ". The last good version stays in force" } else { "" };
+    let message = format!("{what}: {}{stays}", lost(share, fallback));
+    of(object, vec![not_accepted(reason, message), resolved(built)], Vec::new())
+}
+
+fn lost(share: &Share, fallback: &Fallback) -> String {
+    let mut lost: Vec<String> =
+        share.lost.iter().map(|(host, keeper)| format!("{host} belongs to the older {keeper}")).collect();
+    if let Some(keeper) = &fallback.taken_by {
         lost.push(format!("the older {keeper} is the fallback already"));
     }
     if fallback.not_here {
         lost.push("`fallback` counts only in the namespace of the operator".to_owned());
     }
-    let (status, reason, message) = if built.no_authenticators {
-        (false, Reason::NoAuthenticators, "spec.authenticators: empty while `requireAuth` is true; protected requests are refused until there is one".to_owned())
-    } else if nothing_left {
-        (false, Reason::HostnameConflict, format!("no host name is left: {}", lost.join("; ")))
-    } else if lost.is_empty() {
-        (true, Reason::Accepted, "the policy is valid".to_owned())
-    } else {
-        (true, Reason::PartiallyAccepted, lost.join("; "))
-    };
-    let accepted = Condition { r#type: ConditionType::Accepted, status, reason, message };
-    of(object, vec![accepted, resolved(built)], share.kept.clone())
+    lost.join("; ")
 }
 
 /// All problems of the references in one condition; the gravest gives the reason.
@@ -167,7 +193,8 @@ fn resolved(built: &Built) -> Condition {
 pub(super) fn rejected(object: &Object, problems: &[Problem], last_good_in_force: bool) -> Verdict {
     let unsupported = problems.iter().all(|one| one.kind == ProblemKind::Unsupported);
     let reason = if unsupported { Reason::Unsupported } else { Reason::Invalid };
-    let mut message = problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ");
+    let mut message =
+        problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ");
     if object.kind == crate::v1alpha1::AUTH_POLICY {
         message.push_str(if last_good_in_force {
             ". The last good version stays in force"
@@ -186,7 +213,7 @@ pub(super) fn duplicate(object: &Object, first: &Place) -> Verdict {
 
 /// A policy whose document cannot be read at the moment.
 pub(super) fn unreadable(object: &Object, unreadable: &[Unreadable]) -> Verdict {
-    let why = unreadable.iter().find(|one| one.place.file == object.place.file);
+    let why = unreadable.iter().find(|one| one.hides_object && one.place.file == object.place.file);
     let why = why.map_or_else(|| object.place.to_string(), ToString::to_string);
     of(object, vec![not_accepted(Reason::Invalid, format!("{why}. The last good version stays in force"))], Vec::new())
 }

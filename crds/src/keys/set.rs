@@ -75,6 +75,8 @@ pub enum Candidates<'a> {
     Ambiguous,
     /// One to [`MAX_CANDIDATES`].
     Keys(Vec<&'a VerifyingKey>),
+    /// No key has this `kid`, and the only one that has none permits the algorithm. If it did not sign, a newer set may hold who did.
+    Unnamed(&'a VerifyingKey),
 }
 
 // === impl KeySet ===
@@ -128,7 +130,12 @@ impl KeySet {
     pub fn candidates(&self, kid: Option<&str>, algorithm: Algorithm) -> Candidates<'_> {
         let mut named = self.keys.iter().filter(|key| kid.is_none() || key.kid() == kid).peekable();
         if kid.is_some() && named.peek().is_none() {
-            return Candidates::UnknownKid;
+            // An issuer with one key often names it in tokens and not in its set (RFC 7517 section 4.5: `kid` is optional).
+            let mut unnamed = self.keys.iter().filter(|key| key.kid().is_none() && key.permits(algorithm));
+            return match (unnamed.next(), unnamed.next()) {
+                (Some(key), None) => Candidates::Unnamed(key),
+                _ => Candidates::UnknownKid,
+            };
         }
         let limit = if kid.is_some() { MAX_CANDIDATES } else { 1 };
         let fitting: Vec<_> = named.filter(|key| key.permits(algorithm)).take(limit + 1).collect();

@@ -101,5 +101,7 @@ fn decode(path: &str) -> Result<Cow<'_, str>, MalformedPath> {
 }
 
 fn hex(byte: Option<u8>) -> Result<u8, MalformedPath> {
-    byte.and_then(|byte| char::from(byte).to_digit(16)).and_then(|digit| u8::try_from(digit).ok()).ok_or(MalformedPath::Escape)
+    byte.and_then(|byte| char::from(byte).to_digit(16))
+        .and_then(|digit| u8::try_from(digit).ok())
+        .ok_or(MalformedPath::Escape)
 }

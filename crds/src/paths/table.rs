@@ -23,7 +23,8 @@ pub struct RouteTable<R> {
 impl<R> RouteTable<R> {
     /// Indexes routes in document order.
     pub fn new(routes: Vec<(Vec<PathTemplate>, R)>) -> Self {
-        let (mut literal, mut by_first, mut open) = (HashMap::<Box<str>, Vec<usize>>::new(), HashMap::<Box<str>, Vec<_>>::new(), Vec::new());
+        let (mut literal, mut by_first, mut open) =
+            (HashMap::<Box<str>, Vec<usize>>::new(), HashMap::<Box<str>, Vec<_>>::new(), Vec::new());
         for (index, (templates, _)) in routes.iter().enumerate() {
             for template in templates {
                 if let Some(path) = template.as_literal() {
@@ -41,12 +42,16 @@ impl<R> RouteTable<R> {
     /// The first route whose path matches and which `accepts`.
     pub fn find(&self, path: &CanonicalPath<'_>, accepts: impl Fn(&R) -> bool) -> Option<&R> {
         let accepted = |index: usize| self.routes.get(index).is_some_and(|(_, route)| accepts(route));
-        let literal = self.literal.get(path.as_str()).and_then(|routes| routes.iter().copied().find(|index| accepted(*index)));
+        let literal =
+            self.literal.get(path.as_str()).and_then(|routes| routes.iter().copied().find(|index| accepted(*index)));
         let grouped = path.segments().next().and_then(|first| self.by_first.get(first)).map_or(&[][..], Vec::as_slice);
         let among = |templates: &[(usize, PathTemplate)]| {
             let before = literal.unwrap_or(usize::MAX);
             let candidates = templates.iter().take_while(|(index, _)| *index < before);
-            candidates.filter(|(index, template)| template.matches(path) && accepted(*index)).map(|(index, _)| *index).next()
+            candidates
+                .filter(|(index, template)| template.matches(path) && accepted(*index))
+                .map(|(index, _)| *index)
+                .next()
         };
         let first = [literal, among(grouped), among(&self.open)].into_iter().flatten().min()?;
         self.routes.get(first).map(|(_, route)| route)

@@ -30,7 +30,9 @@ pub enum BadTemplate {
     #[error("a path begins with `/`")]
     NotAbsolute,
     /// A literal that no canonical path can equal.
-    #[error("segment `{0}` can never match; write the decoded path without `.`, `..`, empty segments, query or backslash")]
+    #[error(
+        "segment `{0}` can never match; write the decoded path without `.`, `..`, empty segments, query or backslash"
+    )]
     Unmatchable(String),
     /// Braces that are no template.
     #[error("segment `{0}` is no template; use `{{*}}` or `{{name}}` for one whole segment and `{{**}}` for the rest")]
@@ -94,7 +96,8 @@ impl PathTemplate {
 
 fn is_variable(part: &str) -> bool {
     let Some(name) = part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else { return false };
-    name == "*" || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')))
+    name == "*"
+        || (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')))
 }
 
 /// A literal segment must be one that a canonical path can hold: anything else is a mistake of the author.

@@ -98,9 +98,14 @@ fn the_first_route_in_document_order_wins() {
         (vec![template("/both"), template("/files/{**}"), template("/exact")], ("four", true)),
         (vec![template("/{**}")], ("five", true)),
     ]);
-    for (target, expected) in
-        [("/files/a/public", "one"), ("/exact", "one"), ("/both", "four"), ("/files/b", "three"), ("/files/b/c", "four"), ("/z", "five")]
-    {
+    for (target, expected) in [
+        ("/files/a/public", "one"),
+        ("/exact", "one"),
+        ("/both", "four"),
+        ("/files/b", "three"),
+        ("/files/b/c", "four"),
+        ("/z", "five"),
+    ] {
         let found = table.find(&CanonicalPath::parse(target).unwrap(), |route| route.1).unwrap();
         assert_eq!(found.0, expected, "{target}");
     }

@@ -132,8 +132,10 @@ pub struct OwnedNames {
 impl OwnedNames {
     /// From any spellings.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<Arc<str>> =
-            names.into_iter().map(|name| name.bytes().map(canonical).map(char::from).collect::<String>().into()).collect();
+        let mut names: Vec<Arc<str>> = names
+            .into_iter()
+            .map(|name| name.bytes().map(canonical).map(char::from).collect::<String>().into())
+            .collect();
         names.sort();
         names.dedup();
         Self { names }

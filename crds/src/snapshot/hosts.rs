@@ -64,7 +64,9 @@ impl Snapshot {
     /// The policy that answers for a canonical host: exact, then the longest suffix, then the fallback, then one that is alone.
     pub fn for_host(&self, host: &str) -> Option<&Entry> {
         let exact = self.exact.get(host);
-        let suffix = || host.match_indices('.').find_map(|(dot, _)| host.get(dot + 1..).and_then(|suffix| self.suffix.get(suffix)));
+        let suffix = || {
+            host.match_indices('.').find_map(|(dot, _)| host.get(dot + 1..).and_then(|suffix| self.suffix.get(suffix)))
+        };
         let index = exact.or_else(suffix).or(self.fallback.as_ref()).or(self.alone.as_ref())?;
         self.entries.get(*index)
     }
@@ -82,7 +84,8 @@ impl Snapshot {
 
 impl Serialize for Snapshot {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = |index: Option<usize>| index.and_then(|index| self.entries.get(index)).map(|entry| entry.name().clone());
+        let name =
+            |index: Option<usize>| index.and_then(|index| self.entries.get(index)).map(|entry| entry.name().clone());
         let mut out = serializer.serialize_struct("Snapshot", 4)?;
         out.serialize_field("policies", &self.entries)?;
         out.serialize_field("fallback", &name(self.fallback))?;

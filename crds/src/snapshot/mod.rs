@@ -9,11 +9,14 @@ mod hosts;
 mod rules;
 
 pub use authenticator::{
-    AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource,
+    AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
+    KeySetSource,
 };
-pub use forward::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames};
+pub use forward::{
+    CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
+};
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
 pub use rules::{
-    Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules, Source, SourceKind,
-    Unmatched, Upgrade,
+    Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules,
+    Source, SourceKind, Unmatched, Upgrade,
 };

@@ -5,12 +5,14 @@
 mod watch;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use crds::documents::{Objects, Place, Unreadable};
+
+use crate::{USAGE, fail};
 
 pub(crate) use watch::Watch;
 
@@ -48,9 +50,22 @@ struct File {
 impl Listing {
     /// Lists the files behind `paths`, sorted. A path that was given must be there.
     pub(crate) fn of(paths: &[PathBuf]) -> Result<Self, ConfigError> {
+        Self::look(paths, |_| false)
+    }
+
+    /// As [`of`](Self::of), later: a file that was there before and is gone is deleted. A folder that is gone is an accident.
+    pub(crate) fn again(&self, paths: &[PathBuf]) -> Result<Self, ConfigError> {
+        Self::look(paths, |path| !self.files.iter().any(|file| file.path != *path && file.path.starts_with(path)))
+    }
+
+    fn look(paths: &[PathBuf], may_be_gone: impl Fn(&Path) -> bool) -> Result<Self, ConfigError> {
         let mut files = Vec::new();
         for path in paths {
-            let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+            let metadata = match fs::metadata(path) {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && may_be_gone(path) => continue,
+                Err(source) => return Err(unreadable(path, source)),
+            };
             if metadata.is_dir() {
                 folder(path, 0, &mut files)?;
             } else {
@@ -76,16 +91,32 @@ impl Listing {
             };
             match text {
                 Ok(text) => objects.read(&name, &text),
-                Err(reason) => objects.unreadable.push(Unreadable { place: Place { file: name.as_str().into(), line: 1 }, reason }),
+                Err(reason) => {
+                    objects.unreadable.push(Unreadable {
+                        place: Place { file: name.as_str().into(), line: 1 },
+                        reason,
+                        hides_object: true,
+                    });
+                }
             }
         }
         objects
     }
 }
 
-/// Reads a policy set once.
-pub(crate) fn load(paths: &[PathBuf]) -> Result<Objects, ConfigError> {
-    Listing::of(paths).map(|listing| listing.read())
+/// Reads a policy set once, for a command that ends. Errors and unreadable documents are told on standard error; both mean the exit
+/// code for usage.
+pub(crate) fn load(paths: &[PathBuf]) -> Result<Objects, u8> {
+    let objects = Listing::of(paths).map(|listing| listing.read()).map_err(|error| fail(USAGE, &error.to_string()))?;
+    for unreadable in &objects.unreadable {
+        fail(USAGE, &unreadable.to_string());
+    }
+    Ok(objects)
+}
+
+/// As [`load`], for commands that have nothing to say about a set they cannot read as a whole.
+pub(crate) fn load_whole(paths: &[PathBuf]) -> Result<Objects, u8> {
+    load(paths).and_then(|objects| if objects.unreadable.is_empty() { Ok(objects) } else { Err(USAGE) })
 }
 
 /// Files that `kubectl apply` would take; names that begin with a dot are the machinery of volumes and editors.
@@ -110,7 +141,8 @@ fn folder(path: &Path, depth: usize, files: &mut Vec<File>) -> Result<(), Config
 }
 
 fn is_document(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
+    path.extension()
+        .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known)))
 }
 
 fn file(path: PathBuf, metadata: &fs::Metadata) -> File {

@@ -32,13 +32,13 @@ pub(crate) struct Watch {
     paths: Arc<[PathBuf]>,
     applied: Listing,
     woken: watch::Receiver<u64>,
-    writers: Arc<parking::Writers>,
+    writers: Arc<writers::Writers>,
     /// Dropping it ends the notifications.
     _notifier: Option<RecommendedWatcher>,
     failing: bool,
 }
 
-mod parking {
+mod writers {
     //! Files that somebody has open for writing, as far as the file system told.
 
     use std::{collections::HashSet, path::PathBuf, sync::Mutex};
@@ -60,7 +60,7 @@ impl Watch {
     /// Watches from `applied` on, which was read already.
     pub(crate) fn start(paths: &[PathBuf], applied: Listing) -> Self {
         let (wake, woken) = watch::channel(0_u64);
-        let writers = Arc::new(parking::Writers::default());
+        let writers = Arc::new(writers::Writers::default());
         let told = writers.clone();
         let notified = move |event: notify::Result<Event>| {
             if let Ok(event) = event {
@@ -71,8 +71,12 @@ impl Watch {
         let notifier = notify::recommended_watcher(notified).and_then(|mut notifier| {
             for path in paths {
                 // A file is watched by its folder: editors and ConfigMap volumes put a new file in its place.
-                let folder = if path.is_dir() { path } else { path.parent().filter(|one| !one.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
-                notifier.watch(folder, RecursiveMode::Recursive)?;
+                if path.is_dir() {
+                    notifier.watch(path, RecursiveMode::Recursive)?;
+                } else {
+                    let folder = path.parent().filter(|one| !one.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                    notifier.watch(folder, RecursiveMode::NonRecursive)?;
+                }
             }
             Ok(notifier)
         });
@@ -103,7 +107,8 @@ impl Watch {
 
     async fn look(&mut self) -> Option<Listing> {
         let paths = self.paths.clone();
-        let looked = spawn_blocking(move || Listing::of(&paths)).await.ok()?;
+        let applied = self.applied.clone();
+        let looked = spawn_blocking(move || applied.again(&paths)).await.ok()?;
         match looked {
             Ok(listing) => {
                 self.failing = false;

@@ -17,7 +17,6 @@ use std::{
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
-    net::Networks,
     server::{Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell},
 };
 use tokio::runtime::{Builder, Runtime};
@@ -67,7 +66,7 @@ struct Parts {
 }
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
-pub(crate) fn command(args: RunArgs) -> u8 {
+pub(crate) fn command(args: &RunArgs) -> u8 {
     let log_level = match logging::start(&args.log_level, args.log_format) {
         Ok(log_level) => log_level,
         Err(error) => return fail(USAGE, &error),
@@ -79,13 +78,13 @@ pub(crate) fn command(args: RunArgs) -> u8 {
     }
 }
 
-fn run(args: RunArgs, log_level: LogLevel) -> Result<(), RunError> {
+fn run(args: &RunArgs, log_level: LogLevel) -> Result<(), RunError> {
     let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from);
     let data = runtime("check", workers)?;
     let control = runtime("control", CONTROL_THREADS)?;
     let ended = control.block_on(async {
-        let parts = start(&args, log_level)?;
-        serve::until_drained(parts, &args, data.handle()).await
+        let parts = start(args, log_level)?;
+        serve::until_drained(parts, args, data.handle()).await
     });
     // Whatever is still under way after the drain is not waited for.
     data.shutdown_timeout(Duration::from_millis(100));
@@ -104,7 +103,7 @@ fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
     let options = jwks::Options {
         data_dir: data_dir.path().map(Path::to_owned),
-        networks: Networks::new(args.network.allow_network.clone()),
+        networks: args.network.networks(),
         max_stale: args.max_stale_keys,
         ..jwks::Options::default()
     };
@@ -113,8 +112,11 @@ fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
     let starting = readiness.wait_for("sockets");
     let listing = Listing::of(&args.config.paths)?;
     let mut publisher = Publisher::new(data_dir, snapshots.clone(), keys.clone(), &mut registry);
-    publisher.publish(&listing.read());
-    let options = CheckOptions { deadline: args.check_timeout, max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX) };
+    publisher.publish(listing.read());
+    let options = CheckOptions {
+        deadline: args.check_timeout,
+        max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
+    };
     let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
     let service = CheckService::new(snapshots.clone(), keys.clone(), tokens, metrics, options);
     let admin = Admin {

@@ -1,6 +1,9 @@
 //! Documents into force: compile, swap, fetch what is needed, remember, tell.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use authz::{
@@ -26,14 +29,20 @@ pub(super) struct Publisher {
     keys: Arc<KeyCache>,
     verdicts: Arc<ArcSwap<Value>>,
     told: Vec<Verdict>,
-    unreadable: Vec<Unreadable>,
     metrics: PublishMetrics,
+    /// What was published last: Secrets of a file that cannot be read now are taken from here, in memory only.
+    published: Objects,
 }
 
 // === impl Publisher ===
 
 impl Publisher {
-    pub(super) fn new(data_dir: DataDir, snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, registry: &mut Registry) -> Self {
+    pub(super) fn new(
+        data_dir: DataDir,
+        snapshots: Arc<SnapshotCell>,
+        keys: Arc<KeyCache>,
+        registry: &mut Registry,
+    ) -> Self {
         let kept = data_dir.last_good();
         Self {
             compiler: Compiler::new(check::options(), kept.clone()),
@@ -43,8 +52,8 @@ impl Publisher {
             keys,
             verdicts: Arc::new(ArcSwap::from_pointee(Value::Array(Vec::new()))),
             told: Vec::new(),
-            unreadable: Vec::new(),
             metrics: PublishMetrics::register(registry),
+            published: Objects::default(),
         }
     }
 
@@ -54,8 +63,9 @@ impl Publisher {
     }
 
     /// Puts a policy set in force, as a whole.
-    pub(super) fn publish(&mut self, objects: &Objects) {
-        let Compiled { snapshot, verdicts } = self.compiler.compile(objects);
+    pub(super) fn publish(&mut self, mut objects: Objects) {
+        objects.carry_over(&self.published);
+        let Compiled { snapshot, verdicts } = self.compiler.compile(&objects);
         // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
         self.keys.sync(snapshot.key_sets().to_vec());
         self.snapshots.store(Arc::new(snapshot));
@@ -64,29 +74,31 @@ impl Publisher {
         self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
         self.tell(verdicts, &objects.unreadable);
         self.remember();
+        self.published = objects;
     }
 
     /// Only what changed since the last time.
     fn tell(&mut self, verdicts: Vec<Verdict>, unreadable: &[Unreadable]) {
-        for verdict in verdicts.iter().filter(|verdict| !self.told.contains(verdict)) {
+        let told: HashMap<_, _> = self.told.iter().map(|verdict| ((verdict.kind, &verdict.name), verdict)).collect();
+        for verdict in verdicts.iter().filter(|verdict| told.get(&(verdict.kind, &verdict.name)) != Some(verdict)) {
             for condition in &verdict.conditions {
-                let (kind, object) = (verdict.kind, &*verdict.name);
-                let (condition, reason, message) = (condition.r#type, condition.reason, (&condition.message, condition.status));
-                if message.1 {
-                    info!(kind, object, %condition, %reason, "{}", message.0);
+                let (kind, object, message) = (verdict.kind, &*verdict.name, &condition.message);
+                let (condition, reason, holds) = (condition.r#type, condition.reason, condition.status);
+                if holds {
+                    info!(kind, object, %condition, %reason, "{message}");
                 } else {
-                    warn!(kind, object, %condition, %reason, "{}", message.0);
+                    warn!(kind, object, %condition, %reason, "{message}");
                 }
             }
         }
-        for gone in self.told.iter().filter(|old| !verdicts.iter().any(|new| new.kind == old.kind && new.name == old.name)) {
-            info!(kind = gone.kind, object = &*gone.name, "deleted");
+        let present: HashSet<_> = verdicts.iter().map(|verdict| (verdict.kind, &verdict.name)).collect();
+        for (kind, object) in told.into_keys().filter(|gone| !present.contains(gone)) {
+            info!(kind, object = &**object, "deleted");
         }
-        for one in unreadable.iter().filter(|one| !self.unreadable.contains(one)) {
+        for one in unreadable.iter().filter(|one| !self.published.unreadable.contains(one)) {
             warn!("{one}");
         }
         self.told = verdicts;
-        self.unreadable = unreadable.to_vec();
     }
 
     /// A full disk loses the memory of a restart, and nothing else.

@@ -42,8 +42,11 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -
     let authz = server::bind(&args.authz_address).await?;
     let broker = listen(args.broker_address).await?;
     let admin_socket = listen(args.admin_address).await?;
-    let addresses =
-        Addresses { authz: authz.address().to_string(), broker: bound(&broker)?.to_string(), admin: bound(&admin_socket)?.to_string() };
+    let addresses = Addresses {
+        authz: authz.address().to_string(),
+        broker: bound(&broker)?.to_string(),
+        admin: bound(&admin_socket)?.to_string(),
+    };
     info!(authz = addresses.authz, broker = addresses.broker, admin = addresses.admin, "listening");
 
     let checks = data.spawn(server::serve(authz, service, serving.clone()));
@@ -52,7 +55,7 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -
     tasks.spawn(async move {
         loop {
             let objects = watch.next().await;
-            publisher.publish(&objects);
+            publisher.publish(objects);
         }
     });
     let waiting = await_keys(&readiness, &keys, args.startup_key_timeout);
@@ -68,7 +71,8 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -
     }
     serving.ready.cancel();
     if let Some(path) = &args.addresses_file {
-        write_addresses(path, &addresses).map_err(|source| RunError::AddressesFile { path: path.display().to_string(), source })?;
+        write_addresses(path, &addresses)
+            .map_err(|source| RunError::AddressesFile { path: path.display().to_string(), source })?;
     }
     info!("ready");
     tokio::select! {
@@ -107,9 +111,16 @@ async fn drain(
 }
 
 /// Resolves when the keys of every issuer were fetched once, or the time is over. An unreachable issuer holds nobody else up.
-fn await_keys(readiness: &Readiness, keys: &std::sync::Arc<KeyCache>, patience: Duration) -> impl Future<Output = ()> + use<> {
-    let mut missing: Vec<(String, Pending)> =
-        keys.pending().into_iter().map(|issuer| (issuer.clone(), readiness.wait_for(format!("keys of {issuer}")))).collect();
+fn await_keys(
+    readiness: &Readiness,
+    keys: &std::sync::Arc<KeyCache>,
+    patience: Duration,
+) -> impl Future<Output = ()> + use<> {
+    let mut missing: Vec<(String, Pending)> = keys
+        .pending()
+        .into_iter()
+        .map(|issuer| (issuer.clone(), readiness.wait_for(format!("keys of {issuer}"))))
+        .collect();
     let (keys, until) = (keys.clone(), Instant::now() + patience);
     async move {
         let mut ticks = interval(LOOK);

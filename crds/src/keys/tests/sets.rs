@@ -103,6 +103,7 @@ fn candidates_are_chosen_by_exact_identifier_and_algorithm() {
         Candidates::UnknownKid => 100,
         Candidates::NoneFits => 200,
         Candidates::Ambiguous => 300,
+        Candidates::Unnamed(_) => 400,
     };
     let rows = [
         (Some("a"), Algorithm::RS256, 1),
