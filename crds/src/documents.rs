@@ -144,8 +144,10 @@ impl Objects {
             return self.refuse(place, true, "no `apiVersion` and `kind`: this is no Kubernetes object");
         };
         if kind == "List" {
-            let items = value.get("items").and_then(Value::as_array).cloned().unwrap_or_default();
-            return items.into_iter().for_each(|item| self.add(place, item));
+            return match value.get("items") {
+                Some(Value::Array(items)) => items.iter().for_each(|item| self.add(place, item.clone())),
+                _ => self.refuse(place, true, "`items` of this List is no list"),
+            };
         }
         let Some(name) = text("/metadata/name").filter(|name| !name.is_empty()) else {
             return self.refuse(place, true, &format!("`metadata.name` of this {kind} is missing"));
@@ -166,10 +168,10 @@ impl Objects {
             (API_VERSION, DATA_SOURCE) => self.data_sources.push(object(DATA_SOURCE, name, place, value)),
             ("v1", "Secret") => self.add_values(ReferenceKind::Secret, place, &name, &value),
             ("v1", "ConfigMap") => self.add_values(ReferenceKind::ConfigMap, place, &name, &value),
-            (version, kind) if version.starts_with(GROUP) => {
-                let why =
-                    format!("{version} has no kind `{kind}`; known are AuthPolicy and DataSource of {API_VERSION}");
-                self.refuse(place, false, &why);
+            // A slip of the pen in group or kind must not pass for somebody else's object: the policy it means would be gone.
+            (version, kind) if version.starts_with(GROUP) || [AUTH_POLICY, DATA_SOURCE].contains(&kind) => {
+                let known = format!("known are {AUTH_POLICY} and {DATA_SOURCE} of {API_VERSION}");
+                self.refuse(place, true, &format!("{version} has no kind `{kind}`; {known}"));
             }
             (version, kind) => self.foreign.push((place.clone(), format!("{version} {kind} {name}"))),
         }
@@ -357,6 +359,18 @@ mod tests {
     }
 
     #[test]
+    fn a_slip_in_group_kind_or_list_hides_an_object() {
+        for text in [
+            "apiVersion: gatewrigth.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: a}\n",
+            "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolcy\nmetadata: {name: a}\n",
+            "apiVersion: v1\nkind: List\nitems: {}\n",
+        ] {
+            let objects = read(text);
+            assert!(matches!(objects.unreadable.as_slice(), [one] if one.hides_object), "{text}");
+        }
+    }
+
+    #[test]
     fn names_that_could_pose_as_others_are_refused() {
         for (namespace, name) in
             [("a", "b/c"), ("a/b", "c"), ("a", "Bad Name!"), ("a", "x\u{7}"), ("-a", "b"), ("a", "b.")]
@@ -371,7 +385,7 @@ mod tests {
     fn a_syntax_error_deletes_no_secret() {
         let earlier = read("apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nstringData: {k: value}\n");
         for (text, kept) in
-            [("kind: [\n", true), ("", false), ("apiVersion: gatewright.dev/v9\nkind: X\nmetadata: {name: a}\n", false)]
+            [("kind: [\n", true), ("", false), ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", false)]
         {
             let mut objects = read(text);
             objects.carry_over(&earlier);

@@ -4,25 +4,40 @@ use std::{io::IsTerminal, sync::Arc};
 
 use authz::server::LogLevel;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::cli::LogFormat;
 
-/// Starts logging. The returned switch takes filter directives such as `debug` or `authz=debug,info`.
-pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<LogLevel, String> {
+/// Lines that wait for a slow reader; more are lost.
+const QUEUED_LINES: usize = 10_000;
+
+/// A running log.
+pub(crate) struct Log {
+    /// Takes filter directives such as `debug` or `authz=debug,info`.
+    pub(crate) level: LogLevel,
+    /// Writes what is left when dropped.
+    _writer: WorkerGuard,
+}
+
+/// Starts logging. Lines go through a bounded queue to one thread: a reader that stopped reading loses lines, and stops nothing.
+pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<Log, String> {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(parse(filter)?);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).lossy(true).finish(std::io::stderr());
+    let lines = fmt::layer().with_writer(writer).with_target(false);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => lines.with_ansi(terminal).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(|error| error.to_string())?;
-    Ok(Arc::new(move |directive| {
+    let level = Arc::new(move |directive: &str| {
         let filter = parse(directive)?;
         handle.reload(filter).map_err(|error| error.to_string())
-    }))
+    });
+    Ok(Log { level, _writer: guard })
 }
 
 fn parse(directive: &str) -> Result<EnvFilter, String> {

@@ -30,8 +30,8 @@ pub struct Proven {
     pub headers: Option<Vec<(IdentityHeader, Box<str>)>>,
 }
 
-/// What came of one authenticator. The order is the order in which failures win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What came of one authenticator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Good.
     Verified,
@@ -169,7 +169,7 @@ impl<'a> Readers<'a> {
             return Err(Deny::new(Code::InvalidToken, "not a JSON Web Token in compact form").into());
         };
         let mut need = None;
-        let mut worst = Outcome::Invalid("no authenticator takes a token of this issuer");
+        let mut worst: Option<Outcome> = None;
         for reader in self.all.iter().filter(|reader| reader.takes(&token)) {
             let outcome = match reader.verify(&token, deps.now_ms) {
                 Ok(proven) => {
@@ -187,8 +187,10 @@ impl<'a> Readers<'a> {
                 }
             };
             facts.outcomes.push((reader.authenticator.name.clone(), outcome));
-            worst = worst.max(outcome);
+            // Of two that rank alike, the first in document order speaks.
+            worst = worst.filter(|worst| worst.rank() >= outcome.rank()).or(Some(outcome));
         }
+        let worst = worst.unwrap_or(Outcome::Invalid("no authenticator takes a token of this issuer"));
         Err(need.map_or_else(|| worst.deny().into(), Stop::Wait))
     }
 }
@@ -262,6 +264,17 @@ impl Outcome {
             Self::Invalid(why) | Self::Unavailable(why) => why,
             Self::ClaimMissing => "a claim that this policy needs is missing",
             Self::Expired => "the token was good and has expired",
+        }
+    }
+
+    /// Which failure of several is the answer (contract, section 2, step 5).
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Verified => 0,
+            Self::Invalid(_) => 1,
+            Self::ClaimMissing => 2,
+            Self::Unavailable(_) => 3,
+            Self::Expired => 4,
         }
     }
 

@@ -1,20 +1,25 @@
 //! The admin listener: liveness, readiness, metrics; from this machine only: the live state and the log level.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
     body::Bytes,
     extract::{ConnectInfo, State},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
+use crds::hosts::Host;
 use prometheus_client::{encoding::text, registry::Registry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{readiness::Readiness, state::SnapshotCell};
+use super::{
+    accept::{Patient, Peer},
+    readiness::Readiness,
+    state::SnapshotCell,
+};
 use crate::jwks::KeyCache;
 
 /// Changes the log filter; an error text says what is wrong with the directive.
@@ -45,8 +50,8 @@ const MAX_BODY_BYTES: usize = 4096;
 impl Admin {
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
-        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+        let app = self.router().into_make_service_with_connect_info::<Peer>();
+        axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
     }
 
     fn router(self) -> Router {
@@ -64,7 +69,7 @@ impl Admin {
 /// Answers 404 to everything until cancelled: the listener of a part that has nothing to publish.
 pub async fn serve_nothing(listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
     let app = Router::new().fallback(async || (StatusCode::NOT_FOUND, "no policy publishes anything here\n"));
-    axum::serve(listener, app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+    axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
@@ -85,8 +90,8 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 /// The live state: compiled policies, verdicts, keys. No type in it that holds a secret serialises.
-async fn config_dump(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    if let Some(refusal) = refuse_remote(peer) {
+async fn config_dump(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<Peer>, headers: HeaderMap) -> Response {
+    if let Some(refusal) = refuse_remote(peer, &headers) {
         return refusal;
     }
     let dump = serde_json::json!({
@@ -98,8 +103,13 @@ async fn config_dump(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<
     ([(header::CONTENT_TYPE, "application/json")], dump.to_string()).into_response()
 }
 
-async fn log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<SocketAddr>, body: Bytes) -> Response {
-    if let Some(refusal) = refuse_remote(peer) {
+async fn log_level(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(refusal) = refuse_remote(peer, &headers) {
         return refusal;
     }
     let Ok(directive) = std::str::from_utf8(&body) else {
@@ -115,8 +125,11 @@ async fn log_level(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<So
     }
 }
 
-/// Hosts, issuers and rules are a map for attackers, and the log level is a switch: neither leaves this machine.
-fn refuse_remote(peer: SocketAddr) -> Option<Response> {
-    let local = peer.ip().to_canonical().is_loopback();
+/// Hosts, issuers and rules are a map for attackers, and the log level is a switch: neither leaves this machine. The host is looked
+/// at as well, or a web page could have its own name resolved to this machine and read along (DNS rebinding).
+fn refuse_remote(peer: Peer, headers: &HeaderMap) -> Option<Response> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let named_local = host.is_none_or(|host| Host::parse(host).is_ok_and(|host| host.is_loopback()));
+    let local = peer.0.ip().to_canonical().is_loopback() && named_local;
     (!local).then(|| (StatusCode::FORBIDDEN, "only from this machine: use port-forwarding or exec\n").into_response())
 }

@@ -1,7 +1,7 @@
 //! Sockets: TCP or Unix, gRPC with health, and a drain that ends.
 
 use std::{
-    fmt,
+    fmt, io,
     net::SocketAddr,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
@@ -10,12 +10,12 @@ use std::{
 };
 
 use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use futures_util::stream::unfold;
 use tokio::net::{TcpListener, UnixListener};
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::Server;
 
-use super::check::CheckService;
+use super::{accept, check::CheckService};
 
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -154,11 +154,14 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
     };
     match bound.socket {
         Socket::Tcp(listener) => {
-            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-            router.serve_with_incoming_shutdown(incoming, drained).await?;
+            let incoming =
+                unfold(listener, async |listener| Some((Ok::<_, io::Error>(accept::tcp(&listener).await.0), listener)));
+            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
         }
         Socket::Unix(listener) => {
-            router.serve_with_incoming_shutdown(UnixListenerStream::new(listener), drained).await?;
+            let incoming =
+                unfold(listener, async |listener| Some((Ok::<_, io::Error>(accept::unix(&listener).await), listener)));
+            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
             if let Address::Unix(path) = &bound.address {
                 // Gone already is as good.
                 let _ = std::fs::remove_file(path);

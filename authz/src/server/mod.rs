@@ -2,6 +2,7 @@
 //!
 //! Owns Envoy's types, deadlines, load shedding, drain and the admin listener. Must never decide: it asks [`crate::decide`].
 
+mod accept;
 mod admin;
 mod check;
 mod listen;

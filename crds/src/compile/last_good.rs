@@ -73,16 +73,29 @@ impl LastGood {
         self.alone = alone;
     }
 
+    /// The kept version of this name, wherever its document stands.
+    pub(super) fn by_name(&self, name: &Arc<str>) -> Option<Object> {
+        self.policies.get(name).map(|kept| kept.as_object(name))
+    }
+
     /// Everything kept, as objects.
     pub(super) fn objects(&self) -> impl Iterator<Item = Object> {
-        self.policies.iter().map(|(name, kept)| Object {
+        self.policies.iter().map(|(name, kept)| kept.as_object(name))
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn as_object(&self, name: &Arc<str>) -> Object {
+        Object {
             kind: crate::v1alpha1::AUTH_POLICY,
             name: name.clone(),
-            place: Place { file: kept.file.clone(), line: kept.line },
-            uid: kept.uid.clone(),
-            created: kept.document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
-            generation: kept.document.pointer("/metadata/generation").and_then(Value::as_i64),
-            value: kept.document.clone(),
-        })
+            place: Place { file: self.file.clone(), line: self.line },
+            uid: self.uid.clone(),
+            created: self.document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
+            generation: self.document.pointer("/metadata/generation").and_then(Value::as_i64),
+            value: self.document.clone(),
+        }
     }
 }

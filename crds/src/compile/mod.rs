@@ -84,8 +84,8 @@ enum Outcome {
     Unreadable(Built),
     /// No version was ever good.
     Nothing(Vec<Problem>),
-    /// Another document has its name.
-    Duplicate(Place),
+    /// Another document has its name, and neither can be told to be the one that is meant.
+    Ambiguous(Option<Built>, Place),
 }
 
 // === impl Compiler ===
@@ -127,18 +127,30 @@ impl Compiler {
         ordered.sort_by(|(_, a), (_, b)| {
             (a.created.is_none(), &a.created, &a.name).cmp(&(b.created.is_none(), &b.created, &b.name))
         });
-        let mut seen: HashMap<Arc<str>, Place> = HashMap::new();
-        let mut candidates = Vec::with_capacity(ordered.len());
+        let mut places: HashMap<Arc<str>, Vec<Place>> = HashMap::new();
+        for (_, object) in &ordered {
+            places.entry(object.name.clone()).or_default().push(object.place.clone());
+        }
+        let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(ordered.len());
         for (readable, object) in ordered {
-            let outcome = match seen.get(&object.name) {
-                Some(first) => Some(Outcome::Duplicate(first.clone())),
+            let others = places.get(&object.name).map_or(&[][..], Vec::as_slice);
+            let outcome = match others.iter().find(|place| **place != object.place) {
+                Some(other) => {
+                    // The first of them stands for all: a laxer copy must not override what was in force.
+                    let first = !candidates.iter().rev().any(|one| one.object.name == object.name);
+                    let kept = first.then(|| self.kept(&object.name, objects)).flatten();
+                    Some(Outcome::Ambiguous(kept, other.clone()))
+                }
                 None if readable => Some(self.outcome(&object, objects)),
                 None => policy::build(&object, objects).ok().map(Outcome::Unreadable),
             };
-            seen.entry(object.name.clone()).or_insert_with(|| object.place.clone());
             candidates.extend(outcome.map(|outcome| Candidate { object, outcome }));
         }
         candidates
+    }
+
+    fn kept(&self, name: &Arc<str>, objects: &Objects) -> Option<Built> {
+        self.last_good.by_name(name).and_then(|kept| policy::build(&kept, objects).ok())
     }
 
     fn outcome(&self, object: &Object, objects: &Objects) -> Outcome {

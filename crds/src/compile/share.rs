@@ -12,7 +12,7 @@ use super::{
     verdict::{self, Fallback, Verdict},
 };
 use crate::{
-    documents::{Object, Objects},
+    documents::{Object, Objects, Place},
     hosts::HostPattern,
     snapshot::{Entry, Held, InForce, KeySetSource, Snapshot, SnapshotBuilder},
 };
@@ -69,7 +69,7 @@ impl<'a> Sharing<'a> {
     pub(super) fn add(&mut self, Candidate { object, outcome }: &Candidate<'_>) {
         let object: &Object = object;
         match outcome {
-            Outcome::Duplicate(first) => self.verdicts.push(verdict::duplicate(object, first)),
+            Outcome::Ambiguous(kept, other) => self.ambiguous(object, kept.as_ref(), other),
             Outcome::Nothing(problems) => self.hold(object, problems),
             Outcome::Good(built) => self.accept(object, built),
             Outcome::LastGood(built, problems) => {
@@ -113,6 +113,18 @@ impl<'a> Sharing<'a> {
         let got = self.take(object, &declared_hosts(object), wants_fallback);
         self.verdicts.push(verdict::rejected(object, problems, false));
         self.put_held(object, got);
+    }
+
+    /// Two documents of one name: what was in force before stays; if nothing was, the hosts of both are held.
+    fn ambiguous(&mut self, object: &Object, kept: Option<&Built>, other: &Place) {
+        self.verdicts.push(verdict::duplicate(object, other));
+        if let Some(built) = kept {
+            let got = self.take(object, &built.hosts, built.fallback);
+            self.put(object, built, got);
+        } else {
+            let got = self.take(object, &declared_hosts(object), false);
+            self.put_held(object, got);
+        }
     }
 
     fn accept(&mut self, object: &Object, built: &Built) {

@@ -176,7 +176,7 @@ fn a_syntax_error_gives_nobody_the_hosts_of_an_older_policy() {
         (Some("a/first"), Some("b/second"))
     );
     // A document that can be read and is no object of ours hides nothing: what is gone from its file is deleted.
-    let compiled = compiler.compile(&read(&first, "apiVersion: gatewright.dev/v9\nkind: X\nmetadata: {name: x}\n"));
+    let compiled = compiler.compile(&read(&first, "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\n"));
     assert!(compiled.snapshot.by_name("b/second").is_none());
 }
 
@@ -302,15 +302,22 @@ fn one_fallback_and_one_of_each_name() {
     assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b PartiallyAccepted ResolvedRefs"]);
     assert_eq!(answers(&compiled, "else.test").as_deref(), Some("n/a"));
 
-    let twice = policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}"))
-        + &policy("n/a", &format!("externalHostnames: [b.test]\n{SSO}"));
-    let compiled = compile(&twice);
-    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/a Conflicted"]);
+    let (one, lax) = (
+        policy("n/a", &format!("externalHostnames: [a.test]\n{SSO}")),
+        policy("n/a", "externalHostnames: [a.test, b.test]\nrequireAuth: false"),
+    );
+    let compiled = compile(&(one.clone() + &lax));
+    assert_eq!(words(&compiled), ["n/a Conflicted", "n/a Conflicted"]);
     assert_eq!(
         (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
-        (Some("n/a"), Some("n/a")),
-        "alone"
+        (Some("!n/a"), Some("!n/a"))
     );
+    let mut compiler = compiler();
+    compiler.compile(&objects(&one));
+    let compiled = compiler.compile(&objects(&(lax + &one)));
+    assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"), "a copy does not override what was in force");
+    let Some(Entry::InForce(kept)) = compiled.snapshot.for_host("a.test") else { panic!("held") };
+    assert_eq!(kept.policy.rules.access, Access::Authenticated);
 }
 
 #[test]

@@ -205,9 +205,12 @@ pub(super) fn rejected(object: &Object, problems: &[Problem], last_good_in_force
     of(object, vec![not_accepted(reason, message)], Vec::new())
 }
 
-/// A second document of one name.
-pub(super) fn duplicate(object: &Object, first: &Place) -> Verdict {
-    let message = format!("metadata.name: {} is defined at {first} already; delete one of the two", object.name);
+/// One of two documents of one name.
+pub(super) fn duplicate(object: &Object, other: &Place) -> Verdict {
+    let message = format!(
+        "metadata.name: {} is defined at {other} as well; delete one of the two. Neither is in force",
+        object.name
+    );
     of(object, vec![not_accepted(Reason::Conflicted, message)], Vec::new())
 }
 

@@ -121,7 +121,7 @@ impl SnapshotBuilder {
     pub fn add(&mut self, entry: Entry, fallback: bool) {
         let index = self.snapshot.entries.len();
         let snapshot = &mut self.snapshot;
-        snapshot.by_name.insert(entry.name().clone(), index);
+        snapshot.by_name.entry(entry.name().clone()).or_insert(index);
         for host in entry.hosts() {
             match host {
                 HostPattern::Exact(name) => snapshot.exact.entry(name.clone()).or_insert(index),

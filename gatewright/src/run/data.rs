@@ -1,8 +1,8 @@
 //! The data folder: what a restart needs. A folder that cannot be used costs the memory of a restart, never a decision.
 
 use std::{
-    fs, io,
-    io::Write,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,27 +13,43 @@ use tracing::{info, warn};
 #[derive(Debug)]
 pub(super) struct DataDir {
     path: Option<PathBuf>,
+    /// Held as long as the process lives: two processes would undo each other's files.
+    _lock: Option<File>,
 }
 
 const LAST_GOOD: &str = "last-good.json";
+const LOCK: &str = "lock";
 
 // === impl DataDir ===
 
 impl DataDir {
-    /// Opens or makes it, readable by its owner only.
+    /// Opens or makes it, readable by its owner only. One that can be read and not written still gives what it holds.
     pub(super) fn open(path: Option<PathBuf>) -> Self {
+        let none = Self { path: None, _lock: None };
         let Some(path) = path else {
             warn!("no data folder: last good versions and keys do not survive a restart; give --data-dir");
-            return Self { path: None };
+            return none;
         };
-        match make(&path) {
-            Ok(()) => {
-                info!(path = %path.display(), "data folder");
-                Self { path: Some(path) }
+        let shown = path.display().to_string();
+        match lock(&path) {
+            Ok(lock) => {
+                info!(path = shown, "data folder");
+                Self { path: Some(path), _lock: Some(lock) }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                warn!(
+                    path = shown,
+                    "another process uses this data folder, so this one does without; give it its own with --data-dir"
+                );
+                none
+            }
+            Err(error) if path.is_dir() => {
+                warn!(%error, path = shown, "the data folder cannot be written: what happens from now on does not survive a restart");
+                Self { path: Some(path), _lock: None }
             }
             Err(error) => {
-                warn!(%error, path = %path.display(), "the data folder cannot be used: last good versions and keys do not survive a restart");
-                Self { path: None }
+                warn!(%error, path = shown, "the data folder cannot be used: last good versions and keys do not survive a restart");
+                none
             }
         }
     }
@@ -46,6 +62,10 @@ impl DataDir {
     /// What was in force when the process ended. A file that cannot be read counts as none.
     pub(super) fn last_good(&self) -> LastGood {
         let Some(path) = self.path.as_ref().map(|path| path.join(LAST_GOOD)) else { return LastGood::default() };
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            warn!(path = %path.display(), "the last good versions are no file and are forgotten");
+            return LastGood::default();
+        }
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 warn!(%error, path = %path.display(), "the last good versions cannot be read and are forgotten");
@@ -71,9 +91,10 @@ impl DataDir {
     }
 }
 
-fn make(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
+fn lock(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    // Tells a folder that is there and cannot be written.
-    tempfile::tempfile_in(path).map(drop)
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path.join(LOCK))?;
+    lock.try_lock().map_err(io::Error::from)?;
+    Ok(lock)
 }

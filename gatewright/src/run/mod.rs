@@ -25,11 +25,12 @@ use tracing::info;
 use crate::{
     USAGE,
     cli::RunArgs,
-    config::{ConfigError, Listing, Watch},
+    config::{ConfigError, Watch},
     fail, logging,
 };
 use data::DataDir;
 use publish::Publisher;
+use serve::Stop;
 
 /// Threads for control work: compiling and fetching are rare, and never in the way.
 const CONTROL_THREADS: usize = 2;
@@ -67,11 +68,11 @@ struct Parts {
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
 pub(crate) fn command(args: &RunArgs) -> u8 {
-    let log_level = match logging::start(&args.log_level, args.log_format) {
-        Ok(log_level) => log_level,
+    let log = match logging::start(&args.log_level, args.log_format) {
+        Ok(log) => log,
         Err(error) => return fail(USAGE, &error),
     };
-    match run(args, log_level) {
+    match run(args, log.level.clone()) {
         Ok(()) => 0,
         Err(error @ RunError::Config(_)) => fail(USAGE, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
@@ -83,8 +84,10 @@ fn run(args: &RunArgs, log_level: LogLevel) -> Result<(), RunError> {
     let data = runtime("check", workers)?;
     let control = runtime("control", CONTROL_THREADS)?;
     let ended = control.block_on(async {
-        let parts = start(args, log_level)?;
-        serve::until_drained(parts, args, data.handle()).await
+        // First of all, or a signal during the start would end the process as a crash does.
+        let stop = Stop::listen()?;
+        let parts = start(args, log_level).await?;
+        serve::until_drained(parts, args, data.handle(), stop).await
     });
     // Whatever is still under way after the drain is not waited for.
     data.shutdown_timeout(Duration::from_millis(100));
@@ -97,7 +100,7 @@ fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
 }
 
 /// Reads the configuration and puts it in force, before any socket is open.
-fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
+async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
@@ -110,9 +113,9 @@ fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
     let keys = KeyCache::new(options, &mut registry).map_err(|error| RunError::Client(error.to_string()))?;
     let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
     let starting = readiness.wait_for("sockets");
-    let listing = Listing::of(&args.config.paths)?;
+    let (watch, objects) = Watch::start(&args.config.paths).await?;
     let mut publisher = Publisher::new(data_dir, snapshots.clone(), keys.clone(), &mut registry);
-    publisher.publish(listing.read());
+    publisher.publish(objects);
     let options = CheckOptions {
         deadline: args.check_timeout,
         max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
@@ -127,7 +130,6 @@ fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
         verdicts: publisher.verdicts(),
         log_level,
     };
-    let watch = Watch::start(&args.config.paths, listing);
     info!(version = env!("CARGO_PKG_VERSION"), policies = snapshots.load().entries().len(), "started");
     Ok(Parts { keys, service, admin, readiness, publisher, watch, starting })
 }

@@ -9,7 +9,7 @@ use authz::{
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
     time::{Instant, interval, timeout},
 };
@@ -30,11 +30,34 @@ struct Addresses {
     admin: String,
 }
 
+/// SIGTERM and SIGINT, from the moment this is made.
+pub(super) struct Stop {
+    term: Signal,
+    int: Signal,
+}
+
+// === impl Stop ===
+
+impl Stop {
+    /// Takes the signals over.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// Resolves at the next signal.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
+}
+
 /// How a background task ended, and which.
 type Ended = (&'static str, io::Result<()>);
 
 /// Serves on `data` until SIGTERM or SIGINT, then drains.
-pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -> Result<(), RunError> {
+pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle, mut stop: Stop) -> Result<(), RunError> {
     let Parts { keys, service, admin, readiness, mut publisher, mut watch, starting, .. } = parts;
     let (serving, ends) = (Serving::default(), CancellationToken::new());
     let mut tasks: JoinSet<Ended> = JoinSet::new();
@@ -61,11 +84,13 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -
     let waiting = await_keys(&readiness, &keys, args.startup_key_timeout);
     drop(starting);
 
-    let mut stop = Box::pin(stop_signal());
     let mut checks = Box::pin(checks);
     tokio::select! {
         () = waiting => {}
-        signal = &mut stop => { signal?; return drain(&readiness, &serving, checks, ends, keys.as_ref(), args.drain_timeout).await }
+        () = stop.told() => {
+            drain(&readiness, &serving, checks, &ends, &keys, args.drain_timeout, &mut stop).await;
+            return Ok(());
+        }
         ended = &mut checks => return Err(ended_early(ended)),
         Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
     }
@@ -76,11 +101,12 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle) -
     }
     info!("ready");
     tokio::select! {
-        signal = &mut stop => signal?,
+        () = stop.told() => {}
         ended = &mut checks => return Err(ended_early(ended)),
         Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
     }
-    drain(&readiness, &serving, checks, ends, keys.as_ref(), args.drain_timeout).await
+    drain(&readiness, &serving, checks, &ends, &keys, args.drain_timeout, &mut stop).await;
+    Ok(())
 }
 
 type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<Result<(), server::ListenError>>>>;
@@ -90,24 +116,31 @@ async fn drain(
     readiness: &Readiness,
     serving: &Serving,
     checks: Checks,
-    ends: CancellationToken,
+    ends: &CancellationToken,
     keys: &KeyCache,
     patience: Duration,
-) -> Result<(), RunError> {
+    stop: &mut Stop,
+) {
     let _draining = readiness.wait_for("draining");
     info!("draining");
     serving.drain.cancel();
+    let finish = async {
+        if let Ok(Ok(())) = checks.await {
+            info!("drained")
+        } else {
+            warn!("the gRPC server did not end cleanly")
+        }
+        keys.shutdown().await;
+    };
     tokio::select! {
-        ended = timeout(patience, checks) => match ended {
-            Ok(Ok(Ok(()))) => info!("drained"),
-            Ok(_) => warn!("the gRPC server did not end cleanly"),
-            Err(_) => warn!("checks under way did not finish in time; ending all the same"),
-        },
-        _ = stop_signal() => warn!("told twice to stop: ending at once"),
+        ended = timeout(patience, finish) => {
+            if ended.is_err() {
+                warn!("what is under way did not finish in time; ending all the same");
+            }
+        }
+        () = stop.told() => warn!("told twice to stop: ending at once"),
     }
-    keys.shutdown().await;
     ends.cancel();
-    Ok(())
 }
 
 /// Resolves when the keys of every issuer were fetched once, or the time is over. An unreachable issuer holds nobody else up.
@@ -130,7 +163,10 @@ fn await_keys(
             missing.retain(|(issuer, _)| pending.contains(issuer));
         }
         for (issuer, _) in &missing {
-            warn!(issuer, "no keys yet: tokens of this issuer are answered with `unavailable` until it can be reached");
+            warn!(
+                issuer,
+                "the issuer has not answered yet: its tokens are decided by keys of before, if there are any, else refused with `unavailable`"
+            );
         }
     }
 }
@@ -145,15 +181,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
 
 fn bound(listener: &TcpListener) -> Result<SocketAddr, RunError> {
     listener.local_addr().map_err(RunError::Runtime)
-}
-
-async fn stop_signal() -> io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
-    Ok(())
 }
 
 /// Whole or not at all: whoever waits for the file must not read half of it.

@@ -1,0 +1,167 @@
+//! Accepting connections from strangers: one that never speaks is ended, and a full descriptor table is waited out, not spun on.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    time::{Sleep, sleep},
+};
+use tonic::transport::server::Connected;
+use tracing::warn;
+
+/// How long a connection may say nothing before it has said anything. HTTP/2 keepalive takes over after the preface.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed: descriptors come back when somebody leaves.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that must speak up.
+pub(super) struct Accepted<S> {
+    stream: S,
+    silence: Option<Pin<Box<Sleep>>>,
+}
+
+/// A TCP listener that waits out its errors.
+pub(super) struct Patient(pub(super) TcpListener);
+
+/// The peer of a connection of [`Patient`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// The next TCP connection.
+pub(super) async fn tcp(listener: &TcpListener) -> (Accepted<TcpStream>, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Without it a small answer may wait for an acknowledgement; a socket that refuses is still a socket.
+                let _ = stream.set_nodelay(true);
+                return (Accepted::new(stream), peer);
+            }
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+/// The next connection of a Unix socket.
+pub(super) async fn unix(listener: &UnixListener) -> Accepted<UnixStream> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return Accepted::new(stream),
+            Err(error) => pause(&error).await,
+        }
+    }
+}
+
+async fn pause(error: &io::Error) {
+    warn!(%error, "a connection could not be accepted; is the limit of open files too low?");
+    sleep(PAUSE).await;
+}
+
+// === impl Accepted ===
+
+impl<S> Accepted<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, silence: Some(Box::pin(sleep(FIRST_WORD))) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Some(silence) = &mut self.silence {
+            if buffer.filled().len() > before {
+                self.silence = None;
+            } else if polled.is_pending() && silence.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+impl<S: Connected> Connected for Accepted<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+// === impl Patient ===
+
+impl axum::serve::Listener for Patient {
+    type Io = Accepted<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        tcp(&self.0).await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Patient>> for Peer {
+    fn connect_info(stream: axum::serve::IncomingStream<'_, Patient>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_and_a_word_is_enough() {
+        let (_silent, stream) = duplex(64);
+        let mut accepted = Accepted::new(stream);
+        assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let (mut speaking, stream) = duplex(64);
+        let mut accepted = Accepted::new(stream);
+        speaking.write_u8(7).await.unwrap();
+        assert_eq!(accepted.read_u8().await.unwrap(), 7);
+        let later = tokio::time::timeout(FIRST_WORD * 10, accepted.read_u8()).await;
+        assert!(later.is_err(), "after the first word, silence is the protocol's business");
+    }
+}
