@@ -1,5 +1,8 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod authorization;
+mod limits;
+
 use std::collections::HashMap;
 
 use crds::{
@@ -13,6 +16,7 @@ use crds::{
 use super::*;
 use crate::{
     cache::TokenCache,
+    limits::LocalLimits,
     jwt::testkit::{ED25519, P256, ROGUE_P256, TestKey, header, set as key_set, with},
     keystore::KeyState,
     request::Headers,
@@ -25,6 +29,7 @@ const ISSUER: &str = "https://sso.test";
 struct World {
     snapshot: Snapshot,
     tokens: TokenCache,
+    limits: LocalLimits,
     store: Store,
     signer: &'static TestKey,
 }
@@ -47,7 +52,7 @@ impl World {
         assert!(objects.unreadable.is_empty(), "{:?}", objects.unreadable);
         let options = Options { lone_policy_answers_all: true, fallback_namespace: None };
         let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
-        let mut world = Self { snapshot: compiled.snapshot, tokens: TokenCache::new(1 << 20), store: Store::default(), signer: &P256 };
+        let mut world = Self { snapshot: compiled.snapshot, tokens: TokenCache::new(1 << 20), limits: LocalLimits::default(), store: Store::default(), signer: &P256 };
         world.keys(ISSUER, true, false, false);
         world
     }
@@ -74,7 +79,7 @@ impl World {
             policy: None,
             forced_external: false,
         };
-        decide(&Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, now_ms }, &view, awaited)
+        decide(&Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, limits: &self.limits, now_ms }, &view, awaited)
     }
 
     fn ask(&self, request: &Ask<'_>) -> Decision {
