@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 
-fn claims(value: Value) -> Map<String, Value> {
+fn claims(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap()
 }
 
@@ -51,7 +51,7 @@ fn the_expression_then_the_globs_then_otherwise() {
         (json!({}), Some(""), vec![]),
         (json!({}), None, vec![]),
     ] {
-        let given = qaynaq.roles(&claims(own.clone()), email);
+        let given = qaynaq.roles(&claims(&own), email);
         assert_eq!(given.iter().map(|one| &**one).collect::<Vec<_>>(), roles, "{own} {email:?}");
     }
 }
@@ -64,7 +64,7 @@ fn otherwise_is_for_everybody_else() {
     assert_eq!(open.roles(&Map::new(), None), ["admin".into()]);
     assert!(rules(None, &[("admin", &["*"])], None).roles(&Map::new(), None).is_empty(), "a star is no address");
     assert!(
-        RoleRules::default().roles(&claims(json!({"role": "Admin"})), Some("a@b")).is_empty(),
+        RoleRules::default().roles(&claims(&json!({"role": "Admin"})), Some("a@b")).is_empty(),
         "nothing set: no role"
     );
 }
@@ -134,5 +134,5 @@ fn an_expression_cannot_cost_more_than_it_should() {
     }
     // The deepest that is taken evaluates on a small stack.
     let deep = RoleExpression::parse(&("a.".repeat(511) + "a")).unwrap();
-    assert_eq!(deep.text(&claims(json!({"a": {"a": 1}}))), None);
+    assert_eq!(deep.text(&claims(&json!({"a": {"a": 1}}))), None);
 }
