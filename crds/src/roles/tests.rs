@@ -136,3 +136,26 @@ fn an_expression_cannot_cost_more_than_it_should() {
     let deep = RoleExpression::parse(&("a.".repeat(511) + "a")).unwrap();
     assert_eq!(deep.text(&claims(&json!({"a": {"a": 1}}))), None);
 }
+
+proptest::proptest! {
+    /// Whatever stands in a document, and whatever an issuer signs, ends in a role, in none, or in a refusal of the document.
+    #[test]
+    fn no_expression_and_no_claims_panic(words in proptest::collection::vec(0..WORDS.len(), 1..24), value in "[\\x20-\\x7eé\\\\]{0,12}", number: i64) {
+        let text: String = words.iter().map(|index| WORDS[*index]).collect();
+        if let Ok(expression) = RoleExpression::parse(&text) {
+            let nested = json!([[value], [number, null, {"a": value}], "x", -1.5, true]);
+            let _ = expression.text(&claims(&json!({"a": nested, "b": {"a": nested, "b": number}, "c": value})));
+        }
+        let _ = RoleExpression::parse(&value);
+        if let Ok(globs) = Globs::parse([value.as_str()]) {
+            let _ = globs.match_any(&value);
+        }
+    }
+}
+
+/// Pieces of expressions.
+const WORDS: &[&str] = &[
+    "a", "b", ".", "[", "]", "[*]", "[]", "[?", "@", "|", "||", "&&", "!", "(", ")", ",", "==", "<", "`1`", "'x'", "&", "*", "{a:", "}", "[0]",
+    "[-1]", "[::-1]", "[1:2]", "sort_by(a, &@)", "max_by(a, &a)", "map(&[@], ", "sum(", "avg(", "to_number(", "to_string(", "length(", "reverse(",
+    "sort(", "merge(b, ", "keys(", "values(", "join('-', ", "contains(a, ", "not_null(", "type(", "\"a\"", "abs(", "min(", "to_array(",
+];
