@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::Digest;
 use moka::sync::Cache;
 
-use crate::decide::Proven;
+use crate::decide::{Grants, Proven};
 
 /// SHA-256 over a credential and everything its verdict depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +53,11 @@ fn weight(_: &TokenKey, proven: &Arc<Proven>) -> u32 {
     let headers = proven.headers.iter().flatten().map(|(_, value)| value.len() + 32).sum::<usize>();
     let claims =
         proven.principal.claims.iter().map(|(name, value)| name.len() + 64 + value_weight(value)).sum::<usize>();
-    u32::try_from(FIXED + headers + claims).unwrap_or(u32::MAX)
+    let grants = match &proven.grants {
+        Grants::Everything => 0,
+        Grants::Scopes(all) => all.iter().map(|one| one.len() + 32).sum(),
+    };
+    u32::try_from(FIXED + headers + claims + grants).unwrap_or(u32::MAX)
 }
 
 fn value_weight(value: &serde_json::Value) -> usize {

@@ -20,6 +20,7 @@ pub mod expr;
 pub mod jwks;
 pub mod jwt;
 pub mod keystore;
+pub mod limits;
 #[cfg(feature = "server")]
 pub mod net;
 pub mod principal;

@@ -22,6 +22,10 @@ pub enum Code {
     InsufficientScope,
     /// A verified claim cannot be carried in a header.
     ClaimUnusable,
+    /// More requests than a limit.
+    RateLimited,
+    /// More bad credentials than a limit.
+    TooManyFailures,
     /// No policy answers for this host.
     NoPolicy,
     /// No route answers for this path.
@@ -34,7 +38,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for tables and bounded metric labels.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::MalformedRequest,
         Self::MissingCredential,
         Self::InvalidToken,
@@ -43,6 +47,8 @@ impl Code {
         Self::Forbidden,
         Self::InsufficientScope,
         Self::ClaimUnusable,
+        Self::RateLimited,
+        Self::TooManyFailures,
         Self::NoPolicy,
         Self::NotFound,
         Self::Unavailable,
@@ -60,6 +66,8 @@ impl Code {
             Self::Forbidden => "forbidden",
             Self::InsufficientScope => "insufficient_scope",
             Self::ClaimUnusable => "claim_unusable",
+            Self::RateLimited => "rate_limited",
+            Self::TooManyFailures => "too_many_failures",
             Self::NoPolicy => "no_policy",
             Self::NotFound => "not_found",
             Self::Unavailable => "unavailable",
@@ -74,6 +82,7 @@ impl Code {
             Self::MissingCredential | Self::InvalidToken | Self::ExpiredToken | Self::ClaimMissing => 401,
             Self::Forbidden | Self::InsufficientScope | Self::ClaimUnusable | Self::NoPolicy => 403,
             Self::NotFound => 404,
+            Self::RateLimited | Self::TooManyFailures => 429,
             Self::Unavailable | Self::Overloaded => 503,
         }
     }
@@ -85,6 +94,7 @@ impl Code {
             Self::MissingCredential | Self::InvalidToken | Self::ExpiredToken | Self::ClaimMissing => 16,
             Self::Forbidden | Self::InsufficientScope | Self::ClaimUnusable | Self::NoPolicy => 7,
             Self::NotFound => 5,
+            Self::RateLimited | Self::TooManyFailures => 8,
             Self::Unavailable | Self::Overloaded => 14,
         }
     }

@@ -21,6 +21,7 @@ pub mod hosts;
 pub mod keys;
 pub mod origin;
 pub mod paths;
+pub mod roles;
 pub mod schema;
 pub mod secret;
 pub mod snapshot;

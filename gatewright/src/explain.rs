@@ -8,9 +8,10 @@ use std::{
 
 use authz::{
     cache::TokenCache,
-    decide::{Awaited, Choice, Decision, Deps, Need, Step, Verdict, decide},
+    decide::{Awaited, Choice, Decision, Deps, Grants, Need, Step, Verdict, decide},
     errors,
     jwks::{self, KeyCache},
+    limits::LocalLimits,
     principal::{CallerKind, Traffic},
     request::{Headers, RequestView},
     server::Registry,
@@ -80,9 +81,11 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
     };
     let now_ms = args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond();
     let tokens = TokenCache::new(0);
+    // Nobody else counts here: what is explained is the first request of its window.
+    let limits = LocalLimits::default();
     let mut awaited = Awaited::default();
     loop {
-        let deps = Deps { snapshot: &compiled.snapshot, keys: &**keys, tokens: &tokens, now_ms };
+        let deps = Deps { snapshot: &compiled.snapshot, keys: &**keys, tokens: &tokens, limits: &limits, now_ms };
         match decide(&deps, &request, &awaited) {
             Step::Done(decision) => return decision,
             Step::Wait(need) => {
@@ -179,10 +182,36 @@ fn text(out: &mut impl Write, decision: &Decision, args: &ExplainArgs, compiled:
     } else if let Some(caller) = facts.caller {
         step(5, "caller", caller.as_str().to_owned())?;
     }
+    if let Some(grants) = authorization(decision) {
+        step(6, "authorization", grants)?;
+    }
     for (what, held) in &facts.requirements {
         step(6, "requirement", format!("{what}: {}", if *held { "holds" } else { "does not hold" }))?;
     }
+    for limit in limits(decision) {
+        step(7, "limit", limit)?;
+    }
     answer(out, decision)
+}
+
+/// What a verified caller may do, where the policy says more about it than the credential.
+fn authorization(decision: &Decision) -> Option<String> {
+    let proven = decision.facts.proven.as_ref()?;
+    let list =
+        |all: &[Box<str>]| if all.is_empty() { "none".to_owned() } else { all.join(" ").escape_debug().to_string() };
+    let scopes = match &proven.grants {
+        Grants::Everything => "every one".to_owned(),
+        Grants::Scopes(own) => list(own),
+    };
+    Some(format!("roles {}; scopes {scopes}", list(&proven.principal.roles)))
+}
+
+/// Limits that the request was counted by.
+fn limits(decision: &Decision) -> Vec<String> {
+    let counted = decision.facts.limit.is_some();
+    let rules = decision.facts.rules.iter().filter(|_| counted);
+    let all = rules.flat_map(|rules| &rules.limits.requests);
+    all.map(|limit| format!("{} requests in {:?} per {}", limit.rate, limit.window, limit.by.as_str())).collect()
 }
 
 fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {

@@ -9,7 +9,10 @@ use crds::{
     snapshot::{Access, Authenticator, AuthenticatorKind, IdentityHeader, InvalidCredential, Jwt, JwtKeys, Source},
 };
 
-use super::{Awaited, Deny, Deps, Facts, Need, Stop, credential, credential::Credential, encode, select::Place};
+use super::{
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode,
+    select::Place,
+};
 use crate::{
     cache::TokenKey,
     jwt::{self, Failure, PrincipalFailure, Token},
@@ -28,6 +31,8 @@ pub struct Proven {
     pub ends_ms: Option<i64>,
     /// Encoded identity headers; `None` when a value cannot be carried.
     pub headers: Option<Vec<(IdentityHeader, Box<str>)>>,
+    /// What the caller may do.
+    pub grants: Grants,
 }
 
 /// What came of one authenticator.
@@ -113,7 +118,10 @@ fn verify(
         facts.outcomes.push((proven.principal.authenticator.clone(), Outcome::Verified));
         return Ok(proven);
     }
-    let proven = Arc::new(readers.try_all(deps, awaited, &credential.value, facts)?);
+    let mut proven = readers.try_all(deps, awaited, &credential.value, facts)?;
+    let mapping = place.rules.authenticators.get(proven.authenticator).map(|one| &one.claims);
+    authorize::complete(place.policy.authorization.as_ref(), mapping, &mut proven);
+    let proven = Arc::new(proven);
     deps.tokens.insert(key, proven.clone());
     Ok(proven)
 }
@@ -229,7 +237,7 @@ impl Reader<'_> {
         let headers = encode::identity(&principal);
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
         let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
-        Ok(Proven { principal, authenticator: self.index, ends_ms, headers })
+        Ok(Proven { principal, authenticator: self.index, ends_ms, headers, grants: Grants::default() })
     }
 
     /// An unknown key is the client's fault only if we know the issuer's keys as they are now.

@@ -5,9 +5,11 @@
 //! asks again with it in [`Awaited`].
 
 mod authenticate;
+mod authorize;
 mod credential;
 mod encode;
 mod forward;
+mod limits;
 mod require;
 mod select;
 #[cfg(test)]
@@ -22,12 +24,15 @@ use crds::{
 use smallvec::SmallVec;
 
 pub use authenticate::{Outcome, Proven};
+pub use authorize::Grants;
 pub use forward::{HeaderChanges, SetHeader};
+pub use limits::RateLimited;
 pub use select::Choice;
 
 use crate::{
     cache::TokenCache,
     keystore::KeyStore,
+    limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
     request::RequestView,
 };
@@ -40,6 +45,8 @@ pub struct Deps<'a> {
     pub keys: &'a dyn KeyStore,
     /// Verified tokens.
     pub tokens: &'a TokenCache,
+    /// Counters of limits.
+    pub limits: &'a dyn LimitStore,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
 }
@@ -97,6 +104,8 @@ pub struct Deny {
     pub detail: &'static str,
     /// The scopes that were missing, for the challenge (RFC 6750 section 3).
     pub scopes: Vec<Box<str>>,
+    /// The limit that was reached, if that is why.
+    pub limited: Option<RateLimited>,
 }
 
 /// Facts in the order the steps establish them.
@@ -118,6 +127,8 @@ pub struct Facts {
     pub proven: Option<Arc<Proven>>,
     /// Requirements that held, and whether the next one did not.
     pub requirements: Vec<(String, bool)>,
+    /// How the limit of requests stands that is nearest to its end, where there is one.
+    pub limit: Option<Standing>,
 }
 
 // === impl Awaited ===
@@ -140,7 +151,7 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new() }
+        Self { code, detail, scopes: Vec::new(), limited: None }
     }
 }
 
@@ -183,8 +194,13 @@ fn steps(
     facts: &mut Facts,
 ) -> Result<HeaderChanges, Stop> {
     let place = select::select(deps.snapshot, request, facts)?;
-    let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
+    let caller = authenticate::caller(deps, request, awaited, &place, facts)
+        .map_err(|stop| limits::failed(deps, request, &place, stop))?;
     facts.caller = Some(caller);
-    require::check(request, &place, caller, facts)?;
-    Ok(forward::changes(request, &place, caller, facts)?)
+    let allowed =
+        require::check(request, &place, caller, facts).and_then(|()| forward::changes(request, &place, caller, facts));
+    let changes = allowed.inspect_err(|_| limits::look(deps, request, &place, caller, facts))?;
+    // After the changes, which no client sees if this refuses: nothing may wait or fail once a request is counted.
+    limits::count(deps, request, &place, caller, facts)?;
+    Ok(changes)
 }

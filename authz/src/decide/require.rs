@@ -5,7 +5,7 @@ use crds::{
     snapshot::{IdentityRequirements, Requirement},
 };
 
-use super::{Deny, Facts, forward::inputs, select::Place};
+use super::{Deny, Facts, Grants, forward::inputs, select::Place};
 use crate::{
     expr, jwt,
     principal::{CallerKind, Principal},
@@ -21,6 +21,8 @@ pub(super) fn check(
 ) -> Result<(), Deny> {
     let proven = facts.proven.clone();
     let principal = proven.as_ref().map(|proven| &proven.principal);
+    let nothing = Grants::default();
+    let grants = proven.as_ref().map_or(&nothing, |proven| &proven.grants);
     if let Some(proven) = &proven
         && let Some(authenticator) = place.rules.authenticators.get(proven.authenticator)
         && !authenticator.require.is_empty()
@@ -31,7 +33,7 @@ pub(super) fn check(
         })?;
     }
     for requirement in &place.rules.require {
-        let (held, deny) = evaluate(requirement, request, place, caller, principal);
+        let (held, deny) = evaluate(requirement, request, place, caller, principal, grants);
         note(facts, describe(requirement), held, || deny)?;
     }
     Ok(())
@@ -49,11 +51,14 @@ fn evaluate(
     place: &Place<'_>,
     caller: CallerKind,
     principal: Option<&Principal>,
+    grants: &Grants,
 ) -> (bool, Deny) {
-    let scopes = principal.map_or(&[][..], |one| &one.scopes);
     match requirement {
-        Requirement::Scopes(wanted) => (wanted.iter().all(|one| scopes.contains(one)), scope(wanted)),
-        Requirement::AnyScope(wanted) => (wanted.iter().any(|one| scopes.contains(one)), scope(wanted)),
+        Requirement::Scopes(wanted) => {
+            let missing: Vec<Box<str>> = wanted.iter().filter(|one| !grants.hold(one)).cloned().collect();
+            (missing.is_empty(), scope(missing))
+        }
+        Requirement::AnyScope(wanted) => (wanted.iter().any(|one| grants.hold(one)), scope(wanted.clone())),
         Requirement::Roles(wanted) => {
             let roles = principal.map_or(&[][..], |one| &one.roles);
             (wanted.iter().any(|one| roles.contains(one)), Deny::new(Code::Forbidden, "a required role is missing"))
@@ -70,8 +75,8 @@ fn evaluate(
     }
 }
 
-fn scope(wanted: &[Box<str>]) -> Deny {
-    Deny { scopes: wanted.to_vec(), ..Deny::new(Code::InsufficientScope, "a required scope is missing") }
+fn scope(scopes: Vec<Box<str>>) -> Deny {
+    Deny { scopes, ..Deny::new(Code::InsufficientScope, "a required scope is missing") }
 }
 
 fn describe(requirement: &Requirement) -> String {

@@ -1,5 +1,8 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod authorization;
+mod limits;
+
 use std::collections::HashMap;
 
 use crds::{
@@ -15,6 +18,7 @@ use crate::{
     cache::TokenCache,
     jwt::testkit::{ED25519, P256, ROGUE_P256, TestKey, header, set as key_set, with},
     keystore::KeyState,
+    limits::LocalLimits,
     request::Headers,
 };
 
@@ -25,6 +29,7 @@ const ISSUER: &str = "https://sso.test";
 struct World {
     snapshot: Snapshot,
     tokens: TokenCache,
+    limits: LocalLimits,
     store: Store,
     signer: &'static TestKey,
 }
@@ -50,6 +55,7 @@ impl World {
         let mut world = Self {
             snapshot: compiled.snapshot,
             tokens: TokenCache::new(1 << 20),
+            limits: LocalLimits::default(),
             store: Store::default(),
             signer: &P256,
         };
@@ -79,7 +85,11 @@ impl World {
             policy: None,
             forced_external: false,
         };
-        decide(&Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, now_ms }, &view, awaited)
+        decide(
+            &Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, limits: &self.limits, now_ms },
+            &view,
+            awaited,
+        )
     }
 
     fn ask(&self, request: &Ask<'_>) -> Decision {

@@ -19,6 +19,8 @@ pub(super) fn body(facts: &Facts<'_>, message: Option<&str>) -> String {
         Code::InvalidToken => ("Invalid auth token", Some("token_invalid")),
         Code::NotFound => ("Not found", None),
         Code::Unavailable => ("Authentication failed", Some("auth_unavailable")),
+        Code::RateLimited => ("Too many requests", Some("rate_limited")),
+        Code::TooManyFailures => ("Too many attempts", Some("too_many_failures")),
         code => ("Authentication failed", Some(code.as_str())),
     };
     serde_json::to_string(&Body { detail: message.unwrap_or(detail), error }).unwrap_or_default()

@@ -39,7 +39,10 @@ const RETRY_AFTER_SECONDS: &str = "5";
 /// Renders a refusal. `errors`: of the route or policy; before one is known, the default.
 pub fn render(deny: &Deny, errors: Option<&Errors>, is_grpc: bool, request_id: &str) -> Refusal {
     let message = errors.and_then(|errors| errors.message.as_deref());
-    let facts = Facts { code: deny.code, text: message.unwrap_or_else(|| standard::detail(deny.code)), request_id };
+    // The numbers are the client's own to know, and what makes the answer useful.
+    let detail = deny.limited.map(|limited| format!("{} {limited}", standard::detail(deny.code)));
+    let text = message.or(detail.as_deref()).unwrap_or_else(|| standard::detail(deny.code));
+    let facts = Facts { code: deny.code, text, request_id };
     let (content_type, body) = match errors.map_or(ErrorProfile::Standard, |errors| errors.profile) {
         ErrorProfile::Standard => ("application/problem+json", standard::body(&facts)),
         ErrorProfile::AIQ => ("application/json", aiq::body(&facts, message)),
@@ -56,6 +59,9 @@ pub fn render(deny: &Deny, errors: Option<&Errors>, is_grpc: bool, request_id: &
     }
     if deny.code.status() == 503 {
         headers.push(("retry-after", RETRY_AFTER_SECONDS.to_owned()));
+    }
+    if let Some(limited) = deny.limited {
+        headers.push(("retry-after", limited.retry_after_seconds.to_string()));
     }
     if is_grpc {
         // Envoy derives a gRPC status from the HTTP one and maps 400 and 404 otherwise than the contract.

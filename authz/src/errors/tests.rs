@@ -1,9 +1,12 @@
 //! Locks refusals byte by byte where a client parses them.
 
 use super::*;
+use crate::decide::RateLimited;
 
 fn deny(code: Code) -> Deny {
-    Deny { scopes: vec!["doc:read".into(), "a\"b".into()], ..Deny::new(code, "") }
+    let limited =
+        (code.status() == 429).then_some(RateLimited { limit: 100, window_seconds: 60, retry_after_seconds: 12 });
+    Deny { scopes: vec!["doc:read".into(), "a\"b".into()], limited, ..Deny::new(code, "") }
 }
 
 fn errors(profile: ErrorProfile, message: Option<&str>) -> Errors {
@@ -48,7 +51,7 @@ fn every_refusal_has_its_headers() {
             let header = |name| refusal.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
             assert_eq!(header("cache-control"), Some("no-store"));
             assert_eq!(header("grpc-status"), Some(code.grpc().to_string().as_str()));
-            assert_eq!(header("retry-after").is_some(), code.status() == 503);
+            assert_eq!(header("retry-after").is_some(), matches!(code.status(), 429 | 503));
             assert_eq!(
                 header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")),
                 code.status() == 401 || code == Code::InsufficientScope

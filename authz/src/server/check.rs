@@ -17,6 +17,7 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, decide},
     jwks::KeyCache,
+    limits::LocalLimits,
     request::RequestView,
 };
 
@@ -45,6 +46,7 @@ struct Inner {
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
     tokens: Arc<TokenCache>,
+    limits: LocalLimits,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -64,7 +66,16 @@ impl CheckService {
     ) -> Self {
         let slots = Semaphore::new(options.max_in_flight);
         Self {
-            inner: Arc::new(Inner { snapshots, keys, tokens, metrics, log: DecisionLog::default(), slots, options }),
+            inner: Arc::new(Inner {
+                snapshots,
+                keys,
+                tokens,
+                limits: LocalLimits::default(),
+                metrics,
+                log: DecisionLog::default(),
+                slots,
+                options,
+            }),
         }
     }
 }
@@ -109,7 +120,8 @@ impl Inner {
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
-            let deps = Deps { snapshot: &snapshot, keys: &*self.keys, tokens: &self.tokens, now_ms };
+            let deps =
+                Deps { snapshot: &snapshot, keys: &*self.keys, tokens: &self.tokens, limits: &self.limits, now_ms };
             // A panic is a bug of ours: this request is refused, the process and every other request live on.
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {

@@ -31,16 +31,26 @@ const METADATA: &str = "gatewright.dev";
 pub(super) fn respond(decision: Decision, is_grpc: bool, request_id: &str) -> CheckResponse {
     let Decision { facts, verdict } = decision;
     match verdict {
-        Verdict::Allow(changes) => allow(changes, metadata(&facts, "allow", "")),
+        Verdict::Allow(changes) => allow(changes, limit_headers(&facts), metadata(&facts, "allow", "")),
         Verdict::Deny(deny) => {
             let errors: Option<&Errors> = facts.rules.as_ref().map(|rules| &*rules.errors);
-            let refusal = errors::render(&deny, errors, is_grpc, request_id);
+            let mut refusal = errors::render(&deny, errors, is_grpc, request_id);
+            refusal.headers.extend(limit_headers(&facts));
             refuse(refusal, metadata(&facts, "deny", deny.code.as_str()))
         }
     }
 }
 
-fn allow(changes: HeaderChanges, metadata: Struct) -> CheckResponse {
+/// How far the limit is used, on every answer where one holds.
+fn limit_headers(facts: &Facts) -> impl Iterator<Item = (&'static str, String)> + use<> {
+    facts.limit.map(|standing| standing.headers()).into_iter().flatten()
+}
+
+fn allow(
+    changes: HeaderChanges,
+    answer: impl Iterator<Item = (&'static str, String)>,
+    metadata: Struct,
+) -> CheckResponse {
     let (set, remove) = changes.into_parts();
     CheckResponse {
         status: Some(Status { code: 0, message: String::new(), details: Vec::new() }),
@@ -48,6 +58,8 @@ fn allow(changes: HeaderChanges, metadata: Struct) -> CheckResponse {
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
             headers: set.into_iter().map(|(name, value)| overwriting(&name, value)).collect(),
             headers_to_remove: remove.iter().map(ToString::to_string).collect(),
+            // Overwriting: an upstream that counts for itself must not make two truths of it.
+            response_headers_to_add: answer.map(|(name, value)| overwriting(name, value)).collect(),
             ..OkHttpResponse::default()
         })),
     }

@@ -11,9 +11,11 @@
 //! wherever configuration is served from: what is accepted here is what is enforced.
 
 mod authenticator;
+mod authorization;
 mod conflicts;
 mod forward;
 mod last_good;
+mod limits;
 mod policy;
 mod references;
 mod rules;

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use url::Url;
 
 use super::{
-    authenticator, forward, problem,
+    authenticator, authorization, forward, problem,
     references::{References, Resolved},
     rules::Base,
     validate,
@@ -89,7 +89,8 @@ fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Poli
     let (authenticators, key_sets) = authenticator::compile(&spec.authenticators, site);
     let access = if spec.require_auth.unwrap_or(true) { Access::Authenticated } else { Access::Optional };
     let invalid_credential = spec.invalid_credential.map_or(InvalidCredential::Reject, invalid_credential);
-    let base = Base::new(spec, authenticators, access, invalid_credential, site);
+    let authorization = authorization::compile(spec, site);
+    let base = Base::new(spec, authenticators, authorization.as_ref(), access, invalid_credential, site);
     let internal = spec.internal.as_ref().map(|internal| self::internal(internal, &base, site));
     let routes: Vec<_> = spec
         .routes
@@ -114,6 +115,7 @@ fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Poli
         internal,
         routes: RouteTable::new(routes),
         unmatched,
+        authorization,
         rules: base.rules.clone(),
         owned,
         places,

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 
 use super::{
     authenticator::identity_requirements,
-    forward,
+    forward, limits,
     policy::{Site, access, invalid_credential},
     problem,
 };
@@ -14,7 +14,8 @@ use crate::{
     expr::{self, Expr},
     origin::Origin,
     snapshot::{
-        Access, Authenticator, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source, SourceKind,
+        Access, Authenticator, Authorization, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source,
+        SourceKind,
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
@@ -32,6 +33,8 @@ pub(super) struct Base {
     forward: v1alpha1::Forward,
     /// Each route's own places, in document order.
     route_places: Vec<Option<Vec<SourceKind>>>,
+    /// Everything beside the authenticators that a cached caller depends on.
+    salt: Vec<u8>,
 }
 
 // === impl Base ===
@@ -40,6 +43,7 @@ impl Base {
     pub(super) fn new(
         spec: &AuthPolicySpec,
         authenticators: Vec<Arc<Authenticator>>,
+        authorization: Option<&Authorization>,
         access: Access,
         invalid_credential: InvalidCredential,
         site: &mut Site<'_>,
@@ -56,17 +60,20 @@ impl Base {
         let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
         let forward = spec.forward.clone().unwrap_or_default();
         let errors = merge_errors(Errors { profile: ErrorProfile::Standard, message: None }, spec.errors.as_ref());
+        // A cached caller has the roles and scopes of the block it was verified under.
+        let salt = serde_json::to_vec(&authorization).unwrap_or_default();
         let rules = Rules {
             route: None,
             access,
             invalid_credential,
-            sources: sources(&authenticators, places.as_deref()),
+            sources: sources(&authenticators, places.as_deref(), &salt),
             authenticators: authenticators.iter().map(|(one, _)| one.clone()).collect(),
             require: spec.require.as_ref().map_or_else(Vec::new, |require| requirements("spec.require", require, site)),
+            limits: Arc::new(limits::of_policy(spec.limits.as_ref(), site)),
             errors: Arc::new(errors),
             forward: Arc::new(forward::compile("spec.forward", &forward, site)),
         };
-        Self { rules: Arc::new(rules), authenticators, places, forward, route_places }
+        Self { rules: Arc::new(rules), authenticators, places, forward, route_places, salt }
     }
 
     /// The rules of a route: its own words replace, requirements add up, errors and forwarding merge by field.
@@ -94,9 +101,14 @@ impl Base {
             route: Some((*route.name).into()),
             access,
             invalid_credential: route.invalid_credential.map_or(base.invalid_credential, invalid_credential),
-            sources: sources(&authenticators, own_places.or(self.places.as_deref())),
+            sources: sources(&authenticators, own_places.or(self.places.as_deref()), &self.salt),
             authenticators: authenticators.into_iter().map(|(one, _)| one).collect(),
             require,
+            limits: if route.limits.is_none() {
+                base.limits.clone()
+            } else {
+                Arc::new(limits::of_route(&at, route, &base.limits, site))
+            },
             errors: Arc::new(merge_errors((*base.errors).clone(), route.errors.as_ref())),
             forward,
         }
@@ -165,7 +177,7 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
 
 /// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
 /// reads only those. A credential in a place that nobody reads is a credential that nobody takes.
-fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>) -> Vec<Source> {
+fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>, salt: &[u8]) -> Vec<Source> {
     if authenticators.is_empty() {
         return Vec::new();
     }
@@ -186,16 +198,17 @@ fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>) -> Vec<
         // Order of trial is order of the document, wherever the place was named.
         source.readers.sort_unstable();
         source.readers.dedup();
-        source.fingerprint = fingerprint(authenticators, &source.readers);
+        source.fingerprint = fingerprint(authenticators, &source.readers, salt);
     }
     all
 }
 
-fn fingerprint(authenticators: &[WithPlaces], readers: &[usize]) -> [u8; 32] {
+fn fingerprint(authenticators: &[WithPlaces], readers: &[usize], salt: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for (one, _) in readers.iter().filter_map(|index| authenticators.get(*index)) {
         context.update(&one.fingerprint);
     }
+    context.update(salt);
     // Positions are part of what is cached.
     readers.iter().for_each(|index| context.update(&(*index as u64).to_be_bytes()));
     let mut out = [0; 32];

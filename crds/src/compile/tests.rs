@@ -97,11 +97,22 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "place of credentials",
         ),
         ("require: {cel: 'principal.'}", "spec.require.cel", ""),
+        ("authorization: {roles: {jmesPath: 'groups['}}", "spec.authorization.roles.jmesPath", "no JMESPath"),
+        ("authorization: {roles: {jmesPath: 'join(a, b)'}}", "spec.authorization.roles.jmesPath", "cost too much"),
+        (
+            "authorization: {roles: {globs: {admin: ['*', '[a@b']}}}",
+            "spec.authorization.roles.globs.admin[1]",
+            "no pattern",
+        ),
+        ("authorization: {webhook: {url: 'https://a.test'}}", "spec.authorization.webhook", "does not have"),
+        ("limits: {store: {redis: {url: 'rediss://a.test'}}}", "spec.limits.store", "does not have"),
+        ("limits: {connections: {max: 1}}", "spec.limits.connections", "does not have"),
         ("publicURL: 'https://'", "spec.publicURL", "http"),
     ] {
         let with_sso = if spec.contains("authenticators: [{") { String::new() } else { format!("\n{SSO}") };
         let compiled = compile(&policy("n/a", &format!("{spec}{with_sso}")));
-        assert_eq!(words(&compiled), ["n/a Invalid"], "{spec}: {}", message(&compiled));
+        let word = if hint == "does not have" { "n/a Unsupported" } else { "n/a Invalid" };
+        assert_eq!(words(&compiled), [word], "{spec}: {}", message(&compiled));
         assert!(
             message(&compiled).contains(path) && message(&compiled).contains(hint),
             "{spec}: {}",
@@ -454,5 +465,41 @@ fn the_contract_documents_compile() {
     ] {
         let words = words(&compile(text));
         assert_eq!(words, expected);
+    }
+}
+
+#[test]
+fn limits_of_a_route_stand_beside_those_of_the_policy() {
+    let text = policy(
+        "n/a",
+        &format!(
+            "{SSO}\ninternal: {{}}\nlimits: {{requests: {{rate: 9, window: 1m}}, failedAuthentications: {{rate: 2, window: 1h}}, trustedProxyHops: 2}}\n\
+             routes: [{{name: a, paths: [/a], limits: {{requests: {{rate: 1, window: 1s, by: IP}}}}}}, {{name: b, paths: [/b]}}]"
+        ),
+    );
+    let compiled = compile(&text);
+    let policy = only(&compiled);
+    let rates =
+        |rules: &crate::snapshot::Rules| rules.limits.requests.iter().map(|limit| limit.rate).collect::<Vec<_>>();
+    let of_route = |path| {
+        let path = crate::paths::CanonicalPath::parse(path).unwrap();
+        policy.routes.find(&path, |_| true).unwrap().rules.clone()
+    };
+    assert_eq!(rates(&of_route("/a")), [1, 9], "the narrower first");
+    assert_eq!(
+        (rates(&of_route("/b")), rates(&policy.rules), rates(&policy.internal.as_ref().unwrap().rules)),
+        (vec![9], vec![9], vec![9])
+    );
+    let limits = &of_route("/a").limits;
+    assert_eq!((limits.trusted_hops, limits.failures.as_ref().map(|limit| limit.rate)), (2, Some(2)));
+    // Counters go on across an edit of the rate, and start anew for another window or another way of counting.
+    let id = |text: &str| only(&compile(text)).rules.limits.requests[0].id;
+    assert_eq!(id(&text), id(&text.replace("rate: 9", "rate: 8")));
+    for other in [
+        text.replace("window: 1m", "window: 2m"),
+        text.replace("rate: 9,", "rate: 9, by: IP,"),
+        text.replace("name: a, namespace", "name: b, namespace"),
+    ] {
+        assert_ne!(id(&text), id(&other), "{other}");
     }
 }

@@ -4,18 +4,22 @@
 //! panic. Secrets inside are of type [`crate::secret::Secret`], which neither serialises nor prints.
 
 mod authenticator;
+mod authorization;
 mod forward;
 mod hosts;
+mod limits;
 mod rules;
 
 pub use authenticator::{
     AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
     KeySetSource,
 };
+pub use authorization::{Authorization, EVERY_SCOPE};
 pub use forward::{
     CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
+pub use limits::{Limit, LimitBy, LimitId, Limits};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules,
     Source, SourceKind, Unmatched, Upgrade,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Authenticator, Forward, IdentityRequirements, OwnedNames};
+use super::{Authenticator, Authorization, Forward, IdentityRequirements, Limits, OwnedNames};
 use crate::{expr::Expr, hosts::HostPattern, origin::Origin, paths::RouteTable};
 
 /// One AuthPolicy in force.
@@ -23,6 +23,8 @@ pub struct Policy {
     pub routes: RouteTable<Route>,
     /// What an unmatched path gets.
     pub unmatched: Unmatched,
+    /// Scopes and roles of callers beyond what their credential says.
+    pub authorization: Option<Authorization>,
     /// Rules without a route: unmatched paths that are authenticated, and refusals before a route is known.
     pub rules: Arc<Rules>,
     /// Every name that is ours on the way to the upstream, whatever the route.
@@ -74,6 +76,8 @@ pub struct Rules {
     pub sources: Vec<Source>,
     /// All must hold.
     pub require: Vec<Requirement>,
+    /// How many requests and bad credentials are taken.
+    pub limits: Arc<Limits>,
     /// How refusals look.
     pub errors: Arc<Errors>,
     /// What the upstream gets.

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     authenticator::Authenticator,
+    authorization::Authorization,
     credential::CredentialSource,
     forward::Forward,
+    limits::Limits,
     require::Require,
     route::{Access, Route},
     rules,
@@ -80,6 +82,12 @@ pub struct AuthPolicySpec {
     /// Requirements for every authenticated request of the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
+    /// Scopes and roles of callers beyond what their credential says. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Authorization>,
+    /// How many requests and how many bad credentials are taken. Default: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// How refusals look.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Errors>,

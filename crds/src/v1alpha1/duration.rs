@@ -114,7 +114,7 @@ impl JsonSchema for ClockSkew {
     }
 }
 
-fn schema(rules: &[Rule]) -> Schema {
+pub(super) fn schema(rules: &[Rule]) -> Schema {
     // Four parts of five digits and two letters.
     let mut schema = json_schema!({"type": "string", "minLength": 2, "maxLength": 28, "pattern": PATTERN});
     if !rules.is_empty() {

@@ -9,12 +9,14 @@
 //! ```
 
 mod authenticator;
+mod authorization;
 mod authpolicy;
 mod credential;
 mod datasource;
 mod definition;
 mod duration;
 mod forward;
+mod limits;
 mod not_built;
 mod refs;
 mod require;
@@ -29,6 +31,7 @@ use serde_json::Value;
 
 pub use self::{
     authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
+    authorization::{Authorization, GlobList, MissingScopes, Roles, ScopeList},
     authpolicy::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
         Unmatched,
@@ -41,15 +44,17 @@ pub use self::{
     definition::{crds, crds_yaml},
     duration::{BadDuration, ClockSkew, Duration},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
+    limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{
-        Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, HeaderName,
-        HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, Message, MethodName, Name, ObjectName,
-        PathPattern, RoleName, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
+        Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, GlobText,
+        HeaderName, HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, JmesPathText, Label, Message,
+        MethodName, Name, ObjectName, PathPattern, RoleName, RoleOrNone, SchemeName, ScopeName, SourceId, TokenType,
+        ToolName, WebOrigin,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

@@ -2,10 +2,11 @@
 
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
-    "spec.authorization",
+    "spec.authorization.webhook",
     "spec.cors",
     "spec.dataSources",
-    "spec.limits",
+    "spec.limits.connections",
+    "spec.limits.store",
     "spec.login",
     "spec.mcp",
     "spec.mode",
@@ -21,7 +22,6 @@ const FIELDS: &[&str] = &[
     "spec.authenticators[].jwt.caBundleRef",
     "spec.authenticators[].jwt.deniedTokenIDs",
     "spec.authenticators[].jwt.keys",
-    "spec.routes[].limits",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
     "spec.routes[].respond",

@@ -7,6 +7,7 @@ use super::{
     authpolicy::{Errors, InvalidCredential},
     credential::CredentialSource,
     forward::Forward,
+    limits::RouteLimits,
     require::Require,
     text::{MethodName, Name, PathPattern, field_explains, null_is_empty},
 };
@@ -48,6 +49,9 @@ pub struct Route {
     /// Requirements beside the policy's: all must hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
+    /// How many requests are taken here, beside the policy's limits. Default: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RouteLimits>,
     /// How refusals look here; each field replaces the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Errors>,

@@ -149,6 +149,18 @@ text! {
     RoleName: 1..=256
 }
 text! {
+    /// A role, or nothing.
+    RoleOrNone: 0..=256
+}
+text! {
+    /// A JMESPath expression.
+    JmesPathText: 1..=1024
+}
+text! {
+    /// A pattern of e-mail addresses.
+    GlobText: 1..=320
+}
+text! {
     /// First line of the hash behind the stable id.
     IdentityNamespace: 1..=1024
 }

@@ -126,9 +126,9 @@ async fn drain(
     serving.drain.cancel();
     let finish = async {
         if let Ok(Ok(())) = checks.await {
-            info!("drained")
+            info!("drained");
         } else {
-            warn!("the gRPC server did not end cleanly")
+            warn!("the gRPC server did not end cleanly");
         }
         keys.shutdown().await;
     };

@@ -14,6 +14,7 @@ mod basics;
 mod extensions;
 mod issuers;
 mod lifecycle;
+mod limits;
 mod malformed;
 mod oidc_provider;
 mod reload;

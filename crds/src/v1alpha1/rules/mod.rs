@@ -70,6 +70,12 @@ rules! {
     /// On `clockSkew`.
     CLOCK_SKEW = "duration(self) <= duration('5m')"
         => "clockSkew is at most 5m";
+    /// On the `window` of a limit.
+    LIMIT_WINDOW = "duration(self) >= duration('1s') && duration(self) <= duration('24h')"
+        => "a window is 1s to 24h long";
+    /// On maps from roles.
+    ROLE_NAMES = "self.all(role, size(role) >= 1 && size(role) <= 256)"
+        => "the name of a role has 1 to 256 characters";
     /// On `jwks`.
     ONE_REFERENCE = "has(self.configMapKeyRef) != has(self.secretKeyRef)"
         => "set exactly one of configMapKeyRef and secretKeyRef";

@@ -43,6 +43,16 @@ impl<'a> Node<'a> {
         list.value.as_array().into_iter().flatten().take(most).enumerate().map(entry).collect()
     }
 
+    /// The names of the members; none where it is no object.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, _)| name.as_str())
+    }
+
     pub(super) fn text(&self) -> Option<&'a str> {
         self.value.as_str()
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Rule, node::Node};
 use crate::{
     schema::{Gaps, Problem, shorten},
-    v1alpha1::{AUTH_POLICY, DATA_SOURCE, Duration, duration::MAX_SKEW},
+    v1alpha1::{AUTH_POLICY, DATA_SOURCE, Duration, duration::MAX_SKEW, limits::WINDOWS},
 };
 
 /// Bounds of the schema: longer lists are refused before a rule matters.
@@ -62,6 +62,18 @@ fn policy(spec: &Node<'_>, found: &mut Found) {
     }
     found.unique(&authenticators, super::UNIQUE_AUTHENTICATORS, str::to_owned);
     forward(spec, found);
+    limits(spec, found);
+    if let Some(authorization) = spec.get("authorization") {
+        let globs = authorization.get("roles").and_then(|roles| roles.get("globs"));
+        for roles in authorization.get("roleScopes").into_iter().chain(globs) {
+            // Null members are dropped before rules are evaluated.
+            found.unless(
+                roles.names().all(|role| (1..=256).contains(&role.chars().count())),
+                super::ROLE_NAMES,
+                &roles,
+            );
+        }
+    }
     let known: Vec<&str> = authenticators.iter().filter_map(|one| one.text_of("name")).collect();
     for one in &routes {
         route(one, found);
@@ -81,6 +93,17 @@ fn route(route: &Node<'_>, found: &mut Found) {
     }
     credentials(route, found);
     forward(route, found);
+    limits(route, found);
+}
+
+fn limits(owner: &Node<'_>, found: &mut Found) {
+    let Some(limits) = owner.get("limits") else { return };
+    for window in ["requests", "failedAuthentications"].into_iter().filter_map(|name| limits.get(name)?.get("window")) {
+        let Some(text) = window.text() else { continue };
+        // A text that is no duration fails the pattern, which says how to write one.
+        let fits = Duration(text.to_owned()).parse().map_or(true, |length| WINDOWS.contains(&length));
+        found.unless(fits, super::LIMIT_WINDOW, &window);
+    }
 }
 
 fn credentials(owner: &Node<'_>, found: &mut Found) {

@@ -1,0 +1,135 @@
+//! Step 7: how often. Also turns one bad credential too many into its own refusal.
+//!
+//! A request is counted once, when everything else has let it in: a decision that waits is made anew, and must not count twice.
+
+use std::{fmt, net::IpAddr, net::SocketAddr};
+
+use crds::{
+    code::Code,
+    snapshot::{Access, Limit, LimitBy},
+};
+
+use super::{Deny, Deps, Facts, Stop, select::Place};
+use crate::{
+    limits::{LimitKey, Standing, Subject, Taken},
+    principal::CallerKind,
+    request::RequestView,
+};
+
+/// Numbers of a refusal for coming too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateLimited {
+    /// Most in a window.
+    pub limit: u32,
+    /// Length of the window.
+    pub window_seconds: u64,
+    /// When to come again; at least 1.
+    pub retry_after_seconds: u64,
+}
+
+// === impl RateLimited ===
+
+impl RateLimited {
+    fn new(standing: &Standing) -> Self {
+        Self {
+            limit: standing.limit,
+            window_seconds: standing.window_seconds(),
+            retry_after_seconds: standing.seconds_left().max(1),
+        }
+    }
+}
+
+/// The limit in words for the client.
+impl fmt::Display for RateLimited {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, window_seconds, retry_after_seconds } = self;
+        write!(out, "Limit: {limit} per {window_seconds}s. Retry after {retry_after_seconds}s.")
+    }
+}
+
+/// Counts a request against every limit of its rules; all must have room.
+pub(super) fn count(
+    deps: &Deps<'_>,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &mut Facts,
+) -> Result<(), Deny> {
+    for limit in limits(place) {
+        let taken = deps.limits.take(key(limit, request, place, caller, facts), limit.rate, limit.window, deps.now_ms);
+        let standing = note(limit, taken, deps, facts);
+        if !taken.allowed {
+            let limited = Some(RateLimited::new(&standing));
+            return Err(Deny { limited, ..Deny::new(Code::RateLimited, "more requests than the limit") });
+        }
+    }
+    Ok(())
+}
+
+/// How the limits stand for a request that was refused for another reason, and is not counted.
+pub(super) fn look(
+    deps: &Deps<'_>,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &mut Facts,
+) {
+    for limit in limits(place) {
+        let taken = deps.limits.look(&key(limit, request, place, caller, facts), limit.rate, limit.window, deps.now_ms);
+        note(limit, taken, deps, facts);
+    }
+}
+
+/// Counts a bad credential. Only one that was sent and is bad counts, not a missing one, and not one that we could not check.
+pub(super) fn failed(deps: &Deps<'_>, request: &RequestView<'_>, place: &Place<'_>, stop: Stop) -> Stop {
+    let Some(limit) = &place.rules.limits.failures else { return stop };
+    match &stop {
+        Stop::Deny(deny) if matches!(deny.code, Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing) => {}
+        Stop::Deny(_) | Stop::Wait(_) => return stop,
+    }
+    let key = LimitKey { limit: limit.id, subject: client(request, place) };
+    let taken = deps.limits.take(key, limit.rate, limit.window, deps.now_ms);
+    if taken.allowed {
+        return stop;
+    }
+    let limited = Some(RateLimited::new(&Standing::new(limit, taken, deps.now_ms)));
+    Deny { limited, ..Deny::new(Code::TooManyFailures, "more bad credentials than the limit") }.into()
+}
+
+/// The limits of requests; public routes have none.
+fn limits<'p>(place: &'p Place<'_>) -> &'p [Limit] {
+    if place.rules.access == Access::Public { &[] } else { &place.rules.limits.requests }
+}
+
+/// The headers tell of the limit that is nearest to its end.
+fn note(limit: &Limit, taken: Taken, deps: &Deps<'_>, facts: &mut Facts) -> Standing {
+    let standing = Standing::new(limit, taken, deps.now_ms);
+    if facts.limit.is_none_or(|other| !taken.allowed || taken.remaining < other.taken.remaining) {
+        facts.limit = Some(standing);
+    }
+    standing
+}
+
+fn key(limit: &Limit, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> LimitKey {
+    let subject = match (limit.by, caller, &facts.proven) {
+        (LimitBy::Global, _, _) => Subject::Everybody,
+        (LimitBy::Principal, CallerKind::Proven(_), Some(proven)) => Subject::Principal(proven.principal.user.clone()),
+        (LimitBy::Principal | LimitBy::Address, _, _) => client(request, place),
+    };
+    LimitKey { limit: limit.id, subject }
+}
+
+fn client(request: &RequestView<'_>, place: &Place<'_>) -> Subject {
+    let forwarded = forwarded(request, place.rules.limits.trusted_hops);
+    Subject::address(forwarded.or(request.source))
+}
+
+/// The address that the outermost trusted proxy saw, counted from the right: what stands further left was written by whoever called it.
+/// Anything that is no address is no address of anybody: the proxy's own report counts then.
+fn forwarded(request: &RequestView<'_>, hops: usize) -> Option<IpAddr> {
+    let all = request.headers.text("x-forwarded-for").filter(|_| hops > 0)?;
+    let entry = all.rsplit(',').nth(hops.checked_sub(1)?)?.trim();
+    let bare = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(entry);
+    // Some proxies add the port.
+    bare.parse().ok().or_else(|| entry.parse::<SocketAddr>().ok().map(|socket| socket.ip()))
+}
