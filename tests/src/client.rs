@@ -100,6 +100,14 @@ impl Call {
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     }
 
+    /// The same request as flags of `gatewright explain`.
+    pub fn as_flags(&self) -> Vec<String> {
+        let Self { method, host, path, .. } = self;
+        let mut flags = vec![format!("--method={method}"), format!("--host={host}"), format!("--path={path}")];
+        flags.extend(self.headers.iter().map(|(name, value)| format!("--header={name}: {value}")));
+        flags
+    }
+
     /// Sends it over HTTP/1.1 on a connection of its own.
     pub async fn http1(&self) -> Result<Answer, PeerError> {
         let Self { method, host, path, body, .. } = self;
