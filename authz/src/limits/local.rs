@@ -90,7 +90,7 @@ impl LimitStore for LocalLimits {
         let counters = self.of(&key.subject);
         let counter = counters.get(&key).unwrap_or_else(|| {
             // Of several threads that come here with one key, one makes the counter and all get it.
-            counters.get_with(key, || Arc::default())
+            counters.get_with(key, Arc::default)
         });
         counter.take(rate.into(), window, now_ms)
     }

@@ -36,7 +36,7 @@ pub struct Roles {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jmes_path: Option<JmesPathText>,
     /// For each role patterns of e-mail addresses, without regard to case: * any characters, ? one, [a-z] one of a set. Every role with a
-    /// pattern that matches is given. Example: {admin: ['*@example.com']}.
+    /// pattern that matches is given. Example: {admin: [boss@example.com]}.
     #[serde(default, deserialize_with = "null_is_none", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 64, "x-kubernetes-validations" = [rules::ROLE_NAMES]))]
     pub globs: BTreeMap<String, GlobList>,
