@@ -18,7 +18,7 @@ use authz::{
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
-    snapshot::{Access, SourceKind},
+    snapshot::{Access, Limit, SourceKind},
 };
 use serde_json::{Value, json};
 
@@ -206,12 +206,14 @@ fn authorization(decision: &Decision) -> Option<String> {
     Some(format!("roles {}; scopes {scopes}", list(&proven.principal.roles)))
 }
 
-/// Limits that the request was counted by.
+/// Limits that speak about this request.
 fn limits(decision: &Decision) -> Vec<String> {
-    let counted = decision.facts.limit.is_some();
-    let rules = decision.facts.rules.iter().filter(|_| counted);
-    let all = rules.flat_map(|rules| &rules.limits.requests);
-    all.map(|limit| format!("{} requests in {:?} per {}", limit.rate, limit.window, limit.by.as_str())).collect()
+    let facts = &decision.facts;
+    let Some(limits) = facts.rules.as_ref().map(|rules| &rules.limits) else { return Vec::new() };
+    let told = |what: &str, limit: &Limit| format!("{} {what} in {:?} per {}", limit.rate, limit.window, limit.by.as_str());
+    let requests = limits.requests.iter().filter(|_| facts.limit.is_some()).map(|limit| told("requests", limit));
+    let bad = facts.credential.is_some() && facts.proven.is_none();
+    requests.chain(limits.failures.iter().filter(|_| bad).map(|limit| told("bad credentials", limit))).collect()
 }
 
 fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {

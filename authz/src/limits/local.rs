@@ -5,18 +5,19 @@
 //! `X-RateLimit-Reset`. A window is what the headers describe and what clients of the applications were written for. It lets up to twice
 //! the rate through around its end.
 //!
-//! A counter is one word, changed by compare-and-swap: exact, and no lock is shared by different keys. Memory is bounded: who has not
-//! been seen for longest is forgotten first. Addresses, which strangers can have many of, cannot push out the counters of persons.
+//! A counter is one word, changed by compare-and-swap: exact, and no lock is shared by different keys. Memory is bounded, at some
+//! 26 MiB for each kind of key when full: who has not been seen for longest is forgotten first, and nobody earlier, so that no timer
+//! ends a count. Addresses, which strangers can have many of, cannot push out the counters of persons.
 
 use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use moka::{Expiry, policy::EvictionPolicy, sync::Cache};
+use moka::{policy::EvictionPolicy, sync::Cache};
 
 use super::{LimitKey, LimitStore, Subject, Taken};
 
@@ -34,40 +35,15 @@ pub struct LocalLimits {
     others: Cache<LimitKey, Arc<Counter>>,
 }
 
-#[derive(Debug)]
-struct Counter {
-    word: AtomicU64,
-    window: Duration,
-}
+/// When a window began, and its count.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
 
 /// A window as it stands at some moment.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     start: u64,
     count: u64,
-}
-
-/// Frees counters that were not used for longer than their window: memory follows traffic, while the counter's own word says what holds.
-struct AfterWindow;
-
-// === impl AfterWindow ===
-
-impl Expiry<LimitKey, Arc<Counter>> for AfterWindow {
-    fn expire_after_create(&self, _: &LimitKey, counter: &Arc<Counter>, _: Instant) -> Option<Duration> {
-        // Twice, so that a counter never ends before its window. One that is used lives on and begins a new window in place.
-        Some(counter.window.saturating_mul(2))
-    }
-
-    fn expire_after_read(
-        &self,
-        _: &LimitKey,
-        counter: &Arc<Counter>,
-        _: Instant,
-        _: Option<Duration>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(counter.window.saturating_mul(2))
-    }
 }
 
 // === impl LocalLimits ===
@@ -81,13 +57,7 @@ impl Default for LocalLimits {
 impl LocalLimits {
     /// A store of at most this many addresses and as many other keys.
     pub fn new(most_keys: u64) -> Self {
-        let cache = || {
-            Cache::builder()
-                .max_capacity(most_keys)
-                .eviction_policy(EvictionPolicy::lru())
-                .expire_after(AfterWindow)
-                .build()
-        };
+        let cache = || Cache::builder().max_capacity(most_keys).eviction_policy(EvictionPolicy::lru()).build();
         Self { addresses: cache(), others: cache() }
     }
 
@@ -120,13 +90,13 @@ impl LimitStore for LocalLimits {
         let counters = self.of(&key.subject);
         let counter = counters.get(&key).unwrap_or_else(|| {
             // Of several threads that come here with one key, one makes the counter and all get it.
-            counters.get_with(key, || Arc::new(Counter { word: AtomicU64::new(0), window }))
+            counters.get_with(key, Arc::default)
         });
         counter.take(rate.into(), window, now_ms)
     }
 
     fn look(&self, key: &LimitKey, rate: u32, window: Duration, now_ms: i64) -> Taken {
-        let word = self.of(&key.subject).get(key).map_or(0, |counter| counter.word.load(Ordering::Relaxed));
+        let word = self.of(&key.subject).get(key).map_or(0, |counter| counter.0.load(Ordering::Relaxed));
         let now = instant(now_ms);
         let seen = Window::at(word, window, now);
         seen.taken(seen.count < u64::from(rate), rate.into(), window)
@@ -140,14 +110,14 @@ impl Counter {
     fn take(&self, rate: u64, window: Duration, now_ms: i64) -> Taken {
         let rate = rate.min(COUNT_MASK);
         let now = instant(now_ms);
-        let mut word = self.word.load(Ordering::Relaxed);
+        let mut word = self.0.load(Ordering::Relaxed);
         loop {
             let seen = Window::at(word, window, now);
             if seen.count >= rate {
                 return seen.taken(false, rate, window);
             }
             let next = Window { count: seen.count + 1, ..seen };
-            match self.word.compare_exchange_weak(word, next.word(), Ordering::Relaxed, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(word, next.word(), Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return next.taken(true, rate, window),
                 Err(newer) => word = newer,
             }
