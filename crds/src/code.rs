@@ -26,6 +26,10 @@ pub enum Code {
     NoPolicy,
     /// No route answers for this path.
     NotFound,
+    /// More requests than a limit of the policy allows.
+    RateLimited,
+    /// More failed authentications than a limit of the policy allows.
+    TooManyFailures,
     /// We cannot decide now: keys never loaded, a policy never accepted, a secret missing.
     Unavailable,
     /// More checks at once than this process takes.
@@ -34,7 +38,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, for tables and bounded metric labels.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::MalformedRequest,
         Self::MissingCredential,
         Self::InvalidToken,
@@ -45,6 +49,8 @@ impl Code {
         Self::ClaimUnusable,
         Self::NoPolicy,
         Self::NotFound,
+        Self::RateLimited,
+        Self::TooManyFailures,
         Self::Unavailable,
         Self::Overloaded,
     ];
@@ -62,6 +68,8 @@ impl Code {
             Self::ClaimUnusable => "claim_unusable",
             Self::NoPolicy => "no_policy",
             Self::NotFound => "not_found",
+            Self::RateLimited => "rate_limited",
+            Self::TooManyFailures => "too_many_failures",
             Self::Unavailable => "unavailable",
             Self::Overloaded => "overloaded",
         }
@@ -74,6 +82,7 @@ impl Code {
             Self::MissingCredential | Self::InvalidToken | Self::ExpiredToken | Self::ClaimMissing => 401,
             Self::Forbidden | Self::InsufficientScope | Self::ClaimUnusable | Self::NoPolicy => 403,
             Self::NotFound => 404,
+            Self::RateLimited | Self::TooManyFailures => 429,
             Self::Unavailable | Self::Overloaded => 503,
         }
     }
@@ -85,6 +94,7 @@ impl Code {
             Self::MissingCredential | Self::InvalidToken | Self::ExpiredToken | Self::ClaimMissing => 16,
             Self::Forbidden | Self::InsufficientScope | Self::ClaimUnusable | Self::NoPolicy => 7,
             Self::NotFound => 5,
+            Self::RateLimited | Self::TooManyFailures => 8,
             Self::Unavailable | Self::Overloaded => 14,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use authz::{
     cache::TokenCache,
     decide::{Awaited, Choice, Decision, Deps, Need, Step, Verdict, decide},
-    errors,
+    errors::{self, Asked},
     jwks::{self, KeyCache},
     net::Networks,
     principal::{CallerKind, Traffic},
@@ -48,10 +48,11 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
         Ok(decision) => decision,
         Err(error) => return fail(1, &error),
     };
-    let report = report(&decision, args);
+    let asked = asked(args);
+    let report = report(&decision, args, &asked);
     let written = match args.output {
         Output::Json => writeln!(out, "{report:#}"),
-        Output::Text => text(out, &decision, &report, &compiled),
+        Output::Text => text(out, &decision, &report, &compiled, &asked),
     };
     // A reader that went away does not change the decision.
     drop(written);
@@ -85,7 +86,7 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
         policy: args.policy.as_deref(),
         forced_external: args.external,
     };
-    let now_ms = args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond();
+    let now_ms = now_ms(args);
     let tokens = TokenCache::new(0);
     let mut awaited = Awaited::default();
     loop {
@@ -102,15 +103,24 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
     }
 }
 
+/// What the answer's form depends on.
+fn asked(args: &ExplainArgs) -> Asked<'_> {
+    Asked { is_grpc: false, request_id: "explain", now_ms: now_ms(args) }
+}
+
+fn now_ms(args: &ExplainArgs) -> i64 {
+    args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond()
+}
+
 /// The answer as JSON, in the shape of the contract, section 6.
-fn report(decision: &Decision, args: &ExplainArgs) -> Value {
+fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
             let set: Vec<(&str, &str)> = changes.set_headers().iter().map(|(name, value)| (&**name, shown(name, value))).collect();
             ("", 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
         }
-        Verdict::Deny(deny) => (deny.code.as_str(), deny.code.status(), Vec::new(), Vec::new()),
+        Verdict::Deny(deny) => (deny.code.as_str(), errors::refusal(deny, facts.rules.as_deref(), asked).status, Vec::new(), Vec::new()),
     };
     let requirements: Vec<Value> = facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
     json!({
@@ -147,7 +157,7 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
     }
 }
 
-fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Compiled) -> io::Result<()> {
+fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Compiled, asked: &Asked<'_>) -> io::Result<()> {
     let facts = &decision.facts;
     let mut step = |number: u8, what: &str, result: String| writeln!(out, "{number}  {what:<15} {result}");
     match &facts.policy {
@@ -174,10 +184,10 @@ fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Co
     for (what, held) in &facts.requirements {
         step(6, "requirement", format!("{what}: {}", if *held { "holds" } else { "does not hold" }))?;
     }
-    answer(out, decision)
+    answer(out, decision, asked)
 }
 
-fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {
+fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::Result<()> {
     match &decision.verdict {
         Verdict::Allow(changes) => {
             let green = anstyle::AnsiColor::Green.on_default().bold();
@@ -189,10 +199,9 @@ fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {
             writeln!(out, "   {:<15} {}", "removed", removed.join(", "))
         }
         Verdict::Deny(deny) => {
+            let refusal = errors::refusal(deny, decision.facts.rules.as_deref(), asked);
             let red = anstyle::AnsiColor::Red.on_default().bold();
-            writeln!(out, "8  {:<15} {red}deny{red:#} {} {}: {}", "answer", deny.code.status(), deny.code.as_str(), deny.detail)?;
-            let errors = decision.facts.rules.as_ref().map(|rules| &*rules.errors);
-            let refusal = errors::render(deny, errors, false, "explain");
+            writeln!(out, "8  {:<15} {red}deny{red:#} {} {}: {}", "answer", refusal.status, deny.code.as_str(), deny.detail)?;
             for (name, value) in &refusal.headers {
                 writeln!(out, "   {:<15} {name}: {value}", "header")?;
             }

@@ -93,6 +93,21 @@ pub struct Deny {
     pub detail: &'static str,
     /// The scopes that were missing, for the challenge (RFC 6750 section 3).
     pub scopes: Vec<Box<str>>,
+    /// The claim that was missing, as the policy names it: some clients are told which.
+    pub claim: Option<Box<str>>,
+    /// The limit that was reached.
+    pub reached: Option<Reached>,
+}
+
+/// A limit that was reached, for answers that show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// How many are allowed.
+    pub limit: u64,
+    /// In how many seconds.
+    pub window_seconds: u64,
+    /// After how many seconds asking again makes sense.
+    pub retry_after_seconds: u64,
 }
 
 /// Facts in the order the steps establish them.
@@ -136,7 +151,7 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new() }
+        Self { code, detail, scopes: Vec::new(), claim: None, reached: None }
     }
 }
 

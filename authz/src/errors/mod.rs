@@ -1,81 +1,150 @@
 //! Refusals as the client sees them: status, headers, body (contract, section 4).
 //!
 //! Pure. Owns every byte of a refusal; nothing of the request or of a token is ever part of one, except the request id.
+//!
+//! A profile is one file with one function from [`Facts`] to a body; its status rule stands in [`status`].
 
+mod agentflow;
 mod aiq;
+mod cq;
+mod fastapi;
+mod qaynaq;
 mod standard;
 #[cfg(test)]
 mod tests;
 
 use crds::{
     code::Code,
-    snapshot::{ErrorProfile, Errors},
+    snapshot::{ErrorProfile, Errors, Rules},
 };
 
-use crate::decide::Deny;
+use crate::decide::{Deny, Reached};
 
 /// A refusal ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Its code; status and gRPC status follow from it.
+    /// Its code; the gRPC status follows from it.
     pub code: Code,
+    /// The HTTP status: the code's, unless the profile has its own.
+    pub status: u16,
     /// Response headers, names lower case, each once.
     pub headers: Vec<(&'static str, String)>,
     /// Response body.
     pub body: String,
 }
 
+/// What an answer may depend on beside the decision.
+#[derive(Debug, Clone, Default)]
+pub struct Asked<'a> {
+    /// Whether the client speaks gRPC.
+    pub is_grpc: bool,
+    /// The proxy's id of the request.
+    pub request_id: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: i64,
+}
+
 /// What every profile can use.
 struct Facts<'a> {
-    code: Code,
-    /// The policy's own text, else the standard one.
-    text: &'a str,
-    request_id: &'a str,
+    deny: &'a Deny,
+    status: u16,
+    /// The policy's own text.
+    message: Option<&'a str>,
+    asked: &'a Asked<'a>,
 }
 
 /// Seconds after which asking again makes sense: a key set that failed is tried again within a few seconds.
-const RETRY_AFTER_SECONDS: &str = "5";
+const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// Renders a refusal. `errors`: of the route or policy; before one is known, the default.
-pub fn render(deny: &Deny, errors: Option<&Errors>, is_grpc: bool, request_id: &str) -> Refusal {
-    let message = errors.and_then(|errors| errors.message.as_deref());
-    let facts = Facts { code: deny.code, text: message.unwrap_or_else(|| standard::detail(deny.code)), request_id };
-    let (content_type, body) = match errors.map_or(ErrorProfile::Standard, |errors| errors.profile) {
-        ErrorProfile::Standard => ("application/problem+json", standard::body(&facts)),
-        ErrorProfile::AIQ => ("application/json", aiq::body(&facts, message)),
+// === impl Facts ===
+
+impl Facts<'_> {
+    const fn code(&self) -> Code {
+        self.deny.code
+    }
+
+    /// The text of the profile `Standard`.
+    const fn standard(&self) -> &'static str {
+        standard::detail(self.deny.code)
+    }
+
+    /// FastAPI applications name the scopes.
+    fn missing_scope(&self) -> String {
+        format!("Missing required scope: {}", self.deny.scopes.join(", "))
+    }
+
+    /// RFC 3339, in UTC. A clock beyond what can be written is no reason to answer nothing.
+    fn timestamp(&self) -> String {
+        jiff::Timestamp::from_millisecond(self.asked.now_ms).unwrap_or_default().to_string()
+    }
+}
+
+/// Renders a refusal. `rules`: of the route or policy; before one is known, the default profile speaks.
+pub fn refusal(deny: &Deny, rules: Option<&Rules>, asked: &Asked<'_>) -> Refusal {
+    render(deny, rules.map(|rules| &*rules.errors), asked)
+}
+
+fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
+    let profile = errors.map_or(ErrorProfile::Standard, |errors| errors.profile);
+    let status = status(profile, deny.code);
+    let facts = Facts { deny, status, message: errors.and_then(|errors| errors.message.as_deref()), asked };
+    let body = match profile {
+        ErrorProfile::Standard => standard::body(&facts),
+        ErrorProfile::AIQ => aiq::body(&facts),
+        ErrorProfile::AgentFlow | ErrorProfile::AgentFlow403 => agentflow::body(&facts),
+        ErrorProfile::FastAPIDetail => fastapi::body(&facts),
+        ErrorProfile::Qaynaq => qaynaq::body(&facts),
+        ErrorProfile::CQ => cq::body(&facts),
     };
+    let content_type = if profile == ErrorProfile::Standard { "application/problem+json" } else { "application/json" };
+    let mut headers = vec![("content-type", content_type.to_owned())];
+    headers.extend(common(deny, status, asked));
+    Refusal { code: deny.code, status, headers, body }
+}
+
+/// The status: the code's, except that one generation of AgentFlow knows no 401.
+const fn status(profile: ErrorProfile, code: Code) -> u16 {
+    match (profile, code.status()) {
+        (ErrorProfile::AgentFlow403, 401) => 403,
+        (_, status) => status,
+    }
+}
+
+/// What every refusal of this status carries, whatever its body.
+fn common(deny: &Deny, status: u16, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
     let mut headers = vec![
-        ("content-type", content_type.to_owned()),
         ("cache-control", "no-store".to_owned()),
         // A cache that ignores no-store must at least not mix callers up.
         ("vary", "Authorization, Cookie".to_owned()),
         ("x-content-type-options", "nosniff".to_owned()),
     ];
-    if let Some(challenge) = challenge(deny) {
+    if let Some(challenge) = challenge(deny, status) {
         headers.push(("www-authenticate", challenge));
     }
-    if deny.code.status() == 503 {
-        headers.push(("retry-after", RETRY_AFTER_SECONDS.to_owned()));
+    if matches!(status, 429 | 503) {
+        let seconds = deny.reached.map_or(RETRY_AFTER_SECONDS, |reached| reached.retry_after_seconds);
+        headers.push(("retry-after", seconds.to_string()));
     }
-    if is_grpc {
+    if asked.is_grpc {
         // Envoy derives a gRPC status from the HTTP one and maps 400 and 404 otherwise than the contract.
         headers.push(("grpc-status", deny.code.grpc().to_string()));
         headers.push(("grpc-message", deny.code.as_str().to_owned()));
     }
-    Refusal { code: deny.code, headers, body }
+    headers
 }
 
-/// The Bearer challenge (RFC 6750 section 3): no error code where no credential was sent.
-fn challenge(deny: &Deny) -> Option<String> {
-    match deny.code {
-        Code::MissingCredential => Some("Bearer".to_owned()),
-        // Nothing but the code: why exactly a token is bad is for `explain`, not for whoever sent it.
-        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => Some("Bearer error=\"invalid_token\"".to_owned()),
-        Code::InsufficientScope => {
+/// The Bearer challenge (RFC 6750 section 3): one on every 401, whatever made it one, and for scopes on 403. No error code where no
+/// credential was sent.
+fn challenge(deny: &Deny, status: u16) -> Option<String> {
+    match (status, deny.code) {
+        (403, Code::InsufficientScope) => {
             // RFC 6749 section 3.3: scope tokens hold no quote and no backslash; the schema refuses such names.
             let scopes = deny.scopes.iter().filter(|one| one.bytes().all(is_scope_byte)).map(|one| &**one).collect::<Vec<_>>();
             Some(format!("Bearer error=\"insufficient_scope\", scope=\"{}\"", scopes.join(" ")))
         }
+        // Nothing but the code: why exactly a token is bad is for `explain`, not for whoever sent it.
+        (401, Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing) => Some("Bearer error=\"invalid_token\"".to_owned()),
+        (401, _) => Some("Bearer".to_owned()),
         _ => None,
     }
 }

@@ -16,14 +16,14 @@ struct Problem<'a> {
 }
 
 pub(super) fn body(facts: &Facts<'_>) -> String {
-    let code = facts.code.as_str();
+    let code = facts.code().as_str();
     let problem = Problem {
         r#type: format!("https://gatewright.dev/errors/{code}"),
-        title: title(facts.code),
-        status: facts.code.status(),
-        detail: facts.text,
+        title: title(facts.code()),
+        status: facts.status,
+        detail: facts.message.unwrap_or_else(|| facts.standard()),
         code,
-        request_id: facts.request_id,
+        request_id: facts.asked.request_id,
     };
     // Strings and numbers always serialise; were that to change, an empty body is still a refusal.
     serde_json::to_string(&problem).unwrap_or_default()
@@ -42,6 +42,8 @@ const fn title(code: Code) -> &'static str {
         Code::ClaimUnusable => "Unusable claim",
         Code::NoPolicy => "No policy",
         Code::NotFound => "Not found",
+        Code::RateLimited => "Too many requests",
+        Code::TooManyFailures => "Too many attempts",
         Code::Unavailable => "Temporarily unavailable",
         Code::Overloaded => "Overloaded",
     }
@@ -60,6 +62,8 @@ pub(super) const fn detail(code: Code) -> &'static str {
         Code::ClaimUnusable => "A claim of the token cannot be passed on to this resource.",
         Code::NoPolicy => "No policy answers for this host.",
         Code::NotFound => "There is nothing at this path.",
+        Code::RateLimited => "Too many requests. Send it again when the time in `Retry-After` has passed.",
+        Code::TooManyFailures => "Too many attempts. Send a good credential, or wait for the time in `Retry-After`.",
         Code::Unavailable => "The request cannot be decided at the moment. Send it again a little later.",
         Code::Overloaded => "Too many requests at once. Send it again a little later.",
     }

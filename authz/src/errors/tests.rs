@@ -2,6 +2,19 @@
 
 use super::*;
 
+const PROFILES: [ErrorProfile; 7] = [
+    ErrorProfile::Standard,
+    ErrorProfile::AIQ,
+    ErrorProfile::AgentFlow,
+    ErrorProfile::AgentFlow403,
+    ErrorProfile::FastAPIDetail,
+    ErrorProfile::Qaynaq,
+    ErrorProfile::CQ,
+];
+
+const GRPC: Asked<'_> = Asked { is_grpc: true, ..ASKED };
+const ASKED: Asked<'_> = Asked { is_grpc: false, request_id: "r-1", now_ms: 1_800_000_000_123 };
+
 fn deny(code: Code) -> Deny {
     Deny { scopes: vec!["doc:read".into(), "a\"b".into()], ..Deny::new(code, "") }
 }
@@ -10,9 +23,17 @@ fn errors(profile: ErrorProfile, message: Option<&str>) -> Errors {
     Errors { profile, message: message.map(Into::into) }
 }
 
+fn rendered(profile: ErrorProfile, deny: &Deny) -> Refusal {
+    render(deny, Some(&errors(profile, None)), &ASKED)
+}
+
+fn header<'a>(refusal: &'a Refusal, name: &str) -> Option<&'a str> {
+    refusal.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str())
+}
+
 #[test]
 fn standard_is_problem_details() {
-    let refusal = render(&deny(Code::MissingCredential), None, false, "r-1");
+    let refusal = render(&deny(Code::MissingCredential), None, &ASKED);
     let json: serde_json::Value = serde_json::from_str(&refusal.body).unwrap();
     assert_eq!(json["status"], 401);
     assert_eq!(json["code"], "missing_credential");
@@ -30,31 +51,107 @@ fn aiq_bodies() {
         (Code::NotFound, r#"{"detail":"Not found"}"#),
         (Code::Unavailable, r#"{"detail":"Authentication failed","error":"auth_unavailable"}"#),
     ] {
-        assert_eq!(render(&deny(code), Some(&errors(ErrorProfile::AIQ, None)), false, "").body, body);
+        assert_eq!(rendered(ErrorProfile::AIQ, &deny(code)).body, body);
     }
-    let said = render(&deny(Code::InvalidToken), Some(&errors(ErrorProfile::AIQ, Some("Say \"please\""))), false, "");
+    let said = render(&deny(Code::InvalidToken), Some(&errors(ErrorProfile::AIQ, Some("Say \"please\""))), &ASKED);
     assert_eq!(said.body, r#"{"detail":"Say \"please\"","error":"token_invalid"}"#);
+}
+
+/// The envelope with this code and message.
+fn envelope(code: &str, message: &str) -> String {
+    format!(
+        r#"{{"error":{{"code":"{code}","message":"{message}","details":[]}},"metadata":{{"request_id":"r-1","timestamp":"2027-01-15T08:00:00.123Z","message":"{message}"}}}}"#
+    )
+}
+
+#[test]
+fn agentflow_envelopes() {
+    let claim = Deny { claim: Some("user_id".into()), ..Deny::new(Code::ClaimMissing, "") };
+    let scope = Deny { scopes: vec!["graph:invoke".into()], ..Deny::new(Code::InsufficientScope, "") };
+    for (deny, status, code, message) in [
+        (deny(Code::MissingCredential), 401, "REVOKED_TOKEN", "Invalid token, please login again"),
+        (deny(Code::ExpiredToken), 401, "EXPIRED_TOKEN", "Token has expired, please login again"),
+        (deny(Code::InvalidToken), 401, "INVALID_TOKEN", "Invalid token, please login again"),
+        (claim, 401, "INVALID_TOKEN", "Invalid token, user_id missing"),
+        (scope, 403, "HTTPException", "Missing required scope: graph:invoke"),
+        (deny(Code::Forbidden), 403, "HTTPException", "Not authorized to access this resource"),
+        (deny(Code::TooManyFailures), 429, "HTTPException", "Too many attempts"),
+        (deny(Code::Unavailable), 503, "JWT_SETTINGS_NOT_CONFIGURED", "JWT settings are not configured"),
+    ] {
+        let refusal = rendered(ErrorProfile::AgentFlow, &deny);
+        assert_eq!((refusal.status, refusal.body), (status, envelope(code, message)));
+        // The older generation: the same to the byte, with 403 for 401 and so without a challenge.
+        let older = rendered(ErrorProfile::AgentFlow403, &deny);
+        assert_eq!((older.status, older.body.as_str()), (if status == 401 { 403 } else { status }, envelope(code, message).as_str()));
+        assert_eq!(header(&older, "www-authenticate").is_some(), deny.code == Code::InsufficientScope);
+    }
+    let said = render(&deny(Code::InvalidToken), Some(&errors(ErrorProfile::AgentFlow, Some("No."))), &ASKED);
+    assert_eq!(said.body, envelope("INVALID_TOKEN", "No."));
+}
+
+#[test]
+fn agentflow_limits() {
+    let reached = Reached { limit: 100, window_seconds: 60, retry_after_seconds: 12 };
+    let refusal = rendered(ErrorProfile::AgentFlow, &Deny { reached: Some(reached), ..deny(Code::RateLimited) });
+    let body = r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many requests. Limit: 100 per 60s. Retry after 12s.","limit":100,"window_seconds":60,"retry_after_seconds":12},"metadata":{"request_id":"r-1","status":"error"}}"#;
+    assert_eq!((refusal.status, refusal.body.as_str()), (429, body));
+    assert_eq!(header(&refusal, "retry-after"), Some("12"));
+    let unknown = rendered(ErrorProfile::AgentFlow, &deny(Code::RateLimited));
+    assert_eq!(unknown.body, r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many requests."},"metadata":{"request_id":"r-1","status":"error"}}"#);
+}
+
+#[test]
+fn details_and_errors() {
+    let key = errors(ErrorProfile::CQ, Some("Invalid API key"));
+    for code in [Code::MissingCredential, Code::InvalidToken, Code::ExpiredToken, Code::ClaimMissing] {
+        assert_eq!(render(&deny(code), Some(&key), &ASKED).body, r#"{"detail":"Invalid API key"}"#);
+    }
+    for (profile, code, body) in [
+        (ErrorProfile::FastAPIDetail, Code::MissingCredential, r#"{"detail":"Not authenticated"}"#),
+        (ErrorProfile::FastAPIDetail, Code::InvalidToken, r#"{"detail":"Could not validate credentials"}"#),
+        (ErrorProfile::FastAPIDetail, Code::ExpiredToken, r#"{"detail":"Token has expired"}"#),
+        (ErrorProfile::FastAPIDetail, Code::Forbidden, r#"{"detail":"Forbidden"}"#),
+        (ErrorProfile::CQ, Code::MissingCredential, r#"{"detail":"Missing or invalid authorization header"}"#),
+        (ErrorProfile::CQ, Code::InvalidToken, r#"{"detail":"Invalid or expired token"}"#),
+        (ErrorProfile::CQ, Code::ExpiredToken, r#"{"detail":"Invalid or expired token"}"#),
+        (ErrorProfile::CQ, Code::ClaimMissing, r#"{"detail":"Invalid or expired token"}"#),
+        (ErrorProfile::CQ, Code::NotFound, r#"{"detail":"Not Found"}"#),
+        (ErrorProfile::CQ, Code::Forbidden, r#"{"detail":"Forbidden"}"#),
+        (ErrorProfile::Qaynaq, Code::MissingCredential, r#"{"error":"Unauthorized"}"#),
+        (ErrorProfile::Qaynaq, Code::ExpiredToken, r#"{"error":"Unauthorized"}"#),
+        (ErrorProfile::Qaynaq, Code::Forbidden, r#"{"error":"forbidden: role required"}"#),
+        (ErrorProfile::Qaynaq, Code::InsufficientScope, r#"{"error":"forbidden: role required"}"#),
+        (ErrorProfile::Qaynaq, Code::NotFound, r#"{"error":"not found"}"#),
+    ] {
+        let refusal = rendered(profile, &deny(code));
+        assert_eq!((refusal.body.as_str(), header(&refusal, "content-type")), (body, Some("application/json")), "{profile:?} {code:?}");
+    }
 }
 
 #[test]
 fn every_refusal_has_its_headers() {
     for code in Code::ALL {
-        for profile in [ErrorProfile::Standard, ErrorProfile::AIQ] {
-            let refusal = render(&deny(code), Some(&errors(profile, None)), true, "");
-            let header = |name| refusal.headers.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_str());
+        for profile in PROFILES {
+            let refusal = render(&deny(code), Some(&errors(profile, Some("own words"))), &GRPC);
+            assert!(refusal.body.contains("own words"), "{profile:?} {code:?}");
+            let header = |name| header(&refusal, name);
             assert_eq!(header("cache-control"), Some("no-store"));
             assert_eq!(header("grpc-status"), Some(code.grpc().to_string().as_str()));
-            assert_eq!(header("retry-after").is_some(), code.status() == 503);
-            assert_eq!(header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), code.status() == 401 || code == Code::InsufficientScope);
-            assert!(code.status() >= 400 && code.grpc() != 0);
+            assert_eq!(header("retry-after").is_some(), matches!(refusal.status, 429 | 503));
+            let challenged = refusal.status == 401 || code == Code::InsufficientScope;
+            assert_eq!(header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), challenged);
+            assert!(refusal.status >= 400 && code.grpc() != 0);
+            let names: std::collections::BTreeSet<_> = refusal.headers.iter().map(|(name, _)| name).collect();
+            assert_eq!(names.len(), refusal.headers.len(), "each header once");
         }
     }
 }
 
 #[test]
 fn challenges() {
-    assert_eq!(challenge(&deny(Code::MissingCredential)).as_deref(), Some("Bearer"));
-    assert!(challenge(&deny(Code::ExpiredToken)).unwrap().contains("error=\"invalid_token\""));
-    assert_eq!(challenge(&deny(Code::InsufficientScope)).as_deref(), Some("Bearer error=\"insufficient_scope\", scope=\"doc:read\""));
-    assert_eq!(challenge(&deny(Code::Unavailable)), None);
+    let of = |code: Code| challenge(&deny(code), code.status());
+    assert_eq!(of(Code::MissingCredential).as_deref(), Some("Bearer"));
+    assert!(of(Code::ExpiredToken).unwrap().contains("error=\"invalid_token\""));
+    assert_eq!(of(Code::InsufficientScope).as_deref(), Some("Bearer error=\"insufficient_scope\", scope=\"doc:read\""));
+    assert_eq!(of(Code::Unavailable), None);
 }

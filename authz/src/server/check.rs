@@ -16,6 +16,7 @@ use super::{log::DecisionLog, metrics::Metrics, request, response, state::Snapsh
 use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, decide},
+    errors::Asked,
     jwks::KeyCache,
     request::RequestView,
 };
@@ -71,12 +72,13 @@ impl Authorization for CheckService {
         let request_id = request::id(&check).map_or_else(|| format!("gw-{:016x}", fastrand::u64(..)), str::to_owned);
         let view = request::view(&check, proven);
         let is_grpc = view.as_ref().is_ok_and(|view| view.headers.is_grpc());
+        let asked = Asked { is_grpc, request_id: &request_id, now_ms };
         let decision = match view {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
             Err(deny) => Decision::refusal(deny),
         };
         self.inner.observe(&decision, &request_id, now_ms);
-        Ok(Response::new(response::respond(decision, is_grpc, &request_id)))
+        Ok(Response::new(response::respond(decision, &asked)))
     }
 }
 

@@ -6,7 +6,6 @@
 
 use std::num::NonZeroI32;
 
-use crds::snapshot::Errors;
 use envoy_types::pb::{
     envoy::{
         config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
@@ -21,20 +20,19 @@ use envoy_types::pb::{
 
 use crate::{
     decide::{Decision, Facts, HeaderChanges, Verdict},
-    errors::{self, Refusal},
+    errors::{self, Asked, Refusal},
 };
 
 /// Our member of the dynamic metadata.
 const METADATA: &str = "gatewright.dev";
 
 /// The answer to Envoy.
-pub(super) fn respond(decision: Decision, is_grpc: bool, request_id: &str) -> CheckResponse {
+pub(super) fn respond(decision: Decision, asked: &Asked<'_>) -> CheckResponse {
     let Decision { facts, verdict } = decision;
     match verdict {
         Verdict::Allow(changes) => allow(changes, metadata(&facts, "allow", "")),
         Verdict::Deny(deny) => {
-            let errors: Option<&Errors> = facts.rules.as_ref().map(|rules| &*rules.errors);
-            let refusal = errors::render(&deny, errors, is_grpc, request_id);
+            let refusal = errors::refusal(&deny, facts.rules.as_deref(), asked);
             refuse(refusal, metadata(&facts, "deny", deny.code.as_str()))
         }
     }
@@ -56,7 +54,7 @@ fn allow(changes: HeaderChanges, metadata: Struct) -> CheckResponse {
 fn refuse(refusal: Refusal, metadata: Struct) -> CheckResponse {
     // PERMISSION_DENIED (7) if a code ever claimed to be 0: a refusal cannot be written down as anything Envoy lets pass.
     let code = NonZeroI32::new(i32::from(refusal.code.grpc())).map_or(7, NonZeroI32::get);
-    let status = i32::from(refusal.code.status());
+    let status = i32::from(refusal.status);
     CheckResponse {
         status: Some(Status { code, message: refusal.code.as_str().to_owned(), details: Vec::new() }),
         dynamic_metadata: Some(metadata),
@@ -124,7 +122,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_refusal_is_read_as_allow(index in 0..Code::ALL.len(), grpc: bool, id in ".*") {
-            let response = respond(decision(Code::ALL[index], "why"), grpc, &id);
+            let response = respond(decision(Code::ALL[index], "why"), &Asked { is_grpc: grpc, request_id: &id, now_ms: 0 });
             prop_assert!(!envoy_allows(&response.encode_to_vec()));
             let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else { panic!("not a denied response") };
             prop_assert!(denied.status.is_some_and(|status| status.code >= 400));

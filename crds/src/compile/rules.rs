@@ -236,13 +236,23 @@ fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<
 
 fn merge_errors(mut errors: Errors, own: Option<&v1alpha1::Errors>) -> Errors {
     let Some(own) = own else { return errors };
-    match own.profile {
-        None => {}
-        Some(v1alpha1::ErrorProfile::Standard) => errors.profile = ErrorProfile::Standard,
-        Some(v1alpha1::ErrorProfile::AIQ) => errors.profile = ErrorProfile::AIQ,
+    if let Some(profile) = own.profile {
+        errors.profile = self::profile(profile);
     }
     if let Some(message) = &own.message {
         errors.message = Some((**message).into());
     }
     errors
+}
+
+const fn profile(word: v1alpha1::ErrorProfile) -> ErrorProfile {
+    match word {
+        v1alpha1::ErrorProfile::Standard => ErrorProfile::Standard,
+        v1alpha1::ErrorProfile::AIQ => ErrorProfile::AIQ,
+        v1alpha1::ErrorProfile::AgentFlow => ErrorProfile::AgentFlow,
+        v1alpha1::ErrorProfile::AgentFlow403 => ErrorProfile::AgentFlow403,
+        v1alpha1::ErrorProfile::FastAPIDetail => ErrorProfile::FastAPIDetail,
+        v1alpha1::ErrorProfile::Qaynaq => ErrorProfile::Qaynaq,
+        v1alpha1::ErrorProfile::CQ => ErrorProfile::CQ,
+    }
 }

@@ -187,4 +187,14 @@ pub enum ErrorProfile {
     Standard,
     /// NVIDIA AI-Q's `{"detail", "error"}`.
     AIQ,
+    /// AgentFlow's envelope `{"error", "metadata"}`.
+    AgentFlow,
+    /// The same bodies, with 403 where authentication failed.
+    AgentFlow403,
+    /// AgentFlow's first generation: `{"detail"}` in FastAPI's words.
+    FastAPIDetail,
+    /// Qaynaq's `{"error"}`.
+    Qaynaq,
+    /// mozilla-ai cq's `{"detail"}`.
+    CQ,
 }

@@ -151,7 +151,9 @@ pub enum Unmatched {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Errors {
-    /// Shape of the body: Standard is RFC 9457 problem details, AIQ is that of NVIDIA AI-Q. Default: Standard.
+    /// Shape of the body: Standard is RFC 9457 problem details; AIQ that of NVIDIA AI-Q; AgentFlow the envelope of AgentFlow,
+    /// AgentFlow403 the same with 403 in place of 401; FastAPIDetail a detail alone, as its early documents show; Qaynaq and CQ those of
+    /// Qaynaq and mozilla-ai cq. Default: Standard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<ErrorProfile>,
     /// Text of every refusal, instead of the built-in ones. Example: Please sign in.
@@ -167,4 +169,14 @@ pub enum ErrorProfile {
     Standard,
     /// NVIDIA AI-Q.
     AIQ,
+    /// AgentFlow's envelope.
+    AgentFlow,
+    /// AgentFlow's envelope, 403 in place of 401.
+    AgentFlow403,
+    /// A detail alone.
+    FastAPIDetail,
+    /// Qaynaq.
+    Qaynaq,
+    /// mozilla-ai cq.
+    CQ,
 }

@@ -38,9 +38,6 @@ const SHAPES: &[(&[&str], &[&str])] = &[
     (&["spec.forward", "spec.routes[].forward"], &["connection", "replaceCredential"]),
 ];
 
-/// Error profiles of the contract that are not there yet.
-const PROFILES: &[&str] = &["AgentFlow", "AgentFlow403", "FastAPIDetail", "Qaynaq", "CQ"];
-
 /// Whether this path of an AuthPolicy, without list indices (`spec.routes[].respond`), is a field of the contract that this build lacks.
 pub fn not_built(path: &str) -> bool {
     FIELDS.contains(&path)
@@ -49,7 +46,7 @@ pub fn not_built(path: &str) -> bool {
         })
 }
 
-/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks.
-pub fn not_built_value(path: &str, value: &str) -> bool {
-    matches!(path, "spec.errors.profile" | "spec.routes[].errors.profile") && PROFILES.contains(&value)
+/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks. At the moment there is none.
+pub fn not_built_value(_path: &str, _value: &str) -> bool {
+    false
 }
