@@ -23,5 +23,6 @@ pub mod origin;
 pub mod paths;
 pub mod schema;
 pub mod secret;
+pub mod signing;
 pub mod snapshot;
 pub mod v1alpha1;

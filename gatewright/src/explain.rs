@@ -8,7 +8,7 @@ use std::{
 
 use authz::{
     cache::TokenCache,
-    decide::{Awaited, Choice, Decision, Deps, Need, Step, Verdict, decide},
+    decide::{Awaited, Choice, Decision, Deps, HeaderChanges, Need, Step, Verdict, decide},
     errors::{self, Asked},
     jwks::{self, KeyCache},
     net::Networks,
@@ -85,6 +85,8 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
         source: args.source,
         policy: args.policy.as_deref(),
         forced_external: args.external,
+        // Asked by whoever may read the policy and its secrets.
+        proven_peer: true,
     };
     let now_ms = now_ms(args);
     let tokens = TokenCache::new(0);
@@ -117,7 +119,7 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
-            let set: Vec<(&str, &str)> = changes.set_headers().iter().map(|(name, value)| (&**name, shown(name, value))).collect();
+            let set: Vec<(&str, &str)> = changes.set_headers().iter().map(|(name, value)| (&**name, shown(changes, name, value))).collect();
             ("", 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
         }
         Verdict::Deny(deny) => (deny.code.as_str(), errors::refusal(deny, facts.rules.as_deref(), asked).status, Vec::new(), Vec::new()),
@@ -140,9 +142,13 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     })
 }
 
-/// What is set on the cookie header came in with the request.
-fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if name == "cookie" { "(the other cookies)" } else { value }
+/// What is set on the cookie header came in with the request; a credential of ours is for the upstream alone.
+fn shown<'a>(changes: &HeaderChanges, name: &str, value: &'a str) -> &'a str {
+    match name {
+        _ if changes.is_secret(name) => "(a credential for the upstream)",
+        "cookie" => "(the other cookies)",
+        _ => value,
+    }
 }
 
 fn credential(decision: &Decision, args: &ExplainArgs) -> String {
@@ -193,7 +199,7 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
             let green = anstyle::AnsiColor::Green.on_default().bold();
             writeln!(out, "8  {:<15} {green}allow{green:#}", "answer")?;
             for (name, value) in changes.set_headers() {
-                writeln!(out, "   {:<15} {name}: {}", "set", shown(name, value))?;
+                writeln!(out, "   {:<15} {name}: {}", "set", shown(changes, name, value))?;
             }
             let removed: Vec<&str> = changes.removed_headers().iter().map(|name| &**name).collect();
             writeln!(out, "   {:<15} {}", "removed", removed.join(", "))

@@ -1,6 +1,6 @@
 //! Step 8: what changes on the way to the upstream. Identity is overwritten or removed on every allowed request, whoever calls.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
 use crds::{
@@ -17,10 +17,12 @@ use crate::{
 };
 
 /// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Default, Clone, PartialEq, Eq)]
 pub struct HeaderChanges {
     set: Vec<(Arc<str>, String)>,
     remove: Vec<Arc<str>>,
+    /// One of `set` whose value nobody but the upstream may see.
+    secret: Option<Arc<str>>,
 }
 
 // === impl HeaderChanges ===
@@ -36,9 +38,19 @@ impl HeaderChanges {
         &self.remove
     }
 
+    /// Whether the value of a header that is set must not be shown.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secret.as_deref() == Some(name)
+    }
+
     /// Both lists.
     pub fn into_parts(self) -> (Vec<(Arc<str>, String)>, Vec<Arc<str>>) {
         (self.set, self.remove)
+    }
+
+    pub(super) fn set_secret(&mut self, name: &Arc<str>, value: String) {
+        self.secret = Some(name.clone());
+        self.set(name, value);
     }
 
     fn set(&mut self, name: &Arc<str>, value: String) {
@@ -49,10 +61,18 @@ impl HeaderChanges {
         }
     }
 
-    fn remove(&mut self, name: &Arc<str>) {
+    pub(super) fn remove(&mut self, name: &Arc<str>) {
         if !self.set.iter().any(|(own, _)| own == name) && !self.remove.contains(name) {
             self.remove.push(name.clone());
         }
+    }
+}
+
+/// Names only: a value may be a secret.
+impl fmt::Debug for HeaderChanges {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set: Vec<&str> = self.set.iter().map(|(name, _)| &**name).collect();
+        out.debug_struct("HeaderChanges").field("set", &set).field("remove", &self.remove).finish_non_exhaustive()
     }
 }
 

@@ -8,6 +8,7 @@ mod authenticate;
 mod credential;
 mod encode;
 mod forward;
+mod replace;
 mod require;
 mod select;
 #[cfg(test)]
@@ -192,5 +193,7 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
     let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
     facts.caller = Some(caller);
     require::check(request, &place, caller, facts)?;
-    Ok(forward::changes(request, &place, caller, facts)?)
+    let mut changes = forward::changes(request, &place, caller, facts)?;
+    replace::apply(&mut changes, deps, request, &place, caller, facts)?;
+    Ok(changes)
 }

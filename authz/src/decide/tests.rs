@@ -1,5 +1,7 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod replace;
+
 use std::collections::HashMap;
 
 use crds::{
@@ -73,6 +75,7 @@ impl World {
             source: request.source,
             policy: None,
             forced_external: false,
+            proven_peer: request.proven_peer,
         };
         decide(&Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, now_ms }, &view, awaited)
     }
@@ -96,10 +99,11 @@ struct Ask<'a> {
     path: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     source: Option<std::net::IpAddr>,
+    proven_peer: bool,
 }
 
 fn get<'a>(path: &'a str, headers: &[(&'a str, &'a str)]) -> Ask<'a> {
-    Ask { method: "GET", host: "a.test", path, headers: headers.to_vec(), source: None }
+    Ask { method: "GET", host: "a.test", path, headers: headers.to_vec(), source: None, proven_peer: true }
 }
 
 fn code(decision: &Decision) -> Result<(), Code> {
@@ -148,7 +152,7 @@ fn no_host_method_or_path_is_read_in_two_ways() {
         ("GET", "a.test", "/x#y", Code::MalformedRequest),
         ("GET", "a.test", "/", Code::MissingCredential),
     ] {
-        let decision = world.ask(&Ask { method, host, path, headers: Vec::new(), source: None });
+        let decision = world.ask(&Ask { method, host, path, headers: Vec::new(), source: None, proven_peer: true });
         assert_eq!(code(&decision), Err(expected), "{method} {host} {path}");
     }
 }

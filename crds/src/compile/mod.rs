@@ -16,6 +16,7 @@ mod forward;
 mod last_good;
 mod policy;
 mod references;
+mod replace;
 mod rules;
 #[cfg(test)]
 mod tests;

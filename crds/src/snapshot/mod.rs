@@ -6,6 +6,7 @@
 mod authenticator;
 mod forward;
 mod hosts;
+mod replace;
 mod rules;
 
 pub use authenticator::{
@@ -13,6 +14,7 @@ pub use authenticator::{
 };
 pub use forward::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames};
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
+pub use replace::{Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules, Source, SourceKind,
     Unmatched, Upgrade,

@@ -17,6 +17,7 @@ mod duration;
 mod forward;
 mod not_built;
 mod refs;
+mod replace;
 mod require;
 mod route;
 pub mod rules;
@@ -39,10 +40,11 @@ pub use self::{
         PerUserAuthKind, RegisteredClient, Tool, Transport,
     },
     definition::{crds, crds_yaml},
-    duration::{BadDuration, ClockSkew, Duration},
+    duration::{BadDuration, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
+    replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
     status::{AuthPolicyStatus, DataSourceStatus},

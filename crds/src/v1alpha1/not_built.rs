@@ -35,7 +35,11 @@ const SHAPES: &[(&[&str], &[&str])] = &[
     ),
     (&["spec.require", "spec.routes[].require"], &["owner"]),
     (&["spec.errors", "spec.routes[].errors"], &["responses"]),
-    (&["spec.forward", "spec.routes[].forward"], &["connection", "replaceCredential"]),
+    (&["spec.forward", "spec.routes[].forward"], &["connection"]),
+    (
+        &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
+        &["clientCredentials", "tokenExchange"],
+    ),
 ];
 
 /// Whether this path of an AuthPolicy, without list indices (`spec.routes[].respond`), is a field of the contract that this build lacks.

@@ -46,6 +46,21 @@ rules! {
     /// On a header of `forward`.
     ONE_VALUE = "[has(self.claim), has(self.cel), has(self.hmacSHA256)].filter(x, x).size() == 1"
         => "set exactly one of claim, cel and hmacSHA256";
+    /// On `forward`.
+    ONE_CREDENTIAL = "!(has(self.credential) && has(self.replaceCredential))"
+        => "set at most one of credential and replaceCredential: the credential is kept, removed or replaced";
+    /// On `replaceCredential`.
+    ONE_REPLACEMENT = "has(self.signedJWT) != has(self.static)"
+        => "set exactly one of signedJWT and static";
+    /// On `signedJWT`.
+    ONE_AUDIENCE = "!has(self.audience) || !has(self.claims) || !('aud' in self.claims)"
+        => "audience is the claim aud; set one of the two";
+    /// On `claims` of `signedJWT`.
+    TIMES_ARE_OURS = "!('iat' in self) && !('exp' in self) && !('nbf' in self)"
+        => "iat and exp are added by lifetime, and nbf would only start a token late; remove the claim";
+    /// On `lifetime`.
+    TOKEN_LIFETIME = "duration(self) >= duration('1s') && duration(self) <= duration('1h')"
+        => "lifetime is 1s to 1h";
     /// On a credential source.
     ONE_SOURCE = "has(self.header) != has(self.cookie)"
         => "set exactly one of header and cookie";

@@ -5,7 +5,10 @@ use serde_json::Value;
 use super::{Rule, node::Node};
 use crate::{
     schema::{Gaps, Problem, shorten},
-    v1alpha1::{AUTH_POLICY, DATA_SOURCE, Duration, duration::MAX_SKEW},
+    v1alpha1::{
+        AUTH_POLICY, DATA_SOURCE, Duration,
+        duration::{LIFETIMES, MAX_SKEW},
+    },
 };
 
 /// Bounds of the schema: longer lists are refused before a rule matters.
@@ -131,6 +134,29 @@ fn forward(owner: &Node<'_>, found: &mut Found) {
         found.unless(set == 1, super::ONE_VALUE, header);
     }
     found.unique(&headers, super::UNIQUE_HEADERS, str::to_ascii_lowercase);
+    if forward.is_complete() {
+        found.unless(!(forward.has("credential") && forward.has("replaceCredential")), super::ONE_CREDENTIAL, &forward);
+    }
+    let Some(replace) = forward.get("replaceCredential").filter(Node::is_complete) else { return };
+    found.unless(replace.has("signedJWT") != replace.has("static"), super::ONE_REPLACEMENT, &replace);
+    if let Some(jwt) = replace.get("signedJWT").filter(Node::is_object) {
+        signed_jwt(&jwt, found);
+    }
+}
+
+fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
+    let claims = jwt.get("claims");
+    let has = |name: &str| claims.as_ref().is_some_and(|claims| claims.has(name));
+    found.unless(!(jwt.has("audience") && has("aud")), super::ONE_AUDIENCE, jwt);
+    if let Some(claims) = &claims {
+        found.unless(!["iat", "exp", "nbf"].into_iter().any(has), super::TIMES_ARE_OURS, claims);
+    }
+    if let Some(lifetime) = jwt.get("lifetime")
+        && let Some(text) = lifetime.text()
+    {
+        let fits = Duration(text.to_owned()).parse().map_or(true, |lifetime| LIFETIMES.contains(&lifetime));
+        found.unless(fits, super::TOKEN_LIFETIME, &lifetime);
+    }
 }
 
 fn data_source(spec: &Node<'_>, found: &mut Found) {
