@@ -119,7 +119,6 @@ fn documents_of_later_builds_lack_support_and_nothing_else() {
         }
     }
     for path in [
-        "spec.mode",
         "spec.routes[0].require.owner",
         "spec.authenticators[2].apiKey",
         "spec.credentials[2].query",
@@ -178,8 +177,8 @@ fn whatever_the_checks_take_the_types_read() {
 #[test]
 fn what_is_not_built_is_not_in_the_types() {
     for path in [
-        "spec.mode",
-        "spec.routes[].respond",
+        "spec.targetRefs",
+        "spec.routes[].preflight",
         "spec.credentials[].query",
         "spec.routes[].credentials[].onlyOn",
         "spec.forward.connection",

@@ -107,7 +107,8 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
 
 /// What the answer's form depends on.
 fn asked(args: &ExplainArgs) -> Asked<'_> {
-    Asked { is_grpc: false, request_id: "explain", now_ms: now_ms(args) }
+    let header = |wanted: &str| args.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str().into());
+    Asked { accept: header("accept"), origin: header("origin"), ..Asked::unread("explain", now_ms(args)) }
 }
 
 fn now_ms(args: &ExplainArgs) -> i64 {
@@ -120,8 +121,9 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
             let set: Vec<(&str, &str)> = changes.set_headers().iter().map(|(name, value)| (&**name, shown(changes, name, value))).collect();
-            ("", 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
+            (facts.audited.as_ref().map_or("", |deny| deny.code.as_str()), 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
         }
+        Verdict::Answer(answer) => ("", answer.status, Vec::new(), Vec::new()),
         Verdict::Deny(deny) => (deny.code.as_str(), errors::refusal(deny, facts.rules.as_deref(), asked).status, Vec::new(), Vec::new()),
     };
     let requirements: Vec<Value> = facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
@@ -132,7 +134,7 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
         "credential": credential(decision, args),
         "authenticators": facts.outcomes.iter().map(|(name, outcome)| json!({"name": name, "outcome": outcome.as_str(), "detail": outcome.detail()})).collect::<Vec<_>>(),
         "requirements": requirements,
-        "decision": if matches!(decision.verdict, Verdict::Allow(_)) { "allow" } else { "deny" },
+        "decision": if matches!(decision.verdict, Verdict::Deny(_)) { "deny" } else { "allow" },
         "code": code,
         "status": status,
         "headers": {
@@ -194,9 +196,19 @@ fn text(out: &mut impl Write, decision: &Decision, report: &Value, compiled: &Co
 }
 
 fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::Result<()> {
+    let green = anstyle::AnsiColor::Green.on_default().bold();
+    if let Some(deny) = &decision.facts.audited {
+        writeln!(out, "8  {:<15} {} {}, and only audited: {}", "audit", deny.code.status(), deny.code.as_str(), deny.detail)?;
+    }
     match &decision.verdict {
+        Verdict::Answer(answer) => {
+            writeln!(out, "8  {:<15} {green}answer{green:#} {} by the policy itself", "answer", answer.status)?;
+            for (name, value) in &answer.headers {
+                writeln!(out, "   {:<15} {name}: {value}", "header")?;
+            }
+            writeln!(out, "   {:<15} {}", "body", answer.body)
+        }
         Verdict::Allow(changes) => {
-            let green = anstyle::AnsiColor::Green.on_default().bold();
             writeln!(out, "8  {:<15} {green}allow{green:#}", "answer")?;
             for (name, value) in changes.set_headers() {
                 writeln!(out, "   {:<15} {name}: {}", "set", shown(changes, name, value))?;

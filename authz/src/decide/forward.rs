@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use aws_lc_rs::hmac;
 use crds::{
     code::Code,
-    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, SourceKind},
+    snapshot::{CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, Policy, SourceKind},
 };
 
 use super::{Deny, Facts, authenticate::Proven, credential, encode, select::Place};
@@ -91,11 +91,18 @@ pub(super) fn changes(request: &RequestView<'_>, place: &Place<'_>, caller: Call
     if let (Some(name), Some(proven)) = (&forward.claims_header, proven) {
         changes.set(name, encode::claims(&proven.principal.claims).map_err(|_| UNUSABLE)?);
     }
-    strip_identity(&mut changes, request, place);
+    strip_identity(&mut changes, request, &place.policy);
     if place.reads_credentials() {
         strip_credentials(&mut changes, request, place, caller, facts);
     }
     Ok(changes)
+}
+
+/// Nobody's identity, and nothing else is touched: what a policy on trial does.
+pub(super) fn unidentified(request: &RequestView<'_>, policy: &Policy) -> HeaderChanges {
+    let mut changes = HeaderChanges::default();
+    strip_identity(&mut changes, request, policy);
+    changes
 }
 
 /// What expressions can see.
@@ -168,8 +175,8 @@ fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<Strin
 
 /// Every name of ours that is not set is removed, seen or not: Envoy may have been told to hide headers from the check. Aliases are
 /// removed where they were seen.
-fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, place: &Place<'_>) {
-    let owned = &place.policy.owned;
+fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, policy: &Policy) {
+    let owned = &policy.owned;
     owned.iter().for_each(|name| changes.remove(name));
     for name in request.headers.names().filter(|name| owned.covers(name)) {
         if !owned.iter().any(|own| **own == *name) {

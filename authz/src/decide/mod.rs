@@ -4,6 +4,7 @@
 //! section 2) and must never fetch, wait, read a clock or log: what has to be waited for is returned as a [`Need`], and the caller
 //! asks again with it in [`Awaited`].
 
+mod audit;
 mod authenticate;
 mod credential;
 mod encode;
@@ -14,11 +15,11 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crds::{
     code::Code,
-    snapshot::{KeySetId, Rules, Snapshot},
+    snapshot::{KeySetId, Respond, Rules, Snapshot},
 };
 use smallvec::SmallVec;
 
@@ -28,6 +29,7 @@ pub use select::Choice;
 
 use crate::{
     cache::TokenCache,
+    errors::cors,
     keystore::KeyStore,
     principal::{CallerKind, Traffic},
     request::RequestView,
@@ -76,13 +78,26 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-/// Allow or deny; nothing in between.
+/// Allow, answer or deny; nothing in between.
 #[derive(Debug)]
 pub enum Verdict {
     /// The request may pass with these header changes.
     Allow(HeaderChanges),
+    /// It may pass, and the policy answers it in the upstream's place.
+    Answer(Answer),
     /// It may not.
     Deny(Deny),
+}
+
+/// An answer of the policy's own that is no refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, names lower case, each once.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// Body.
+    pub body: String,
 }
 
 /// A refusal before it has a shape.
@@ -130,6 +145,8 @@ pub struct Facts {
     pub proven: Option<Arc<Proven>>,
     /// Requirements that held, and whether the next one did not.
     pub requirements: Vec<(String, bool)>,
+    /// What a policy on trial would have refused.
+    pub audited: Option<Deny>,
 }
 
 // === impl Awaited ===
@@ -168,6 +185,7 @@ impl Decision {
 /// Why the steps ended early.
 enum Stop {
     Deny(Deny),
+    Answer(Answer),
     Wait(Need),
 }
 
@@ -182,9 +200,11 @@ pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> 
     let mut facts = Facts::default();
     let verdict = match steps(deps, request, awaited, &mut facts) {
         Ok(changes) => Verdict::Allow(changes),
+        Err(Stop::Answer(answer)) => Verdict::Answer(answer),
         Err(Stop::Deny(deny)) => Verdict::Deny(deny),
         Err(Stop::Wait(need)) => return Step::Wait(need),
     };
+    let verdict = audit::apply(deps.snapshot, request, verdict, &mut facts);
     Step::Done(Decision { facts, verdict })
 }
 
@@ -193,7 +213,19 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
     let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
     facts.caller = Some(caller);
     require::check(request, &place, caller, facts)?;
+    if let Some(own) = &place.rules.respond {
+        return Err(Stop::Answer(respond(own, request, &place)));
+    }
     let mut changes = forward::changes(request, &place, caller, facts)?;
     replace::apply(&mut changes, deps, request, &place, caller, facts)?;
     Ok(changes)
+}
+
+/// A route's own answer, in place of step 8.
+fn respond(own: &Respond, request: &RequestView<'_>, place: &select::Place<'_>) -> Answer {
+    let mut headers = own.headers.iter().map(|(name, value)| (Cow::Owned(name.to_string()), value.to_string())).collect();
+    if let Some(cors) = &place.rules.cors {
+        cors::readable(&mut headers, cors, request.headers.text("origin").as_deref());
+    }
+    Answer { status: own.status, headers, body: own.body.to_string() }
 }

@@ -1,5 +1,6 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod answers;
 mod replace;
 
 use std::collections::HashMap;
@@ -108,7 +109,7 @@ fn get<'a>(path: &'a str, headers: &[(&'a str, &'a str)]) -> Ask<'a> {
 
 fn code(decision: &Decision) -> Result<(), Code> {
     match &decision.verdict {
-        Verdict::Allow(_) => Ok(()),
+        Verdict::Allow(_) | Verdict::Answer(_) => Ok(()),
         Verdict::Deny(deny) => Err(deny.code),
     }
 }
@@ -116,7 +117,7 @@ fn code(decision: &Decision) -> Result<(), Code> {
 fn changes(decision: &Decision) -> &HeaderChanges {
     match &decision.verdict {
         Verdict::Allow(changes) => changes,
-        Verdict::Deny(deny) => panic!("{deny:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -2,33 +2,44 @@
 //!
 //! Pure. Owns every byte of a refusal; nothing of the request or of a token is ever part of one, except the request id.
 //!
-//! A profile is one file with one function from [`Facts`] to a body; its status rule stands in [`status`].
+//! A profile is one file with one function from [`Facts`] to a body; its status rule stands in [`status`]. What the policy puts in place of
+//! a profile's answer is in `own`, what browsers of other origins may read in `cors`.
 
 mod agentflow;
 mod aiq;
+pub(crate) mod cors;
 mod cq;
 mod fastapi;
+mod own;
 mod qaynaq;
 mod standard;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use crds::{
     code::Code,
-    snapshot::{ErrorProfile, Errors, Rules},
+    snapshot::{ErrorProfile, ErrorResponse, Errors, Rules},
 };
 
-use crate::decide::{Deny, Reached};
+use crate::{
+    decide::{Deny, Reached},
+    request::RequestView,
+};
+
+/// Response headers.
+type Headers = Vec<(Cow<'static, str>, String)>;
 
 /// A refusal ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its code; the gRPC status follows from it.
     pub code: Code,
-    /// The HTTP status: the code's, unless the profile has its own.
+    /// The HTTP status: the code's, unless the profile or the policy has its own. Never one of success.
     pub status: u16,
     /// Response headers, names lower case, each once.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Headers,
     /// Response body.
     pub body: String,
 }
@@ -42,6 +53,10 @@ pub struct Asked<'a> {
     pub request_id: &'a str,
     /// Milliseconds since the Unix epoch.
     pub now_ms: i64,
+    /// The client's `Accept`.
+    pub accept: Option<Cow<'a, str>>,
+    /// The client's `Origin`.
+    pub origin: Option<Cow<'a, str>>,
 }
 
 /// What every profile can use.
@@ -55,6 +70,21 @@ struct Facts<'a> {
 
 /// Seconds after which asking again makes sense: a key set that failed is tried again within a few seconds.
 const RETRY_AFTER_SECONDS: u64 = 5;
+
+// === impl Asked ===
+
+impl<'a> Asked<'a> {
+    /// What a request asks for.
+    pub fn of(request: &RequestView<'a>, request_id: &'a str, now_ms: i64) -> Self {
+        let headers = &request.headers;
+        Self { is_grpc: headers.is_grpc(), request_id, now_ms, accept: headers.text("accept"), origin: headers.text("origin") }
+    }
+
+    /// Nothing is known of the request.
+    pub fn unread(request_id: &'a str, now_ms: i64) -> Self {
+        Self { request_id, now_ms, ..Self::default() }
+    }
+}
 
 // === impl Facts ===
 
@@ -81,14 +111,20 @@ impl Facts<'_> {
 
 /// Renders a refusal. `rules`: of the route or policy; before one is known, the default profile speaks.
 pub fn refusal(deny: &Deny, rules: Option<&Rules>, asked: &Asked<'_>) -> Refusal {
-    render(deny, rules.map(|rules| &*rules.errors), asked)
+    let mut refusal = render(deny, rules.map(|rules| &*rules.errors), asked);
+    if let Some(cors) = rules.and_then(|rules| rules.cors.as_deref()) {
+        cors::readable(&mut refusal.headers, cors, asked.origin.as_deref());
+    }
+    refusal
 }
 
 fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
     let profile = errors.map_or(ErrorProfile::Standard, |errors| errors.profile);
-    let status = status(profile, deny.code);
+    let own = own::response(deny, errors, asked);
+    // The schema refuses other statuses; were one to get here, the code's own is a refusal for sure.
+    let status = own.and_then(|own| own.status).filter(|status| (300..=599).contains(status)).unwrap_or(status(profile, deny.code));
     let facts = Facts { deny, status, message: errors.and_then(|errors| errors.message.as_deref()), asked };
-    let body = match profile {
+    let mut body = match profile {
         ErrorProfile::Standard => standard::body(&facts),
         ErrorProfile::AIQ => aiq::body(&facts),
         ErrorProfile::AgentFlow | ErrorProfile::AgentFlow403 => agentflow::body(&facts),
@@ -97,8 +133,22 @@ fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
         ErrorProfile::CQ => cq::body(&facts),
     };
     let content_type = if profile == ErrorProfile::Standard { "application/problem+json" } else { "application/json" };
-    let mut headers = vec![("content-type", content_type.to_owned())];
-    headers.extend(common(deny, status, asked));
+    let mut headers = common(deny, status, asked);
+    match own {
+        Some(ErrorResponse { headers: added, body: text, location, .. }) => {
+            headers.extend(added.iter().map(|(name, value)| (name.to_string().into(), value.to_string())));
+            headers.extend(location.iter().map(|location| ("location".into(), location.to_string())));
+            match text {
+                Some(text) => body = text.to_string(),
+                None if location.is_some() => body.clear(),
+                None => {}
+            }
+        }
+        None => {}
+    }
+    if !body.is_empty() && !headers.iter().any(|(name, _)| name == "content-type") {
+        headers.push(("content-type".into(), content_type.to_owned()));
+    }
     Refusal { code: deny.code, status, headers, body }
 }
 
@@ -111,24 +161,24 @@ const fn status(profile: ErrorProfile, code: Code) -> u16 {
 }
 
 /// What every refusal of this status carries, whatever its body.
-fn common(deny: &Deny, status: u16, asked: &Asked<'_>) -> Vec<(&'static str, String)> {
-    let mut headers = vec![
-        ("cache-control", "no-store".to_owned()),
+fn common(deny: &Deny, status: u16, asked: &Asked<'_>) -> Headers {
+    let mut headers: Headers = vec![
+        ("cache-control".into(), "no-store".to_owned()),
         // A cache that ignores no-store must at least not mix callers up.
-        ("vary", "Authorization, Cookie".to_owned()),
-        ("x-content-type-options", "nosniff".to_owned()),
+        ("vary".into(), "Authorization, Cookie".to_owned()),
+        ("x-content-type-options".into(), "nosniff".to_owned()),
     ];
     if let Some(challenge) = challenge(deny, status) {
-        headers.push(("www-authenticate", challenge));
+        headers.push(("www-authenticate".into(), challenge));
     }
     if matches!(status, 429 | 503) {
         let seconds = deny.reached.map_or(RETRY_AFTER_SECONDS, |reached| reached.retry_after_seconds);
-        headers.push(("retry-after", seconds.to_string()));
+        headers.push(("retry-after".into(), seconds.to_string()));
     }
     if asked.is_grpc {
         // Envoy derives a gRPC status from the HTTP one and maps 400 and 404 otherwise than the contract.
-        headers.push(("grpc-status", deny.code.grpc().to_string()));
-        headers.push(("grpc-message", deny.code.as_str().to_owned()));
+        headers.push(("grpc-status".into(), deny.code.grpc().to_string()));
+        headers.push(("grpc-message".into(), deny.code.as_str().to_owned()));
     }
     headers
 }

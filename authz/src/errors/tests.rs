@@ -1,5 +1,9 @@
 //! Locks refusals byte by byte where a client parses them.
 
+use std::collections::BTreeMap;
+
+use crds::snapshot::Cors;
+
 use super::*;
 
 const PROFILES: [ErrorProfile; 7] = [
@@ -12,15 +16,15 @@ const PROFILES: [ErrorProfile; 7] = [
     ErrorProfile::CQ,
 ];
 
-const GRPC: Asked<'_> = Asked { is_grpc: true, ..ASKED };
-const ASKED: Asked<'_> = Asked { is_grpc: false, request_id: "r-1", now_ms: 1_800_000_000_123 };
+const GRPC: Asked<'_> = Asked { is_grpc: true, request_id: "r-1", now_ms: 0, accept: None, origin: None };
+const ASKED: Asked<'_> = Asked { is_grpc: false, request_id: "r-1", now_ms: 1_800_000_000_123, accept: None, origin: None };
 
 fn deny(code: Code) -> Deny {
     Deny { scopes: vec!["doc:read".into(), "a\"b".into()], ..Deny::new(code, "") }
 }
 
 fn errors(profile: ErrorProfile, message: Option<&str>) -> Errors {
-    Errors { profile, message: message.map(Into::into) }
+    Errors { profile, message: message.map(Into::into), responses: BTreeMap::new() }
 }
 
 fn rendered(profile: ErrorProfile, deny: &Deny) -> Refusal {
@@ -154,4 +158,68 @@ fn challenges() {
     assert!(of(Code::ExpiredToken).unwrap().contains("error=\"invalid_token\""));
     assert_eq!(of(Code::InsufficientScope).as_deref(), Some("Bearer error=\"insufficient_scope\", scope=\"doc:read\""));
     assert_eq!(of(Code::Unavailable), None);
+}
+
+fn own(code: Code, response: ErrorResponse) -> Errors {
+    Errors { responses: BTreeMap::from([(code, response)]), ..errors(ErrorProfile::Qaynaq, None) }
+}
+
+const NOTHING: ErrorResponse = ErrorResponse { status: None, headers: Vec::new(), body: None, location: None, unless_accept: None };
+
+#[test]
+fn a_refusal_becomes_what_the_policy_says() {
+    let moved = ErrorResponse { status: Some(307), location: Some("/no-access".into()), unless_accept: Some("application/json".into()), ..NOTHING };
+    let errors = own(Code::Forbidden, moved);
+    let render = |code, asked: &Asked<'_>| render(&deny(code), Some(&errors), asked);
+    let page = render(Code::Forbidden, &ASKED);
+    assert_eq!((page.status, page.body.as_str(), header(&page, "location")), (307, "", Some("/no-access")));
+    assert_eq!((header(&page, "cache-control"), header(&page, "content-type")), (Some("no-store"), None));
+    let normal = r#"{"error":"forbidden: role required"}"#;
+    let json = render(Code::Forbidden, &Asked { accept: Some("application/json".into()), ..ASKED });
+    assert_eq!((json.status, json.body.as_str(), header(&json, "location")), (403, normal, None));
+    assert_eq!(render(Code::Forbidden, &GRPC).status, 403, "a gRPC client is not sent to a page");
+    assert_eq!(render(Code::InvalidToken, &ASKED).status, 401, "other codes stay");
+}
+
+#[test]
+fn a_changed_status_keeps_its_headers() {
+    let status = |status| ErrorResponse { status: Some(status), ..NOTHING };
+    let limited = render(&deny(Code::Forbidden), Some(&own(Code::Forbidden, status(429))), &ASKED);
+    assert!(header(&limited, "retry-after").is_some());
+    let asked = render(&deny(Code::Forbidden), Some(&own(Code::Forbidden, status(401))), &ASKED);
+    assert_eq!(header(&asked, "www-authenticate"), Some("Bearer"), "whatever made it one, a 401 says how to authenticate");
+    let hidden = render(&deny(Code::MissingCredential), Some(&own(Code::MissingCredential, status(404))), &ASKED);
+    assert_eq!(header(&hidden, "www-authenticate"), None);
+    let said = ErrorResponse { headers: vec![("x-a".into(), "b".into()), ("content-type".into(), "text/html".into())], body: Some("<p>".into()), ..NOTHING };
+    let said = render(&deny(Code::NotFound), Some(&own(Code::NotFound, said)), &ASKED);
+    assert_eq!((said.status, said.body.as_str(), header(&said, "x-a"), header(&said, "content-type")), (404, "<p>", Some("b"), Some("text/html")));
+}
+
+#[test]
+fn pages_of_allowed_origins_read_refusals() {
+    let listed = Cors {
+        origins: Some(vec![crds::origin::Origin::parse("https://ui.test").unwrap()]),
+        methods: "GET".into(),
+        headers: "".into(),
+        exposed: "WWW-Authenticate".into(),
+        credentials: true,
+        max_age: None,
+    };
+    let any = Cors { origins: None, credentials: false, ..listed.clone() };
+    for (cors, origin, allowed) in [
+        (&listed, Some("https://ui.test"), Some("https://ui.test")),
+        (&listed, Some("https://ui.test.evil.test"), None),
+        (&listed, Some("http://ui.test"), None),
+        (&listed, Some("null"), None),
+        (&listed, None, None),
+        (&any, Some("null"), Some("*")),
+        (&any, None, None),
+    ] {
+        let mut refusal = render(&deny(Code::MissingCredential), None, &ASKED);
+        cors::readable(&mut refusal.headers, cors, origin);
+        assert_eq!(header(&refusal, "access-control-allow-origin"), allowed, "{origin:?}");
+        assert_eq!(header(&refusal, "access-control-expose-headers").is_some(), allowed.is_some());
+        assert_eq!(header(&refusal, "access-control-allow-credentials").is_some(), allowed.is_some() && cors.credentials);
+        assert_eq!(header(&refusal, "vary"), Some("Authorization, Cookie, Origin"));
+    }
 }

@@ -15,7 +15,7 @@ use tracing::error;
 use super::{log::DecisionLog, metrics::Metrics, request, response, state::SnapshotCell};
 use crate::{
     cache::TokenCache,
-    decide::{Awaited, Decision, Deny, Deps, Need, Step, decide},
+    decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
     errors::Asked,
     jwks::KeyCache,
     request::RequestView,
@@ -71,8 +71,7 @@ impl Authorization for CheckService {
         let now_ms = now_ms();
         let request_id = request::id(&check).map_or_else(|| format!("gw-{:016x}", fastrand::u64(..)), str::to_owned);
         let view = request::view(&check, proven);
-        let is_grpc = view.as_ref().is_ok_and(|view| view.headers.is_grpc());
-        let asked = Asked { is_grpc, request_id: &request_id, now_ms };
+        let asked = view.as_ref().map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
         let decision = match view {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
             Err(deny) => Decision::refusal(deny),
@@ -124,11 +123,11 @@ impl Inner {
     }
 
     fn observe(&self, decision: &Decision, request_id: &str, now_ms: i64) {
-        let refusal = match &decision.verdict {
-            crate::decide::Verdict::Allow(_) => None,
-            crate::decide::Verdict::Deny(deny) => Some(deny.code),
-        };
-        self.metrics.answered(refusal);
+        match (&decision.verdict, &decision.facts.audited) {
+            (Verdict::Deny(deny), _) => self.metrics.answered(Some(deny.code)),
+            (_, Some(deny)) => self.metrics.audited(deny.code),
+            (Verdict::Allow(_) | Verdict::Answer(_), None) => self.metrics.answered(None),
+        }
         self.log.write(decision, request_id, now_ms);
     }
 }

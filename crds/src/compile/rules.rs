@@ -1,10 +1,11 @@
 //! Policy and route merged into effective rules (contract, section 2, step 3).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::digest;
 
 use super::{
+    answers,
     authenticator::identity_requirements,
     forward,
     policy::{Site, access, invalid_credential},
@@ -54,7 +55,8 @@ impl Base {
             .collect();
         let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
         let forward = spec.forward.clone().unwrap_or_default();
-        let errors = merge_errors(Errors { profile: ErrorProfile::Standard, message: None }, spec.errors.as_ref());
+        let errors = Errors { profile: ErrorProfile::Standard, message: None, responses: BTreeMap::new() };
+        let errors = merge_errors(errors, "spec", spec.errors.as_ref(), site);
         let rules = Rules {
             route: None,
             access,
@@ -64,6 +66,8 @@ impl Base {
             require: spec.require.as_ref().map_or_else(Vec::new, |require| requirements("spec.require", require, site)),
             errors: Arc::new(errors),
             forward: Arc::new(forward::compile("spec.forward", &forward, site)),
+            respond: None,
+            cors: spec.cors.as_ref().map(|cors| Arc::new(answers::cors(cors, site))),
         };
         Self { rules: Arc::new(rules), authenticators, places, forward, route_places }
     }
@@ -92,8 +96,10 @@ impl Base {
             sources: sources(&authenticators, own_places.or(self.places.as_deref())),
             authenticators: authenticators.into_iter().map(|(one, _)| one).collect(),
             require,
-            errors: Arc::new(merge_errors((*base.errors).clone(), route.errors.as_ref())),
+            errors: Arc::new(merge_errors((*base.errors).clone(), &at, route.errors.as_ref(), site)),
             forward,
+            respond: route.respond.as_ref().map(|respond| Arc::new(answers::respond(&at, respond, site))),
+            cors: base.cors.clone(),
         }
     }
 
@@ -234,7 +240,7 @@ fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<
     all
 }
 
-fn merge_errors(mut errors: Errors, own: Option<&v1alpha1::Errors>) -> Errors {
+fn merge_errors(mut errors: Errors, at: &str, own: Option<&v1alpha1::Errors>, site: &mut Site<'_>) -> Errors {
     let Some(own) = own else { return errors };
     if let Some(profile) = own.profile {
         errors.profile = self::profile(profile);
@@ -242,6 +248,7 @@ fn merge_errors(mut errors: Errors, own: Option<&v1alpha1::Errors>) -> Errors {
     if let Some(message) = &own.message {
         errors.message = Some((**message).into());
     }
+    errors.responses.extend(answers::responses(&format!("{at}.errors"), &own.responses, site));
     errors
 }
 

@@ -3,12 +3,14 @@
 //! Owns the shapes that enforcement, `explain` and `/config_dump` read. Holds no lock, does no IO and never fails a lookup with a
 //! panic. Secrets inside are of type [`crate::secret::Secret`], which neither serialises nor prints.
 
+mod answers;
 mod authenticator;
 mod forward;
 mod hosts;
 mod replace;
 mod rules;
 
+pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use authenticator::{
     AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource,
 };

@@ -8,6 +8,7 @@
 //!             (structure)        (CEL, restated)  (cannot fail once both are silent)
 //! ```
 
+mod answers;
 mod authenticator;
 mod authpolicy;
 mod credential;
@@ -29,6 +30,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 pub use self::{
+    answers::{Cors, ErrorResponse, Mode, Respond},
     authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
     authpolicy::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
@@ -49,8 +51,8 @@ pub use self::{
     route::{Access, Route, Upgrade},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{
-        Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, HeaderName,
-        HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, Message, MethodName, Name, ObjectName,
+        AllowedOrigin, Audience, BodyText, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, HeaderName,
+        HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, Location, MediaType, Message, MethodName, Name, ObjectName,
         PathPattern, RoleName, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
     },
 };

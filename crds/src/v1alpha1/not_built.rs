@@ -3,12 +3,10 @@
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
     "spec.authorization",
-    "spec.cors",
     "spec.dataSources",
     "spec.limits",
     "spec.login",
     "spec.mcp",
-    "spec.mode",
     "spec.targetRefs",
     "spec.workloadSelector",
     "spec.authenticators[].apiKey",
@@ -24,7 +22,6 @@ const FIELDS: &[&str] = &[
     "spec.routes[].limits",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
-    "spec.routes[].respond",
 ];
 
 /// Fields of shapes that occur at more than one place.
@@ -34,7 +31,6 @@ const SHAPES: &[(&[&str], &[&str])] = &[
         &["clientCertificate", "onlyOn", "query", "webSocketProtocol"],
     ),
     (&["spec.require", "spec.routes[].require"], &["owner"]),
-    (&["spec.errors", "spec.routes[].errors"], &["responses"]),
     (&["spec.forward", "spec.routes[].forward"], &["connection"]),
     (
         &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
@@ -42,7 +38,7 @@ const SHAPES: &[(&[&str], &[&str])] = &[
     ),
 ];
 
-/// Whether this path of an AuthPolicy, without list indices (`spec.routes[].respond`), is a field of the contract that this build lacks.
+/// Whether this path of an AuthPolicy, without list indices (`spec.routes[].preflight`), is a field of the contract that this build lacks.
 pub fn not_built(path: &str) -> bool {
     FIELDS.contains(&path)
         || path.rsplit_once('.').is_some_and(|(parent, name)| {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    answers::Respond,
     authpolicy::{Errors, InvalidCredential},
     credential::CredentialSource,
     forward::Forward,
@@ -51,6 +52,9 @@ pub struct Route {
     /// How refusals look here; each field replaces the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Errors>,
+    /// An answer in place of the upstream's, to whoever may come in. Default: none, the upstream answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
     /// What the upstream gets here; each field replaces the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,

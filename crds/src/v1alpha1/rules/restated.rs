@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Rule, node::Node};
 use crate::{
+    code::Code,
     schema::{Gaps, Problem, shorten},
     v1alpha1::{
         AUTH_POLICY, DATA_SOURCE, Duration,
@@ -65,6 +66,8 @@ fn policy(spec: &Node<'_>, found: &mut Found) {
     }
     found.unique(&authenticators, super::UNIQUE_AUTHENTICATORS, str::to_owned);
     forward(spec, found);
+    errors(spec, found);
+    cors(spec, found);
     let known: Vec<&str> = authenticators.iter().filter_map(|one| one.text_of("name")).collect();
     for one in &routes {
         route(one, found);
@@ -84,6 +87,11 @@ fn route(route: &Node<'_>, found: &mut Found) {
     }
     credentials(route, found);
     forward(route, found);
+    errors(route, found);
+    if let Some(respond) = route.get("respond").filter(Node::is_object) {
+        let bodiless = matches!(respond.number_of("status"), Some(204 | 205 | 304));
+        found.unless(!(respond.has("body") && bodiless), super::NO_BODY, &respond);
+    }
 }
 
 fn credentials(owner: &Node<'_>, found: &mut Found) {
@@ -157,6 +165,29 @@ fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
         let fits = Duration(text.to_owned()).parse().map_or(true, |lifetime| LIFETIMES.contains(&lifetime));
         found.unless(fits, super::TOKEN_LIFETIME, &lifetime);
     }
+}
+
+fn errors(owner: &Node<'_>, found: &mut Found) {
+    let Some(responses) = owner.get("errors").and_then(|errors| errors.get("responses")) else { return };
+    let words = responses.names();
+    let known = |word: &&str| Code::ALL.iter().any(|code| code.as_str() == *word);
+    found.unless(words.iter().all(known), super::KNOWN_CODES, &responses);
+    for response in words.iter().take(FEW).filter_map(|word| responses.get(word)).filter(Node::is_object) {
+        let status = response.number_of("status");
+        let fits = match (response.has("location"), response.has("status")) {
+            (true, _) => matches!(status, Some(302 | 303 | 307 | 308)),
+            (false, true) => status.is_none_or(|status| status >= 400),
+            (false, false) => true,
+        };
+        found.unless(fits, super::ERROR_STATUS, &response);
+    }
+}
+
+fn cors(spec: &Node<'_>, found: &mut Found) {
+    let Some(cors) = spec.get("cors").filter(|cors| cors.bool_of("allowCredentials") == Some(true)) else { return };
+    let lists = ["allowOrigins", "allowHeaders", "exposeHeaders"];
+    let star = lists.iter().any(|name| cors.entries(name, PATHS).iter().any(|entry| entry.text() == Some("*")));
+    found.unless(!star, super::CORS_WILDCARDS, &cors);
 }
 
 fn data_source(spec: &Node<'_>, found: &mut Found) {
