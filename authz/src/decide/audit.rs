@@ -16,7 +16,7 @@ pub(super) fn apply(snapshot: &Snapshot, request: &RequestView<'_>, verdict: Ver
         // A path that can be read in two ways may mean anything to the upstream: on trial or not, it reaches nobody.
         Verdict::Deny(deny) if deny.code == Code::MalformedRequest => Verdict::Deny(deny),
         Verdict::Deny(deny) => {
-            facts.audited = Some(deny);
+            facts.audited = Some(Box::new(deny));
             Verdict::Allow(forward::unidentified(request, policy))
         }
         Verdict::Allow(_) => Verdict::Allow(forward::unidentified(request, policy)),

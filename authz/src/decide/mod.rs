@@ -146,7 +146,7 @@ pub struct Facts {
     /// Requirements that held, and whether the next one did not.
     pub requirements: Vec<(String, bool)>,
     /// What a policy on trial would have refused.
-    pub audited: Option<Deny>,
+    pub audited: Option<Box<Deny>>,
 }
 
 // === impl Awaited ===

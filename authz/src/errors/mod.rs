@@ -134,17 +134,14 @@ fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
     };
     let content_type = if profile == ErrorProfile::Standard { "application/problem+json" } else { "application/json" };
     let mut headers = common(deny, status, asked);
-    match own {
-        Some(ErrorResponse { headers: added, body: text, location, .. }) => {
-            headers.extend(added.iter().map(|(name, value)| (name.to_string().into(), value.to_string())));
-            headers.extend(location.iter().map(|location| ("location".into(), location.to_string())));
-            match text {
-                Some(text) => body = text.to_string(),
-                None if location.is_some() => body.clear(),
-                None => {}
-            }
+    if let Some(ErrorResponse { headers: added, body: text, location, .. }) = own {
+        headers.extend(added.iter().map(|(name, value)| (name.to_string().into(), value.to_string())));
+        headers.extend(location.iter().map(|location| ("location".into(), location.to_string())));
+        match text {
+            Some(text) => body = text.to_string(),
+            None if location.is_some() => body.clear(),
+            None => {}
         }
-        None => {}
     }
     if !body.is_empty() && !headers.iter().any(|(name, _)| name == "content-type") {
         headers.push(("content-type".into(), content_type.to_owned()));

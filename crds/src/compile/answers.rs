@@ -23,7 +23,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 /// What pages may do without asking (Fetch, "CORS-safelisted method").
 const SIMPLE_METHODS: &str = "GET, HEAD, POST";
 /// Longest that any browser remembers a preflight.
-const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+const MAX_AGE: Duration = Duration::from_hours(24);
 
 pub(super) const fn mode(word: Option<v1alpha1::Mode>) -> Mode {
     match word {

@@ -15,7 +15,7 @@ use crate::{
 
 /// How long a token of ours is good unless the policy says otherwise: long enough for clocks that differ, short enough to be of no use
 /// to whoever finds one in a log.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 /// Longest value of a header, as for every other one.
 const MAX_VALUE_BYTES: usize = 4096;
 
@@ -58,7 +58,7 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
     }
     let key = signing_key(&format!("{at}.secretKeyRef"), spec.algorithm, reference, site);
     let audience = spec.audience.as_ref().map(|audience| (**audience).into());
-    let value = ReplacementValue::SignedJwt(SignedJwt { key, audience, lifetime, claims });
+    let value = ReplacementValue::SignedJwt(Box::new(SignedJwt { key, audience, lifetime, claims }));
     Some(Replacement { header: "authorization".into(), value })
 }
 

@@ -20,7 +20,7 @@ pub struct Replacement {
 #[serde(rename_all = "camelCase")]
 pub enum ReplacementValue {
     /// `Bearer` and a token made for the request.
-    SignedJwt(SignedJwt),
+    SignedJwt(Box<SignedJwt>),
     /// The same for everybody; absent when the referenced Secret is missing or unfit, and then requests that need it are refused.
     Static(#[serde(skip)] Option<Secret>),
 }
