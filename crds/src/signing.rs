@@ -28,7 +28,9 @@ pub enum BadSigningKey {
         algorithm: SigningAlgorithm,
     },
     /// Another key, or none.
-    #[error("is no private key for {0:?}; give one as PKCS#8 in PEM, `-----BEGIN PRIVATE KEY-----`, such as from `openssl genpkey`")]
+    #[error(
+        "is no private key for {0:?}; give one as PKCS#8 in PEM, `-----BEGIN PRIVATE KEY-----`, such as from `openssl genpkey`"
+    )]
     Unfit(SigningAlgorithm),
 }
 
@@ -46,9 +48,15 @@ impl SigningKey {
             SigningAlgorithm::HS256 => (jsonwebtoken::Algorithm::HS256, hmac(32)?),
             SigningAlgorithm::HS384 => (jsonwebtoken::Algorithm::HS384, hmac(48)?),
             SigningAlgorithm::HS512 => (jsonwebtoken::Algorithm::HS512, hmac(64)?),
-            SigningAlgorithm::RS256 => (jsonwebtoken::Algorithm::RS256, EncodingKey::from_rsa_pem(bytes).map_err(|_| unfit())?),
-            SigningAlgorithm::ES256 => (jsonwebtoken::Algorithm::ES256, EncodingKey::from_ec_pem(bytes).map_err(|_| unfit())?),
-            SigningAlgorithm::EdDSA => (jsonwebtoken::Algorithm::EdDSA, EncodingKey::from_ed_pem(bytes).map_err(|_| unfit())?),
+            SigningAlgorithm::RS256 => {
+                (jsonwebtoken::Algorithm::RS256, EncodingKey::from_rsa_pem(bytes).map_err(|_| unfit())?)
+            }
+            SigningAlgorithm::ES256 => {
+                (jsonwebtoken::Algorithm::ES256, EncodingKey::from_ec_pem(bytes).map_err(|_| unfit())?)
+            }
+            SigningAlgorithm::EdDSA => {
+                (jsonwebtoken::Algorithm::EdDSA, EncodingKey::from_ed_pem(bytes).map_err(|_| unfit())?)
+            }
         };
         let key = Self { header: Header::new(name), key };
         // The library looks at a key only when it signs: a wrong curve or a short modulus is found here, not at the first request.
@@ -95,14 +103,25 @@ mod tests {
 
     #[test]
     fn keys_are_fit_or_refused() {
-        let p256 = private(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap().as_ref());
-        let p384 = private(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap().as_ref());
+        let p256 =
+            private(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap().as_ref());
+        let p384 =
+            private(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap().to_pkcs8v1().unwrap().as_ref());
         let ed25519 = private(Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap().as_ref());
         let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let rsa = private(AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&rsa).unwrap().as_ref());
         let public = pem("PUBLIC KEY", &[0x30, 0]);
-        let all = [("p256", p256), ("p384", p384), ("ed25519", ed25519), ("rsa", rsa), ("public", public), ("text", b"secret".to_vec())];
-        for (algorithm, fit) in [(SigningAlgorithm::ES256, "p256"), (SigningAlgorithm::EdDSA, "ed25519"), (SigningAlgorithm::RS256, "rsa")] {
+        let all = [
+            ("p256", p256),
+            ("p384", p384),
+            ("ed25519", ed25519),
+            ("rsa", rsa),
+            ("public", public),
+            ("text", b"secret".to_vec()),
+        ];
+        for (algorithm, fit) in
+            [(SigningAlgorithm::ES256, "p256"), (SigningAlgorithm::EdDSA, "ed25519"), (SigningAlgorithm::RS256, "rsa")]
+        {
             for (name, bytes) in &all {
                 let parsed = SigningKey::parse(algorithm, bytes);
                 assert_eq!(parsed.is_ok(), *name == fit, "{algorithm:?} {name} {parsed:?}");
@@ -112,7 +131,9 @@ mod tests {
 
     #[test]
     fn symmetric_keys_are_as_long_as_the_digest() {
-        for (algorithm, least) in [(SigningAlgorithm::HS256, 32), (SigningAlgorithm::HS384, 48), (SigningAlgorithm::HS512, 64)] {
+        for (algorithm, least) in
+            [(SigningAlgorithm::HS256, 32), (SigningAlgorithm::HS384, 48), (SigningAlgorithm::HS512, 64)]
+        {
             assert!(SigningKey::parse(algorithm, &vec![b'k'; least]).is_ok());
             let weak = SigningKey::parse(algorithm, &vec![b'k'; least - 1]).unwrap_err();
             assert_eq!(weak, BadSigningKey::Weak { bytes: least - 1, least, algorithm });

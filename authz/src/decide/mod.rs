@@ -27,6 +27,7 @@ pub use authenticate::{Outcome, Proven};
 pub use forward::HeaderChanges;
 pub use select::Choice;
 
+use self::select::Place;
 use crate::{
     cache::TokenCache,
     errors::cors,
@@ -111,18 +112,18 @@ pub struct Deny {
     pub scopes: Vec<Box<str>>,
     /// The claim that was missing, as the policy names it: some clients are told which.
     pub claim: Option<Box<str>>,
-    /// The limit that was reached.
-    pub reached: Option<Reached>,
+    /// The limit that was reached, if that is why.
+    pub limited: Option<RateLimited>,
 }
 
-/// A limit that was reached, for answers that show it.
+/// Numbers of a refusal for coming too often.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reached {
-    /// How many are allowed.
-    pub limit: u64,
-    /// In how many seconds.
+pub struct RateLimited {
+    /// Most in a window.
+    pub limit: u32,
+    /// Length of the window.
     pub window_seconds: u64,
-    /// After how many seconds asking again makes sense.
+    /// When to come again; at least 1.
     pub retry_after_seconds: u64,
 }
 
@@ -169,7 +170,7 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), claim: None, reached: None }
+        Self { code, detail, scopes: Vec::new(), claim: None, limited: None }
     }
 }
 
@@ -199,7 +200,7 @@ impl From<Deny> for Stop {
 pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> Step {
     let mut facts = Facts::default();
     let verdict = match steps(deps, request, awaited, &mut facts) {
-        Ok(changes) => Verdict::Allow(changes),
+        Ok(verdict) => verdict,
         Err(Stop::Answer(answer)) => Verdict::Answer(answer),
         Err(Stop::Deny(deny)) => Verdict::Deny(deny),
         Err(Stop::Wait(need)) => return Step::Wait(need),
@@ -208,21 +209,25 @@ pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> 
     Step::Done(Decision { facts, verdict })
 }
 
-fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<HeaderChanges, Stop> {
+fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<Verdict, Stop> {
     let place = select::select(deps.snapshot, request, facts)?;
     let caller = authenticate::caller(deps, request, awaited, &place, facts)?;
     facts.caller = Some(caller);
     require::check(request, &place, caller, facts)?;
-    if let Some(own) = &place.rules.respond {
-        return Err(Stop::Answer(respond(own, request, &place)));
-    }
-    let mut changes = forward::changes(request, &place, caller, facts)?;
-    replace::apply(&mut changes, deps, request, &place, caller, facts)?;
-    Ok(changes)
+    Ok(admitted(deps, request, &place, caller, facts)?)
 }
 
-/// A route's own answer, in place of step 8.
-fn respond(own: &Respond, request: &RequestView<'_>, place: &select::Place<'_>) -> Answer {
+/// Step 8: who gets here may come in, to the upstream or to the route's own answer.
+fn admitted(deps: &Deps<'_>, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> Result<Verdict, Deny> {
+    if let Some(own) = &place.rules.respond {
+        return Ok(Verdict::Answer(respond(own, request, place)));
+    }
+    let mut changes = forward::changes(request, place, caller, facts)?;
+    replace::apply(&mut changes, deps, request, place, caller, facts)?;
+    Ok(Verdict::Allow(changes))
+}
+
+fn respond(own: &Respond, request: &RequestView<'_>, place: &Place<'_>) -> Answer {
     let mut headers = own.headers.iter().map(|(name, value)| (Cow::Owned(name.to_string()), value.to_string())).collect();
     if let Some(cors) = &place.rules.cors {
         cors::readable(&mut headers, cors, request.headers.text("origin").as_deref());

@@ -34,11 +34,15 @@ pub(super) fn apply(
     facts: &Facts,
 ) -> Result<(), Deny> {
     // On public routes whatever a client sends is the client's own.
-    let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else { return Ok(()) };
+    let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else {
+        return Ok(());
+    };
     strip(changes, replacement, request, caller);
     let Some(proven) = &facts.proven else { return Ok(()) };
     let value = match &replacement.value {
-        ReplacementValue::SignedJwt(jwt) => token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?,
+        ReplacementValue::SignedJwt(jwt) => {
+            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
+        }
         ReplacementValue::Static(secret) => {
             let secret = secret.as_ref().ok_or(MISSING)?;
             // Checked where the policy was compiled: printable ASCII.
@@ -62,7 +66,9 @@ fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &Reque
     }
     changes.remove(&replacement.header);
     let canonical = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-    let alias = |name: &&str| **name != *replacement.header && name.bytes().map(canonical).eq(replacement.header.bytes().map(canonical));
+    let alias = |name: &&str| {
+        **name != *replacement.header && name.bytes().map(canonical).eq(replacement.header.bytes().map(canonical))
+    };
     for name in request.headers.names().filter(alias) {
         changes.remove(&Arc::from(name));
     }
@@ -73,7 +79,8 @@ fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String
     let key = jwt.key.as_ref().ok_or(MISSING)?;
     let mut claims = Map::new();
     for (name, expression) in &jwt.claims {
-        let value = expr::claim_value(expression, inputs).map_err(|_| Deny::new(Code::ClaimUnusable, "an expression of the token for the upstream failed"))?;
+        let value = expr::claim_value(expression, inputs)
+            .map_err(|_| Deny::new(Code::ClaimUnusable, "an expression of the token for the upstream failed"))?;
         if let Some(value) = value {
             claims.insert(name.to_string(), value);
         }
@@ -85,7 +92,8 @@ fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String
     let lifetime = i64::try_from(jwt.lifetime.as_secs()).unwrap_or(0);
     claims.insert("iat".to_owned(), issued.into());
     claims.insert("exp".to_owned(), issued.saturating_add(lifetime).into());
-    let token = key.sign(&claims).ok_or(Deny::new(Code::Unavailable, "the token for the upstream could not be signed"))?;
+    let token =
+        key.sign(&claims).ok_or(Deny::new(Code::Unavailable, "the token for the upstream could not be signed"))?;
     if token.len() > MAX_TOKEN_BYTES {
         return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header"));
     }

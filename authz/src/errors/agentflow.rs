@@ -3,7 +3,7 @@
 use crds::code::Code;
 use serde::Serialize;
 
-use super::{Facts, Reached};
+use super::{Facts, RateLimited};
 
 #[derive(Serialize)]
 struct Envelope<'a> {
@@ -36,12 +36,12 @@ struct TooManyError<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(flatten)]
-    reached: Option<Numbers>,
+    limited: Option<Numbers>,
 }
 
 #[derive(Serialize)]
 struct Numbers {
-    limit: u64,
+    limit: u32,
     window_seconds: u64,
     retry_after_seconds: u64,
 }
@@ -73,11 +73,15 @@ fn words(facts: &Facts<'_>) -> (&'static str, String) {
         Code::MissingCredential => ("REVOKED_TOKEN", "Invalid token, please login again".to_owned()),
         Code::InvalidToken => ("INVALID_TOKEN", "Invalid token, please login again".to_owned()),
         Code::ExpiredToken => ("EXPIRED_TOKEN", "Token has expired, please login again".to_owned()),
-        Code::ClaimMissing => ("INVALID_TOKEN", format!("Invalid token, {} missing", facts.deny.claim.as_deref().unwrap_or("a claim"))),
+        Code::ClaimMissing => {
+            ("INVALID_TOKEN", format!("Invalid token, {} missing", facts.deny.claim.as_deref().unwrap_or("a claim")))
+        }
         // The only word its clients know for "the server cannot check tokens".
         Code::Unavailable => ("JWT_SETTINGS_NOT_CONFIGURED", "JWT settings are not configured".to_owned()),
         Code::InsufficientScope => exception(facts.missing_scope()),
-        Code::Forbidden | Code::ClaimUnusable | Code::NoPolicy => exception("Not authorized to access this resource".to_owned()),
+        Code::Forbidden | Code::ClaimUnusable | Code::NoPolicy => {
+            exception("Not authorized to access this resource".to_owned())
+        }
         Code::TooManyFailures => exception("Too many attempts".to_owned()),
         Code::NotFound => exception("Not Found".to_owned()),
         Code::MalformedRequest | Code::RateLimited | Code::Overloaded => exception(facts.standard().to_owned()),
@@ -85,15 +89,19 @@ fn words(facts: &Facts<'_>) -> (&'static str, String) {
 }
 
 fn too_many(facts: &Facts<'_>) -> String {
-    let own = match facts.deny.reached {
-        Some(Reached { limit, window_seconds, retry_after_seconds }) => {
+    let own = match facts.deny.limited {
+        Some(RateLimited { limit, window_seconds, retry_after_seconds }) => {
             format!("Too many requests. Limit: {limit} per {window_seconds}s. Retry after {retry_after_seconds}s.")
         }
         None => "Too many requests.".to_owned(),
     };
-    let reached = facts.deny.reached.map(|Reached { limit, window_seconds, retry_after_seconds }| Numbers { limit, window_seconds, retry_after_seconds });
+    let limited = facts.deny.limited.map(|RateLimited { limit, window_seconds, retry_after_seconds }| Numbers {
+        limit,
+        window_seconds,
+        retry_after_seconds,
+    });
     let body = TooMany {
-        error: TooManyError { code: "RATE_LIMIT_EXCEEDED", message: facts.message.unwrap_or(&own), reached },
+        error: TooManyError { code: "RATE_LIMIT_EXCEEDED", message: facts.message.unwrap_or(&own), limited },
         metadata: TooManyMetadata { request_id: facts.asked.request_id, status: "error" },
     };
     serde_json::to_string(&body).unwrap_or_default()

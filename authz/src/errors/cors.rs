@@ -10,7 +10,8 @@ use crate::{decide::Answer, request::RequestView};
 
 /// The answer to a true preflight from an origin that may ask. Everything else is a request like others.
 pub(crate) fn preflight(cors: &Cors, request: &RequestView<'_>) -> Option<Answer> {
-    let asks = request.method == "OPTIONS" && request.headers.text("access-control-request-method").is_some_and(|method| !method.is_empty());
+    let asks = request.method == "OPTIONS"
+        && request.headers.text("access-control-request-method").is_some_and(|method| !method.is_empty());
     let allowed = allowed(cors, request.headers.text("origin").filter(|_| asks).as_deref())?;
     let mut headers: Headers = vec![
         ("access-control-allow-origin".into(), allowed),
@@ -49,6 +50,8 @@ fn allowed(cors: &Cors, origin: Option<&str>) -> Option<String> {
     let origin = origin?;
     match &cors.origins {
         None => Some("*".to_owned()),
-        Some(listed) => Origin::parse(origin).ok().filter(|origin| listed.contains(origin)).map(|origin| origin.to_string()),
+        Some(listed) => {
+            Origin::parse(origin).ok().filter(|origin| listed.contains(origin)).map(|origin| origin.to_string())
+        }
     }
 }

@@ -7,7 +7,9 @@ use super::{Facts, fastapi};
 pub(super) fn body(facts: &Facts<'_>) -> String {
     match facts.code() {
         Code::MissingCredential => fastapi::detail(facts, "Missing or invalid authorization header"),
-        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => fastapi::detail(facts, "Invalid or expired token"),
+        Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => {
+            fastapi::detail(facts, "Invalid or expired token")
+        }
         _ => fastapi::other(facts),
     }
 }

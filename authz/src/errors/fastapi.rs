@@ -25,7 +25,9 @@ pub(super) fn other(facts: &Facts<'_>) -> String {
         Code::InsufficientScope => detail(facts, &facts.missing_scope()),
         Code::TooManyFailures => detail(facts, "Too many attempts"),
         Code::MalformedRequest => detail(facts, "Bad Request"),
-        Code::MissingCredential | Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => detail(facts, "Unauthorized"),
+        Code::MissingCredential | Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing => {
+            detail(facts, "Unauthorized")
+        }
         Code::Forbidden | Code::ClaimUnusable | Code::NoPolicy => detail(facts, "Forbidden"),
         Code::NotFound => detail(facts, "Not Found"),
         Code::RateLimited => detail(facts, "Too Many Requests"),

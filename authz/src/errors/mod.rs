@@ -24,7 +24,7 @@ use crds::{
 };
 
 use crate::{
-    decide::{Deny, Reached},
+    decide::{Deny, RateLimited},
     request::RequestView,
 };
 
@@ -169,7 +169,7 @@ fn common(deny: &Deny, status: u16, asked: &Asked<'_>) -> Headers {
         headers.push(("www-authenticate".into(), challenge));
     }
     if matches!(status, 429 | 503) {
-        let seconds = deny.reached.map_or(RETRY_AFTER_SECONDS, |reached| reached.retry_after_seconds);
+        let seconds = deny.limited.map_or(RETRY_AFTER_SECONDS, |limited| limited.retry_after_seconds);
         headers.push(("retry-after".into(), seconds.to_string()));
     }
     if asked.is_grpc {

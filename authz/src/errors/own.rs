@@ -8,7 +8,10 @@ use crate::decide::Deny;
 /// The policy's own answer to this refusal for this client. gRPC clients read a status and no page.
 pub(super) fn response<'a>(deny: &Deny, errors: Option<&'a Errors>, asked: &Asked<'_>) -> Option<&'a ErrorResponse> {
     let own = errors?.responses.get(&deny.code).filter(|_| !asked.is_grpc)?;
-    let declined = own.unless_accept.as_deref().is_some_and(|media| asked.accept.as_deref().is_some_and(|accept| holds(accept, media)));
+    let declined = own
+        .unless_accept
+        .as_deref()
+        .is_some_and(|media| asked.accept.as_deref().is_some_and(|accept| holds(accept, media)));
     (!declined).then_some(own)
 }
 
@@ -19,7 +22,9 @@ fn holds(accept: &str, media: &str) -> bool {
         let mut parts = range.split(';').map(str::trim);
         let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media));
         let zero = |part: &str| {
-            part.split_once('=').is_some_and(|(name, weight)| name.eq_ignore_ascii_case("q") && weight.parse().is_ok_and(|weight: f32| weight <= 0.0))
+            part.split_once('=').is_some_and(|(name, weight)| {
+                name.eq_ignore_ascii_case("q") && weight.parse().is_ok_and(|weight: f32| weight <= 0.0)
+            })
         };
         named && !parts.any(zero)
     })

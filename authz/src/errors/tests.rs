@@ -95,8 +95,8 @@ fn agentflow_envelopes() {
 
 #[test]
 fn agentflow_limits() {
-    let reached = Reached { limit: 100, window_seconds: 60, retry_after_seconds: 12 };
-    let refusal = rendered(ErrorProfile::AgentFlow, &Deny { reached: Some(reached), ..deny(Code::RateLimited) });
+    let limited = RateLimited { limit: 100, window_seconds: 60, retry_after_seconds: 12 };
+    let refusal = rendered(ErrorProfile::AgentFlow, &Deny { limited: Some(limited), ..deny(Code::RateLimited) });
     let body = r#"{"error":{"code":"RATE_LIMIT_EXCEEDED","message":"Too many requests. Limit: 100 per 60s. Retry after 12s.","limit":100,"window_seconds":60,"retry_after_seconds":12},"metadata":{"request_id":"r-1","status":"error"}}"#;
     assert_eq!((refusal.status, refusal.body.as_str()), (429, body));
     assert_eq!(header(&refusal, "retry-after"), Some("12"));

@@ -12,11 +12,21 @@ use crate::{
 
 /// Names that frame the message or belong to the proxy (RFC 9110 section 7.6.1, RFC 9112 section 6).
 const FRAMING: [&str; 11] = [
-    "connection", "content-length", "date", "host", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "date",
+    "host",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 /// Names of which every refusal has its own, and `location`, which is a field.
-const OF_REFUSALS: [&str; 6] = ["cache-control", "location", "retry-after", "vary", "www-authenticate", "x-content-type-options"];
+const OF_REFUSALS: [&str; 6] =
+    ["cache-control", "location", "retry-after", "vary", "www-authenticate", "x-content-type-options"];
 const PREFIXES: [&str; 4] = [":", "access-control-", "grpc-", "x-envoy-"];
 /// What a body is unless it says so.
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -33,7 +43,11 @@ pub(super) const fn mode(word: Option<v1alpha1::Mode>) -> Mode {
 }
 
 /// Answers by code.
-pub(super) fn responses(at: &str, specs: &BTreeMap<String, v1alpha1::ErrorResponse>, site: &mut Site<'_>) -> BTreeMap<Code, ErrorResponse> {
+pub(super) fn responses(
+    at: &str,
+    specs: &BTreeMap<String, v1alpha1::ErrorResponse>,
+    site: &mut Site<'_>,
+) -> BTreeMap<Code, ErrorResponse> {
     let mut responses = BTreeMap::new();
     for (word, spec) in specs {
         let at = format!("{at}.responses.{word}");
@@ -50,7 +64,10 @@ fn response(at: &str, spec: &v1alpha1::ErrorResponse, site: &mut Site<'_>) -> Er
         && !location.starts_with('/')
         && url::Url::parse(location).map_or(true, |url| url.host_str().is_none())
     {
-        site.problems.push(problem(format!("{at}.location"), format!("`{location}` is neither a path nor an http or https URL")));
+        site.problems.push(problem(
+            format!("{at}.location"),
+            format!("`{location}` is neither a path nor an http or https URL"),
+        ));
     }
     let headers = headers(&format!("{at}.headers"), &spec.headers, &OF_REFUSALS, spec.body.is_some(), site);
     ErrorResponse {
@@ -69,12 +86,22 @@ pub(super) fn respond(at: &str, spec: &v1alpha1::Respond, site: &mut Site<'_>) -
 }
 
 /// Values are printable ASCII by their type.
-fn headers(at: &str, specs: &BTreeMap<String, HeaderText>, reserved: &[&str], body: bool, site: &mut Site<'_>) -> ResponseHeaders {
+fn headers(
+    at: &str,
+    specs: &BTreeMap<String, HeaderText>,
+    reserved: &[&str],
+    body: bool,
+    site: &mut Site<'_>,
+) -> ResponseHeaders {
     let mut headers = ResponseHeaders::new();
     for (name, value) in specs {
         let lower = name.to_ascii_lowercase();
-        let token = !lower.is_empty() && lower.len() <= 128 && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
-        let ours = FRAMING.contains(&lower.as_str()) || reserved.contains(&lower.as_str()) || PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+        let token = !lower.is_empty()
+            && lower.len() <= 128
+            && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+        let ours = FRAMING.contains(&lower.as_str())
+            || reserved.contains(&lower.as_str())
+            || PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
         let why = if ours {
             Some("belongs to the proxy, the connection or to every answer; remove it")
         } else if !token {

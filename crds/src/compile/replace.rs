@@ -36,7 +36,9 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
     let Some(reference) = &spec.secret_key_ref else {
         site.problems.push(Problem {
             path: at.to_owned(),
-            message: "this build does not have a rotating key of its own yet; set `secretKeyRef` to the key to sign with".to_owned(),
+            message:
+                "this build does not have a rotating key of its own yet; set `secretKeyRef` to the key to sign with"
+                    .to_owned(),
             kind: ProblemKind::Unsupported,
         });
         return None;
@@ -62,14 +64,20 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
     Some(Replacement { header: "authorization".into(), value })
 }
 
-fn signing_key(at: &str, algorithm: v1alpha1::SigningAlgorithm, reference: &v1alpha1::SecretKeyRef, site: &Site<'_>) -> Option<SigningKey> {
+fn signing_key(
+    at: &str,
+    algorithm: v1alpha1::SigningAlgorithm,
+    reference: &v1alpha1::SecretKeyRef,
+    site: &Site<'_>,
+) -> Option<SigningKey> {
     let bytes = site.references.get(at, ReferenceKind::Secret, &reference.name, &reference.key, false)?;
     let refuse = |error: BadSigningKey| {
         let reason = match error {
             BadSigningKey::Weak { .. } => Reason::WeakSecret,
             BadSigningKey::Unfit(_) => Reason::BadContent,
         };
-        site.references.problem(reason, format!("{at}: key `{}` of Secret {} {error}", &*reference.key, &*reference.name));
+        site.references
+            .problem(reason, format!("{at}: key `{}` of Secret {} {error}", &*reference.key, &*reference.name));
     };
     SigningKey::parse(algorithm, bytes.expose()).map_err(refuse).ok()
 }
@@ -77,7 +85,10 @@ fn signing_key(at: &str, algorithm: v1alpha1::SigningAlgorithm, reference: &v1al
 fn fixed(at: &str, spec: &v1alpha1::StaticCredential, site: &mut Site<'_>) -> Option<Replacement> {
     let header = spec.header.to_ascii_lowercase();
     if let Some(why) = forbidden(&header).filter(|_| header != "authorization") {
-        site.problems.push(problem(format!("{at}.header"), format!("`{header}` {why}; choose authorization, or a name such as `x-api-key`")));
+        site.problems.push(problem(
+            format!("{at}.header"),
+            format!("`{header}` {why}; choose authorization, or a name such as `x-api-key`"),
+        ));
         return None;
     }
     let value = secret(&format!("{at}.secretKeyRef"), &spec.secret_key_ref, site);

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     duration::Duration,
     rules,
-    text::{AllowedOrigin, BodyText, HeaderName, HeaderText, Location, MediaType, MethodName, field_explains, null_is_empty},
+    text::{
+        AllowedOrigin, BodyText, HeaderName, HeaderText, Location, MediaType, MethodName, field_explains, null_is_empty,
+    },
 };
 
 /// What a refusal with one code becomes. What is not set stays as it is.

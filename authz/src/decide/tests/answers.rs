@@ -20,11 +20,17 @@ fn a_route_answers_whoever_may_come_in() {
          - {name: closed, paths: [/closed], respond: {status: 418, body: tea}}",
     ));
     let open = world.ask(&get("/open", &[]));
-    assert_eq!(answer(&open), &Answer { status: 200, headers: vec![("content-type".into(), "application/json".into())], body: "{}".into() });
+    assert_eq!(
+        answer(&open),
+        &Answer { status: 200, headers: vec![("content-type".into(), "application/json".into())], body: "{}".into() }
+    );
     assert_eq!(code(&world.ask(&get("/closed", &[]))), Err(Code::MissingCredential));
     let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
     let closed = world.ask(&get("/closed", &[("authorization", &bearer)]));
-    assert_eq!((answer(&closed).status, header(answer(&closed), "content-type")), (418, Some("text/plain; charset=utf-8")));
+    assert_eq!(
+        (answer(&closed).status, header(answer(&closed), "content-type")),
+        (418, Some("text/plain; charset=utf-8"))
+    );
 }
 
 #[test]
@@ -34,7 +40,8 @@ fn true_preflights_are_answered_before_anything_else() {
          routes: [{name: put, paths: [/put], methods: [PUT]}]\nunmatched: NotFound",
     ));
     let method = ("access-control-request-method", "PUT");
-    let options = |path, headers: &[(&'static str, &'static str)]| world.ask(&Ask { method: "OPTIONS", ..get(path, headers) });
+    let options =
+        |path, headers: &[(&'static str, &'static str)]| world.ask(&Ask { method: "OPTIONS", ..get(path, headers) });
     let asked = options("/put", &[("origin", "https://ui.test"), method]);
     for (name, value) in [
         ("access-control-allow-origin", Some("https://ui.test")),
@@ -48,7 +55,12 @@ fn true_preflights_are_answered_before_anything_else() {
     }
     assert_eq!(answer(&asked).status, 204);
     // No preflights: no question, another origin, no origin, another method.
-    for headers in [vec![("origin", "https://ui.test")], vec![("origin", "https://evil.test"), method], vec![method], vec![("origin", "null"), method]] {
+    for headers in [
+        vec![("origin", "https://ui.test")],
+        vec![("origin", "https://evil.test"), method],
+        vec![method],
+        vec![("origin", "null"), method],
+    ] {
         assert_eq!(code(&options("/put", &headers)), Err(Code::NotFound), "{headers:?}");
     }
     assert_eq!(code(&world.ask(&get("/x", &[("origin", "https://ui.test"), method]))), Err(Code::NotFound));
@@ -73,7 +85,10 @@ fn a_policy_on_trial_lets_through_and_tells() {
         ("/x", "", Some(Code::MissingCredential)),
         ("/nowhere", "", Some(Code::NotFound)),
     ] {
-        let decision = world.ask(&get(path, &[("authorization", authorization), ("x-auth-subject", "mallory"), ("x_auth_roles", "admin")]));
+        let decision = world.ask(&get(
+            path,
+            &[("authorization", authorization), ("x-auth-subject", "mallory"), ("x_auth_roles", "admin")],
+        ));
         assert_eq!(decision.facts.audited.as_ref().map(|deny| deny.code), audited, "{path} {authorization}");
         assert_eq!(changes(&decision).set_headers(), [], "nobody's identity is sent, and nothing of ours");
         for name in ["x-auth-subject", "x-auth-type", "x_auth_roles", "x-claims"] {
@@ -81,8 +96,16 @@ fn a_policy_on_trial_lets_through_and_tells() {
         }
         assert!(!removed(&decision, "authorization"), "the service behind still checks it itself");
     }
-    assert_eq!(code(&world.ask(&get("/x/../y", &[]))), Err(Code::MalformedRequest), "what can be read in two ways reaches nobody");
+    assert_eq!(
+        code(&world.ask(&get("/x/../y", &[]))),
+        Err(Code::MalformedRequest),
+        "what can be read in two ways reaches nobody"
+    );
     assert_eq!(code(&world.ask(&get("/x", &[("authorization", "Bearer a,Bearer b")]))), Err(Code::MalformedRequest));
-    assert_eq!(code(&world.ask(&Ask { method: "CONNECT", ..get("/x", &[]) })), Err(Code::Forbidden), "before a policy is known there is no trial");
+    assert_eq!(
+        code(&world.ask(&Ask { method: "CONNECT", ..get("/x", &[]) })),
+        Err(Code::Forbidden),
+        "before a policy is known there is no trial"
+    );
     assert_eq!(answer(&world.ask(&get("/own", &[]))).status, 200);
 }

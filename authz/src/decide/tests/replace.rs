@@ -22,7 +22,9 @@ forward:
       claims: {sub: principal.subject, roles: principal.roles, mail: principal.email, n: '1 + 1', ok: 'true', path: request.path}}";
 
 fn world() -> World {
-    let secret = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{jwt: {SECRET}, key: 'static value', nothing: \"two\\nlines\"}}\n");
+    let secret = format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{jwt: {SECRET}, key: 'static value', nothing: \"two\\nlines\"}}\n"
+    );
     World::new(&(policy(MINTED) + &secret))
 }
 
@@ -61,7 +63,10 @@ fn nobody_else_gets_or_brings_one() {
         assert!(removed(&decision, "authorization"), "{headers:?}");
     }
     let open = world.ask(&get("/open", &[("authorization", "Bearer x")]));
-    assert!(set(&open, "authorization").is_none() && !removed(&open, "authorization"), "public routes leave the client's own");
+    assert!(
+        set(&open, "authorization").is_none() && !removed(&open, "authorization"),
+        "public routes leave the client's own"
+    );
 }
 
 #[test]
@@ -82,12 +87,18 @@ fn what_cannot_be_made_or_trusted_is_refused() {
     let sent = [("authorization", bearer.as_str())];
     assert_eq!(code(&world.ask(&get("/broken", &sent))), Err(Code::Unavailable), "a secret that is no header value");
     assert_eq!(code(&world.ask(&get("/failing", &sent))), Err(Code::ClaimUnusable), "a map is no claim");
-    for (path, expected) in [("/x", Err(Code::Unavailable)), ("/static", Err(Code::Unavailable)), ("/keep", Ok(())), ("/open", Ok(()))] {
+    for (path, expected) in
+        [("/x", Err(Code::Unavailable)), ("/static", Err(Code::Unavailable)), ("/keep", Ok(())), ("/open", Ok(()))]
+    {
         let anybody = Ask { proven_peer: false, ..get(path, &sent) };
         assert_eq!(code(&world.ask(&anybody)), expected, "{path} for a peer that might be anybody");
     }
     let keyless = World::new(&policy(MINTED));
-    assert_eq!(code(&keyless.ask(&get("/x", &[("authorization", "Bearer x")]))), Err(Code::InvalidToken), "a bad token stays the client's fault");
+    assert_eq!(
+        code(&keyless.ask(&get("/x", &[("authorization", "Bearer x")]))),
+        Err(Code::InvalidToken),
+        "a bad token stays the client's fault"
+    );
     let bearer = format!("Bearer {}", keyless.token(json!({"sub": "alice"})));
     for (path, expected) in [("/x", Err(Code::Unavailable)), ("/maybe", Err(Code::Unavailable)), ("/keep", Ok(()))] {
         assert_eq!(code(&keyless.ask(&get(path, &[("authorization", &bearer)]))), expected, "{path} without a key");

@@ -33,7 +33,9 @@ fn values_keep_their_type() {
 
 #[test]
 fn what_is_unset_is_left_out() {
-    for source in ["principal.name", "principal.scopes", "null", "principal.claims.nothing", "principal.claims[?'none']"] {
+    for source in
+        ["principal.name", "principal.scopes", "null", "principal.claims.nothing", "principal.claims[?'none']"]
+    {
         assert_eq!(claim(&Case::alice(), source), Ok(None), "{source}");
     }
     assert_eq!(claim(&Case::anonymous(), "principal.subject"), Ok(None));
@@ -42,7 +44,11 @@ fn what_is_unset_is_left_out() {
 #[test]
 fn what_json_readers_do_not_expect_is_refused() {
     for source in ["principal.claims.realm", "[principal.claims.groups]", "[null]", "1.0 / 0.0", "{'a': 1}"] {
-        assert!(matches!(claim(&Case::alice(), source), Err(Failure::NotClaim { .. })), "{source}: {:?}", claim(&Case::alice(), source));
+        assert!(
+            matches!(claim(&Case::alice(), source), Err(Failure::NotClaim { .. })),
+            "{source}: {:?}",
+            claim(&Case::alice(), source)
+        );
     }
     assert!(matches!(claim(&Case::alice(), "principal.claims.none"), Err(Failure::Missing { .. })));
 }
