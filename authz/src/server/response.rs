@@ -166,6 +166,31 @@ mod tests {
         }
     }
 
+    /// A member of our metadata.
+    fn told(response: &CheckResponse, name: &str) -> String {
+        let ours = response.dynamic_metadata.as_ref().and_then(|all| all.fields.get(METADATA)).and_then(|ours| ours.kind.clone());
+        let Some(Kind::StructValue(ours)) = ours else { panic!("no metadata") };
+        match ours.fields.get(name).and_then(|value| value.kind.clone()) {
+            Some(Kind::StringValue(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn metadata_tells_what_was_decided_and_what_would_have_been() {
+        let answer = Answer { status: 200, headers: Vec::new(), body: String::new() };
+        let trial = || Facts { audited: Some(Box::new(Deny::new(Code::NotFound, ""))), ..Facts::default() };
+        for (facts, verdict, expected) in [
+            (Facts::default(), Verdict::Allow(HeaderChanges::default()), ["allow", ""]),
+            (Facts::default(), Verdict::Answer(answer), ["allow", ""]),
+            (trial(), Verdict::Allow(HeaderChanges::default()), ["allow", "not_found"]),
+            (Facts::default(), Verdict::Deny(Deny::new(Code::NotFound, "")), ["deny", "not_found"]),
+        ] {
+            let response = respond(Decision { facts, verdict }, &Asked::default());
+            assert_eq!(["decision", "reason"].map(|name| told(&response, name)), expected.map(str::to_owned));
+        }
+    }
+
     #[test]
     fn the_default_response_is_what_we_think_it_is() {
         assert!(envoy_allows(&CheckResponse::default().encode_to_vec()), "if this fails, Envoy's types became safer");

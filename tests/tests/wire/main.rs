@@ -10,6 +10,7 @@
     reason = "a test's helper fails the test that calls it"
 )]
 
+mod answers;
 mod basics;
 mod extensions;
 mod issuers;
