@@ -9,12 +9,14 @@ use super::{
     credential::CredentialSource,
     forward::Forward,
     require::Require,
+    rules,
     text::{MethodName, Name, PathPattern, field_explains, null_is_empty},
 };
 
 /// Rules for the requests that match paths, methods and upgrade. The first route that matches, in document order, decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rules::NO_UPSTREAM]))]
 pub struct Route {
     /// Unique in the policy; shown in logs and in explain. Example: public.
     pub name: Name,

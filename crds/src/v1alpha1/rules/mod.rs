@@ -62,11 +62,14 @@ rules! {
     TOKEN_LIFETIME = "duration(self) >= duration('1s') && duration(self) <= duration('1h')"
         => "lifetime is 1s to 1h";
     /// On `errors.responses`.
-    KNOWN_CODES = "self.all(c, c in ['malformed_request', 'missing_credential', 'invalid_token', 'expired_token', 'claim_missing', 'forbidden', 'insufficient_scope', 'claim_unusable', 'no_policy', 'not_found', 'rate_limited', 'too_many_failures', 'unavailable', 'overloaded'])"
-        => "each key is a refusal code, such as missing_credential, forbidden or not_found";
+    KNOWN_CODES = "self.all(c, c in ['malformed_request', 'missing_credential', 'invalid_token', 'expired_token', 'claim_missing', 'forbidden', 'insufficient_scope', 'claim_unusable', 'not_found', 'rate_limited', 'too_many_failures', 'unavailable'])"
+        => "each key is the code of a refusal by this policy, such as missing_credential, forbidden or not_found";
     /// On an entry of `errors.responses`.
     ERROR_STATUS = "has(self.location) ? has(self.status) && self.status in [302, 303, 307, 308] : !has(self.status) || self.status >= 400"
         => "status is 400 to 599, or with location 302, 303, 307 or 308";
+    /// On a route.
+    NO_UPSTREAM = "!(has(self.respond) && has(self.forward))"
+        => "a route that responds forwards nothing; remove forward or respond";
     /// On `respond`.
     NO_BODY = "!has(self.body) || !(self.status in [204, 205, 304])"
         => "an answer of status 204, 205 or 304 has no body; remove it";

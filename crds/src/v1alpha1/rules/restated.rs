@@ -17,6 +17,8 @@ const AUTHENTICATORS: usize = 16;
 const ROUTES: usize = 128;
 const PATHS: usize = 64;
 const FEW: usize = 16;
+/// Refusals before any policy is known: what a policy says about them would never be heard.
+const BEFORE_A_POLICY: [Code; 2] = [Code::NoPolicy, Code::Overloaded];
 
 /// Checks a raw AuthPolicy or DataSource document against every rule that a cluster evaluates when it is created. Rules about a change
 /// (immutable fields) need the earlier object and are the API server's. Silent about structure, which [`crate::schema`] checks.
@@ -88,6 +90,7 @@ fn route(route: &Node<'_>, found: &mut Found) {
     credentials(route, found);
     forward(route, found);
     errors(route, found);
+    found.unless(!(route.has("respond") && route.has("forward")), super::NO_UPSTREAM, route);
     if let Some(respond) = route.get("respond").filter(Node::is_object) {
         let bodiless = matches!(respond.number_of("status"), Some(204 | 205 | 304));
         found.unless(!(respond.has("body") && bodiless), super::NO_BODY, &respond);
@@ -170,7 +173,7 @@ fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
 fn errors(owner: &Node<'_>, found: &mut Found) {
     let Some(responses) = owner.get("errors").and_then(|errors| errors.get("responses")) else { return };
     let words = responses.names();
-    let known = |word: &&str| Code::ALL.iter().any(|code| code.as_str() == *word);
+    let known = |word: &&str| Code::ALL.iter().any(|code| code.as_str() == *word && !BEFORE_A_POLICY.contains(code));
     found.unless(words.iter().all(known), super::KNOWN_CODES, &responses);
     for response in words.iter().take(FEW).filter_map(|word| responses.get(word)).filter(Node::is_object) {
         let status = response.number_of("status");
