@@ -25,6 +25,8 @@ pub struct RequestView<'a> {
     pub policy: Option<&'a str>,
     /// Whether the proxy says that this came from outside.
     pub forced_external: bool,
+    /// Whether it is known who the proxy is (mTLS, a Unix socket, loopback): only such a one may be given secrets.
+    pub proven_peer: bool,
 }
 
 /// Header lines; names are lower case.

@@ -24,5 +24,6 @@ pub mod paths;
 pub mod roles;
 pub mod schema;
 pub mod secret;
+pub mod signing;
 pub mod snapshot;
 pub mod v1alpha1;

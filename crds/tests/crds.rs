@@ -15,6 +15,9 @@ fn visit(schema: &JSONSchemaProps, path: &str, with: &mut impl FnMut(&str, &JSON
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
         visit(items, &format!("{path}[]"), with);
     }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        visit(values, &format!("{path}[]"), with);
+    }
 }
 
 fn visit_all(with: &mut impl FnMut(&str, &JSONSchemaProps)) {
@@ -83,6 +86,7 @@ fn schemas_are_structural_and_bounded() {
             "{path} names its words"
         );
         assert!(kind != "array" || schema.max_items.is_some(), "{path} is a bounded list");
+        assert!(schema.additional_properties.is_none() || schema.max_properties.is_some(), "{path} is a bounded map");
         assert!(kind != "array" || schema.x_kubernetes_list_type.is_some(), "{path} says how it is merged");
         assert!(
             kind != "string" || in_conditions || schema.enum_.is_some() || schema.max_length.is_some(),

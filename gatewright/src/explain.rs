@@ -8,8 +8,8 @@ use std::{
 
 use authz::{
     cache::TokenCache,
-    decide::{Awaited, Choice, Decision, Deps, Grants, Need, Step, Verdict, decide},
-    errors,
+    decide::{Awaited, Choice, Decision, Deps, Grants, HeaderChanges, Need, Step, Verdict, decide},
+    errors::{self, Asked},
     jwks::{self, KeyCache},
     limits::LocalLimits,
     principal::{CallerKind, Traffic},
@@ -42,9 +42,10 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
         Ok(decision) => decision,
         Err(error) => return fail(1, &error),
     };
+    let asked = asked(args);
     let written = match args.output {
-        Output::Json => writeln!(out, "{:#}", report(&decision, args)),
-        Output::Text => text(out, &decision, args, &compiled),
+        Output::Json => writeln!(out, "{:#}", report(&decision, args, &asked)),
+        Output::Text => text(out, &decision, args, &compiled, &asked),
     };
     // A reader that went away does not change the decision.
     drop(written);
@@ -78,8 +79,10 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
         source: args.source,
         policy: args.policy.as_deref(),
         forced_external: args.external,
+        // Asked by whoever may read the policy and its secrets.
+        proven_peer: true,
     };
-    let now_ms = args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond();
+    let now_ms = now_ms(args);
     let tokens = TokenCache::new(0);
     // Nobody else counts here: what is explained is the first request of its window.
     let limits = LocalLimits::default();
@@ -98,16 +101,36 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
     }
 }
 
+/// What the answer's form depends on.
+fn asked(args: &ExplainArgs) -> Asked<'_> {
+    let header = |wanted: &str| {
+        args.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str().into())
+    };
+    Asked { accept: header("accept"), origin: header("origin"), ..Asked::unread("explain", now_ms(args)) }
+}
+
+fn now_ms(args: &ExplainArgs) -> i64 {
+    args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond()
+}
+
 /// The answer as JSON, in the shape of the contract, section 6.
-fn report(decision: &Decision, args: &ExplainArgs) -> Value {
+fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
             let set: Vec<(&str, &str)> =
-                changes.set_headers().iter().map(|(name, value)| (&**name, shown(name, value))).collect();
-            ("", 200, set, changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>())
+                changes.set_headers().iter().map(|(name, value)| (&**name, shown(changes, name, value))).collect();
+            (
+                facts.audited.as_ref().map_or("", |deny| deny.code.as_str()),
+                200,
+                set,
+                changes.removed_headers().iter().map(|name| &**name).collect::<Vec<_>>(),
+            )
         }
-        Verdict::Deny(deny) => (deny.code.as_str(), deny.code.status(), Vec::new(), Vec::new()),
+        Verdict::Answer(answer) => ("", answer.status, Vec::new(), Vec::new()),
+        Verdict::Deny(deny) => {
+            (deny.code.as_str(), errors::refusal(deny, facts.rules.as_deref(), asked).status, Vec::new(), Vec::new())
+        }
     };
     let requirements: Vec<Value> =
         facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
@@ -118,7 +141,7 @@ fn report(decision: &Decision, args: &ExplainArgs) -> Value {
         "credential": credential(decision, args),
         "authenticators": facts.outcomes.iter().map(|(name, outcome)| json!({"name": name, "outcome": outcome.as_str(), "detail": outcome.detail()})).collect::<Vec<_>>(),
         "requirements": requirements,
-        "decision": if matches!(decision.verdict, Verdict::Allow(_)) { "allow" } else { "deny" },
+        "decision": if matches!(decision.verdict, Verdict::Deny(_)) { "deny" } else { "allow" },
         "code": code,
         "status": status,
         "headers": {
@@ -128,9 +151,13 @@ fn report(decision: &Decision, args: &ExplainArgs) -> Value {
     })
 }
 
-/// What is set on the cookie header came in with the request.
-fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if name == "cookie" { "(the other cookies)" } else { value }
+/// What is set on the cookie header came in with the request; a credential of ours is for the upstream alone.
+fn shown<'a>(changes: &HeaderChanges, name: &str, value: &'a str) -> &'a str {
+    match name {
+        _ if changes.is_secret(name) => "(a credential for the upstream)",
+        "cookie" => "(the other cookies)",
+        _ => value,
+    }
 }
 
 fn credential(decision: &Decision, args: &ExplainArgs) -> String {
@@ -149,7 +176,13 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
     }
 }
 
-fn text(out: &mut impl Write, decision: &Decision, args: &ExplainArgs, compiled: &Compiled) -> io::Result<()> {
+fn text(
+    out: &mut impl Write,
+    decision: &Decision,
+    args: &ExplainArgs,
+    compiled: &Compiled,
+    asked: &Asked<'_>,
+) -> io::Result<()> {
     let facts = &decision.facts;
     let mut step = |number: u8, what: &str, result: String| writeln!(out, "{number}  {what:<15} {result}");
     match &facts.policy {
@@ -191,7 +224,7 @@ fn text(out: &mut impl Write, decision: &Decision, args: &ExplainArgs, compiled:
     for limit in limits(decision) {
         step(7, "limit", limit)?;
     }
-    answer(out, decision)
+    answer(out, decision, asked)
 }
 
 /// What a verified caller may do, where the policy says more about it than the credential.
@@ -210,35 +243,52 @@ fn authorization(decision: &Decision) -> Option<String> {
 fn limits(decision: &Decision) -> Vec<String> {
     let facts = &decision.facts;
     let Some(limits) = facts.rules.as_ref().map(|rules| &rules.limits) else { return Vec::new() };
-    let told = |what: &str, limit: &Limit| format!("{} {what} in {:?} per {}", limit.rate, limit.window, limit.by.as_str());
+    let told =
+        |what: &str, limit: &Limit| format!("{} {what} in {:?} per {}", limit.rate, limit.window, limit.by.as_str());
     let requests = limits.requests.iter().filter(|_| facts.limit.is_some()).map(|limit| told("requests", limit));
     let bad = facts.credential.is_some() && facts.proven.is_none();
     requests.chain(limits.failures.iter().filter(|_| bad).map(|limit| told("bad credentials", limit))).collect()
 }
 
-fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {
+fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::Result<()> {
+    let green = anstyle::AnsiColor::Green.on_default().bold();
+    if let Some(deny) = &decision.facts.audited {
+        writeln!(
+            out,
+            "8  {:<15} {} {}, and only audited: {}",
+            "audit",
+            deny.code.status(),
+            deny.code.as_str(),
+            deny.detail
+        )?;
+    }
     match &decision.verdict {
+        Verdict::Answer(answer) => {
+            writeln!(out, "8  {:<15} {green}answer{green:#} {} by the policy itself", "answer", answer.status)?;
+            for (name, value) in &answer.headers {
+                writeln!(out, "   {:<15} {name}: {value}", "header")?;
+            }
+            writeln!(out, "   {:<15} {}", "body", answer.body)
+        }
         Verdict::Allow(changes) => {
-            let green = anstyle::AnsiColor::Green.on_default().bold();
             writeln!(out, "8  {:<15} {green}allow{green:#}", "answer")?;
             for (name, value) in changes.set_headers() {
-                writeln!(out, "   {:<15} {name}: {}", "set", shown(name, value))?;
+                writeln!(out, "   {:<15} {name}: {}", "set", shown(changes, name, value))?;
             }
             let removed: Vec<&str> = changes.removed_headers().iter().map(|name| &**name).collect();
             writeln!(out, "   {:<15} {}", "removed", removed.join(", "))
         }
         Verdict::Deny(deny) => {
+            let refusal = errors::refusal(deny, decision.facts.rules.as_deref(), asked);
             let red = anstyle::AnsiColor::Red.on_default().bold();
             writeln!(
                 out,
                 "8  {:<15} {red}deny{red:#} {} {}: {}",
                 "answer",
-                deny.code.status(),
+                refusal.status,
                 deny.code.as_str(),
                 deny.detail
             )?;
-            let errors = decision.facts.rules.as_ref().map(|rules| &*rules.errors);
-            let refusal = errors::render(deny, errors, false, "explain");
             for (name, value) in &refusal.headers {
                 writeln!(out, "   {:<15} {name}: {value}", "header")?;
             }

@@ -197,7 +197,8 @@ fn parse(received: &[u8], bodiless: bool, ended: bool) -> Option<Answer> {
     let headers = headers.map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned())).collect();
     let answer = Answer { status, headers, body: rest.to_owned() };
     let length: Option<usize> = answer.header("content-length").and_then(|length| length.parse().ok());
-    let complete = ended || bodiless || status == 101 || length.is_some_and(|length| rest.len() >= length);
+    let complete =
+        ended || bodiless || matches!(status, 101 | 204 | 304) || length.is_some_and(|length| rest.len() >= length);
     complete.then_some(answer)
 }
 

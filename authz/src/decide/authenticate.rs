@@ -176,7 +176,7 @@ impl<'a> Readers<'a> {
         let Ok(token) = Token::parse(credential) else {
             return Err(Deny::new(Code::InvalidToken, "not a JSON Web Token in compact form").into());
         };
-        let mut need = None;
+        let (mut need, mut missing) = (None, None);
         let mut worst: Option<Outcome> = None;
         for reader in self.all.iter().filter(|reader| reader.takes(&token)) {
             let outcome = match reader.verify(&token, deps.now_ms) {
@@ -185,6 +185,10 @@ impl<'a> Readers<'a> {
                     return Ok(proven);
                 }
                 Err(Verification::Failed(outcome)) => outcome,
+                Err(Verification::ClaimMissing(claim)) => {
+                    missing.get_or_insert(claim);
+                    Outcome::ClaimMissing
+                }
                 Err(Verification::NoKey) => {
                     if let (JwtKeys::Remote(id), true) = (&reader.jwt.keys, reader.refreshable)
                         && !awaited.holds(id)
@@ -199,12 +203,14 @@ impl<'a> Readers<'a> {
             worst = worst.filter(|worst| worst.rank() >= outcome.rank()).or(Some(outcome));
         }
         let worst = worst.unwrap_or(Outcome::Invalid("no authenticator takes a token of this issuer"));
-        Err(need.map_or_else(|| worst.deny().into(), Stop::Wait))
+        Err(need.map_or_else(|| Deny { claim: missing, ..worst.deny() }.into(), Stop::Wait))
     }
 }
 
 enum Verification {
     Failed(Outcome),
+    /// The name of the claim.
+    ClaimMissing(Box<str>),
     NoKey,
 }
 
@@ -224,15 +230,17 @@ impl Reader<'_> {
         let verified = jwt::verify(token, self.jwt, keys, now_ms).map_err(|failure| match failure {
             Failure::Invalid(why) => Verification::Failed(Outcome::Invalid(why)),
             Failure::Expired => Verification::Failed(Outcome::Expired),
-            Failure::ClaimMissing(_) => Verification::Failed(Outcome::ClaimMissing),
+            Failure::ClaimMissing(index) => {
+                Verification::ClaimMissing(self.jwt.required_claims.get(index).cloned().unwrap_or_default())
+            }
             Failure::UnknownKey => Verification::NoKey,
         })?;
         let principal = jwt::principal(token.claims().clone(), self.authenticator, self.jwt.issuer.as_deref())
-            .map_err(|failure| {
-                Verification::Failed(match failure {
-                    PrincipalFailure::ClaimMissing => Outcome::ClaimMissing,
-                    PrincipalFailure::Invalid(why) => Outcome::Invalid(why),
-                })
+            .map_err(|failure| match failure {
+                PrincipalFailure::ClaimMissing => {
+                    Verification::ClaimMissing(jwt::missing(token.claims(), &self.authenticator.claims))
+                }
+                PrincipalFailure::Invalid(why) => Verification::Failed(Outcome::Invalid(why)),
             })?;
         let headers = encode::identity(&principal);
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);

@@ -1,12 +1,12 @@
 //! Step 8: what changes on the way to the upstream. Identity is overwritten or removed on every allowed request, whoever calls.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use aws_lc_rs::hmac;
 use crds::{
     code::Code,
     snapshot::{
-        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, SourceKind,
+        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, Policy, SourceKind,
     },
 };
 
@@ -22,10 +22,12 @@ use crate::{
 pub type SetHeader = (Arc<str>, String);
 
 /// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Default, Clone, PartialEq, Eq)]
 pub struct HeaderChanges {
     set: Vec<SetHeader>,
     remove: Vec<Arc<str>>,
+    /// One of `set` whose value nobody but the upstream may see.
+    secret: Option<Arc<str>>,
 }
 
 // === impl HeaderChanges ===
@@ -41,9 +43,19 @@ impl HeaderChanges {
         &self.remove
     }
 
+    /// Whether the value of a header that is set must not be shown.
+    pub fn is_secret(&self, name: &str) -> bool {
+        self.secret.as_deref() == Some(name)
+    }
+
     /// Both lists.
     pub fn into_parts(self) -> (Vec<SetHeader>, Vec<Arc<str>>) {
         (self.set, self.remove)
+    }
+
+    pub(super) fn set_secret(&mut self, name: &Arc<str>, value: String) {
+        self.secret = Some(name.clone());
+        self.set(name, value);
     }
 
     fn set(&mut self, name: &Arc<str>, value: String) {
@@ -54,10 +66,18 @@ impl HeaderChanges {
         }
     }
 
-    fn remove(&mut self, name: &Arc<str>) {
+    pub(super) fn remove(&mut self, name: &Arc<str>) {
         if !self.set.iter().any(|(own, _)| own == name) && !self.remove.contains(name) {
             self.remove.push(name.clone());
         }
+    }
+}
+
+/// Names only: a value may be a secret.
+impl fmt::Debug for HeaderChanges {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set: Vec<&str> = self.set.iter().map(|(name, _)| &**name).collect();
+        out.debug_struct("HeaderChanges").field("set", &set).field("remove", &self.remove).finish_non_exhaustive()
     }
 }
 
@@ -81,11 +101,18 @@ pub(super) fn changes(
     if let (Some(name), Some(proven)) = (&forward.claims_header, proven) {
         changes.set(name, encode::claims(&proven.principal.claims).map_err(|_| UNUSABLE)?);
     }
-    strip_identity(&mut changes, request, place);
+    strip_identity(&mut changes, request, &place.policy);
     if place.reads_credentials() {
         strip_credentials(&mut changes, request, place, caller, facts);
     }
     Ok(changes)
+}
+
+/// Nobody's identity, and nothing else is touched: what a policy on trial does.
+pub(super) fn unidentified(request: &RequestView<'_>, policy: &Policy) -> HeaderChanges {
+    let mut changes = HeaderChanges::default();
+    strip_identity(&mut changes, request, policy);
+    changes
 }
 
 /// What expressions can see.
@@ -158,8 +185,8 @@ fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<Strin
 
 /// Every name of ours that is not set is removed, seen or not: Envoy may have been told to hide headers from the check. Aliases are
 /// removed where they were seen.
-fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, place: &Place<'_>) {
-    let owned = &place.policy.owned;
+fn strip_identity(changes: &mut HeaderChanges, request: &RequestView<'_>, policy: &Policy) {
+    let owned = &policy.owned;
     owned.iter().for_each(|name| changes.remove(name));
     for name in request.headers.names().filter(|name| owned.covers(name)) {
         if !owned.iter().any(|own| **own == *name) {

@@ -85,7 +85,7 @@ pub(super) fn failed(deps: &Deps<'_>, request: &RequestView<'_>, place: &Place<'
     let Some(limit) = &place.rules.limits.failures else { return stop };
     match &stop {
         Stop::Deny(deny) if matches!(deny.code, Code::InvalidToken | Code::ExpiredToken | Code::ClaimMissing) => {}
-        Stop::Deny(_) | Stop::Wait(_) => return stop,
+        Stop::Deny(_) | Stop::Answer(_) | Stop::Wait(_) => return stop,
     }
     let key = LimitKey { limit: limit.id, subject: client(request, place) };
     let taken = deps.limits.take(key, limit.rate, limit.window, deps.now_ms);

@@ -4,22 +4,24 @@
 //! section 2) and must never fetch, wait, read a clock or log: what has to be waited for is returned as a [`Need`], and the caller
 //! asks again with it in [`Awaited`].
 
+mod audit;
 mod authenticate;
 mod authorize;
 mod credential;
 mod encode;
 mod forward;
 mod limits;
+mod replace;
 mod require;
 mod select;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crds::{
     code::Code,
-    snapshot::{KeySetId, Rules, Snapshot},
+    snapshot::{KeySetId, Respond, Rules, Snapshot},
 };
 use smallvec::SmallVec;
 
@@ -29,8 +31,10 @@ pub use forward::{HeaderChanges, SetHeader};
 pub use limits::RateLimited;
 pub use select::Choice;
 
+use self::select::Place;
 use crate::{
     cache::TokenCache,
+    errors::cors,
     keystore::KeyStore,
     limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
@@ -86,13 +90,26 @@ pub struct Decision {
     pub verdict: Verdict,
 }
 
-/// Allow or deny; nothing in between.
+/// Allow, answer or deny; nothing in between.
 #[derive(Debug)]
 pub enum Verdict {
     /// The request may pass with these header changes.
     Allow(HeaderChanges),
+    /// It may pass, and the policy answers it in the upstream's place.
+    Answer(Answer),
     /// It may not.
     Deny(Deny),
+}
+
+/// An answer of the policy's own that is no refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, names lower case, each once.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// Body.
+    pub body: String,
 }
 
 /// A refusal before it has a shape.
@@ -104,6 +121,8 @@ pub struct Deny {
     pub detail: &'static str,
     /// The scopes that were missing, for the challenge (RFC 6750 section 3).
     pub scopes: Vec<Box<str>>,
+    /// The claim that was missing, as the policy names it: some clients are told which.
+    pub claim: Option<Box<str>>,
     /// The limit that was reached, if that is why.
     pub limited: Option<RateLimited>,
 }
@@ -129,6 +148,8 @@ pub struct Facts {
     pub requirements: Vec<(String, bool)>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
+    /// What a policy on trial would have refused.
+    pub audited: Option<Box<Deny>>,
 }
 
 // === impl Awaited ===
@@ -151,7 +172,7 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), limited: None }
+        Self { code, detail, scopes: Vec::new(), claim: None, limited: None }
     }
 }
 
@@ -167,6 +188,7 @@ impl Decision {
 /// Why the steps ended early.
 enum Stop {
     Deny(Deny),
+    Answer(Answer),
     Wait(Need),
 }
 
@@ -180,27 +202,49 @@ impl From<Deny> for Stop {
 pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> Step {
     let mut facts = Facts::default();
     let verdict = match steps(deps, request, awaited, &mut facts) {
-        Ok(changes) => Verdict::Allow(changes),
+        Ok(verdict) => verdict,
+        Err(Stop::Answer(answer)) => Verdict::Answer(answer),
         Err(Stop::Deny(deny)) => Verdict::Deny(deny),
         Err(Stop::Wait(need)) => return Step::Wait(need),
     };
+    let verdict = audit::apply(deps.snapshot, request, verdict, &mut facts);
     Step::Done(Decision { facts, verdict })
 }
 
-fn steps(
-    deps: &Deps<'_>,
-    request: &RequestView<'_>,
-    awaited: &Awaited,
-    facts: &mut Facts,
-) -> Result<HeaderChanges, Stop> {
+fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<Verdict, Stop> {
     let place = select::select(deps.snapshot, request, facts)?;
     let caller = authenticate::caller(deps, request, awaited, &place, facts)
         .map_err(|stop| limits::failed(deps, request, &place, stop))?;
     facts.caller = Some(caller);
-    let allowed =
-        require::check(request, &place, caller, facts).and_then(|()| forward::changes(request, &place, caller, facts));
-    let changes = allowed.inspect_err(|_| limits::look(deps, request, &place, caller, facts))?;
-    // After the changes, which no client sees if this refuses: nothing may wait or fail once a request is counted.
+    let admitted =
+        require::check(request, &place, caller, facts).and_then(|()| admitted(deps, request, &place, caller, facts));
+    let verdict = admitted.inspect_err(|_| limits::look(deps, request, &place, caller, facts))?;
+    // After the answer, which no client sees if this refuses: nothing may wait or fail once a request is counted.
     limits::count(deps, request, &place, caller, facts)?;
-    Ok(changes)
+    Ok(verdict)
+}
+
+/// Step 8: who gets here may come in, to the upstream or to the route's own answer.
+fn admitted(
+    deps: &Deps<'_>,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &Facts,
+) -> Result<Verdict, Deny> {
+    if let Some(own) = &place.rules.respond {
+        return Ok(Verdict::Answer(respond(own, request, place)));
+    }
+    let mut changes = forward::changes(request, place, caller, facts)?;
+    replace::apply(&mut changes, deps, request, place, caller, facts)?;
+    Ok(Verdict::Allow(changes))
+}
+
+fn respond(own: &Respond, request: &RequestView<'_>, place: &Place<'_>) -> Answer {
+    let mut headers =
+        own.headers.iter().map(|(name, value)| (Cow::Owned(name.to_string()), value.to_string())).collect();
+    if let Some(cors) = &place.rules.cors {
+        cors::readable(&mut headers, cors, request.headers.text("origin").as_deref());
+    }
+    Answer { status: own.status, headers, body: own.body.to_string() }
 }

@@ -9,8 +9,8 @@ use crds::{
     snapshot::{Access, Entry, Internal, Policy, Route, Rules, Snapshot, Unmatched, Upgrade},
 };
 
-use super::{Deny, Facts};
-use crate::{principal::Traffic, request::RequestView};
+use super::{Deny, Facts, Stop};
+use crate::{errors::cors, principal::Traffic, request::RequestView};
 
 /// Where a request arrived.
 pub(super) struct Place<'a> {
@@ -31,7 +31,7 @@ pub enum Choice {
 }
 
 /// Steps 0 to 3.
-pub(super) fn select<'a>(snapshot: &Snapshot, request: &RequestView<'a>, facts: &mut Facts) -> Result<Place<'a>, Deny> {
+pub(super) fn select<'a>(snapshot: &Snapshot, request: &RequestView<'a>, facts: &mut Facts) -> Result<Place<'a>, Stop> {
     let host = well_formed(request)?;
     let policy = policy(snapshot, request, &host, facts)?;
     facts.rules = Some(policy.rules.clone());
@@ -40,6 +40,10 @@ pub(super) fn select<'a>(snapshot: &Snapshot, request: &RequestView<'a>, facts: 
     facts.traffic = Some(traffic);
     let path = CanonicalPath::parse(request.path)
         .map_err(|_| Deny::new(Code::MalformedRequest, "the path can be read in more than one way"))?;
+    // Before routes: a browser that asks whether it may send a POST does not send one.
+    if let Some(answer) = policy.rules.cors.as_ref().and_then(|cors| cors::preflight(cors, request)) {
+        return Err(Stop::Answer(answer));
+    }
     let rules = route(&policy, internal, request, &path)?;
     facts.rules = Some(rules.clone());
     Ok(Place { policy, rules, traffic, host, path })

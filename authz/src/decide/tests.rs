@@ -1,7 +1,9 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod answers;
 mod authorization;
 mod limits;
+mod replace;
 
 use std::collections::HashMap;
 
@@ -84,6 +86,7 @@ impl World {
             source: request.source,
             policy: None,
             forced_external: false,
+            proven_peer: request.proven_peer,
         };
         decide(
             &Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, limits: &self.limits, now_ms },
@@ -111,15 +114,16 @@ struct Ask<'a> {
     path: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     source: Option<std::net::IpAddr>,
+    proven_peer: bool,
 }
 
 fn get<'a>(path: &'a str, headers: &[(&'a str, &'a str)]) -> Ask<'a> {
-    Ask { method: "GET", host: "a.test", path, headers: headers.to_vec(), source: None }
+    Ask { method: "GET", host: "a.test", path, headers: headers.to_vec(), source: None, proven_peer: true }
 }
 
 fn code(decision: &Decision) -> Result<(), Code> {
     match &decision.verdict {
-        Verdict::Allow(_) => Ok(()),
+        Verdict::Allow(_) | Verdict::Answer(_) => Ok(()),
         Verdict::Deny(deny) => Err(deny.code),
     }
 }
@@ -127,7 +131,7 @@ fn code(decision: &Decision) -> Result<(), Code> {
 fn changes(decision: &Decision) -> &HeaderChanges {
     match &decision.verdict {
         Verdict::Allow(changes) => changes,
-        Verdict::Deny(deny) => panic!("{deny:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -163,7 +167,7 @@ fn no_host_method_or_path_is_read_in_two_ways() {
         ("GET", "a.test", "/x#y", Code::MalformedRequest),
         ("GET", "a.test", "/", Code::MissingCredential),
     ] {
-        let decision = world.ask(&Ask { method, host, path, headers: Vec::new(), source: None });
+        let decision = world.ask(&Ask { method, host, path, headers: Vec::new(), source: None, proven_peer: true });
         assert_eq!(code(&decision), Err(expected), "{method} {host} {path}");
     }
 }

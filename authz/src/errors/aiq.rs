@@ -12,8 +12,8 @@ struct Body<'a> {
     error: Option<&'static str>,
 }
 
-pub(super) fn body(facts: &Facts<'_>, message: Option<&str>) -> String {
-    let (detail, error) = match facts.code {
+pub(super) fn body(facts: &Facts<'_>) -> String {
+    let (detail, error) = match facts.code() {
         Code::MissingCredential => ("Missing auth token", Some("token_missing")),
         Code::ExpiredToken => ("Token has expired", Some("token_expired")),
         Code::InvalidToken => ("Invalid auth token", Some("token_invalid")),
@@ -23,5 +23,5 @@ pub(super) fn body(facts: &Facts<'_>, message: Option<&str>) -> String {
         Code::TooManyFailures => ("Too many attempts", Some("too_many_failures")),
         code => ("Authentication failed", Some(code.as_str())),
     };
-    serde_json::to_string(&Body { detail: message.unwrap_or(detail), error }).unwrap_or_default()
+    serde_json::to_string(&Body { detail: facts.message.unwrap_or(detail), error }).unwrap_or_default()
 }

@@ -16,14 +16,16 @@ struct Problem<'a> {
 }
 
 pub(super) fn body(facts: &Facts<'_>) -> String {
-    let code = facts.code.as_str();
+    let code = facts.code().as_str();
+    // The numbers of a limit are the client's own to know, and what makes the answer useful.
+    let numbered = facts.deny.limited.map(|limited| format!("{} {limited}", facts.standard()));
     let problem = Problem {
         r#type: format!("https://gatewright.dev/errors/{code}"),
-        title: title(facts.code),
-        status: facts.code.status(),
-        detail: facts.text,
+        title: title(facts.code()),
+        status: facts.status,
+        detail: facts.message.or(numbered.as_deref()).unwrap_or_else(|| facts.standard()),
         code,
-        request_id: facts.request_id,
+        request_id: facts.asked.request_id,
     };
     // Strings and numbers always serialise; were that to change, an empty body is still a refusal.
     serde_json::to_string(&problem).unwrap_or_default()

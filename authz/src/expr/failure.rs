@@ -55,6 +55,14 @@ pub enum Failure {
         /// What it yields.
         got: String,
     },
+    /// A claim of a token that JSON cannot carry.
+    #[error(
+        "the claim's expression yields a value of type {got}; a claim is a text, a list of such, a number or a bool"
+    )]
+    NotClaim {
+        /// What it yields.
+        got: String,
+    },
     /// The interpreter failed. A defect: please report it with the expression.
     #[error("the expression could not be evaluated; this is a defect of Gatewright, report it with the expression")]
     Broken,

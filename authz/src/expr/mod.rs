@@ -25,11 +25,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use cel::{
     ExecutionError,
     common::{
-        types::{CelBool, CelDouble, CelInt, CelNull, CelOptional, CelString, CelUInt},
+        types::{CelBool, CelDouble, CelInt, CelList, CelNull, CelOptional, CelString, CelUInt},
         value::{CowVal, Val},
     },
 };
 use crds::expr::Expr;
+use serde_json::Value;
 
 pub use self::failure::Failure;
 use self::variables::Variables;
@@ -66,6 +67,16 @@ pub fn header_value(expr: &Expr, inputs: &Inputs<'_, '_>) -> Result<Option<Strin
         _ if variables.read_unset() => Ok(None),
         Err(failure) => Err(failure),
         Ok(value) => Ok(value.filter(|text| !text.is_empty())),
+    }
+}
+
+/// The value of a claim in a token of ours; `None` leaves it out. An unset field that is read leaves it out, as in a header.
+pub fn claim_value(expr: &Expr, inputs: &Inputs<'_, '_>) -> Result<Option<Value>, Failure> {
+    let variables = Variables::new(expr, inputs);
+    match run(expr, &variables, |value| json(value, true)) {
+        Err(failure @ (Failure::TooManyItems { .. } | Failure::Broken)) => Err(failure),
+        _ if variables.read_unset() => Ok(None),
+        outcome => outcome,
     }
 }
 
@@ -117,4 +128,32 @@ fn text(value: &dyn Val) -> Result<Option<String>, Failure> {
         .or_else(|| value.downcast_ref::<CelUInt>().map(|value| value.inner().to_string()))
         .or_else(|| value.downcast_ref::<CelDouble>().map(|value| value.inner().to_string()));
     printed.map(Some).ok_or_else(|| Failure::NotText { got: value.get_type().name().to_owned() })
+}
+
+/// A list holds no lists: no reader of tokens expects one, and so deep values cannot be built.
+fn json(value: &dyn Val, lists: bool) -> Result<Option<Value>, Failure> {
+    if let Some(optional) = value.downcast_ref::<CelOptional>() {
+        return optional.inner().map_or(Ok(None), |value| json(value, lists));
+    }
+    if value.downcast_ref::<CelNull>().is_some() {
+        return Ok(None);
+    }
+    let other = || Failure::NotClaim { got: value.get_type().name().to_owned() };
+    if let Some(list) = value.downcast_ref::<CelList<'_>>().filter(|_| lists) {
+        let entries = list.inner().iter().map(|entry| json(&**entry, false)?.ok_or_else(other));
+        return entries.collect::<Result<_, _>>().map(|entries| Some(Value::Array(entries)));
+    }
+    let scalar = value
+        .downcast_ref::<CelString>()
+        .map(|text| Value::from(text.inner()))
+        .or_else(|| value.downcast_ref::<CelBool>().map(|value| Value::from(*value.inner())))
+        .or_else(|| value.downcast_ref::<CelInt>().map(|value| Value::from(*value.inner())))
+        .or_else(|| value.downcast_ref::<CelUInt>().map(|value| Value::from(*value.inner())))
+        // Infinity and what is no number are not JSON.
+        .or_else(|| {
+            value
+                .downcast_ref::<CelDouble>()
+                .and_then(|value| serde_json::Number::from_f64(*value.inner()).map(Value::Number))
+        });
+    scalar.map(Some).ok_or_else(other)
 }

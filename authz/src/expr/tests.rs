@@ -1,6 +1,7 @@
 //! What expressions yield for requests.
 
 mod bounds;
+mod claims;
 
 use crds::expr::{Expr, Place};
 use serde_json::json;

@@ -20,7 +20,7 @@ mod verify;
 pub use identity::admits;
 pub use jws::{Header, Jws, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Malformed};
 pub use lookup::claim;
-pub use principal::{PrincipalFailure, principal};
+pub use principal::{PrincipalFailure, missing, principal};
 pub use token::Token;
 pub use verify::{Failure, Verified, verify, verify_signature};
 

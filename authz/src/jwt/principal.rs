@@ -1,7 +1,7 @@
 //! Verified claims to a principal (contract, sections 3 and 6).
 
 use aws_lc_rs::digest::{Context, SHA256};
-use crds::snapshot::Authenticator;
+use crds::snapshot::{Authenticator, ClaimMapping};
 use serde_json::{Map, Value};
 
 use super::lookup::claim;
@@ -42,6 +42,13 @@ pub fn principal(
         subject: subject.into(),
         claims,
     })
+}
+
+/// The claim that [`PrincipalFailure::ClaimMissing`] is about: the first candidate for the subject, unless that is there.
+pub fn missing(claims: &Map<String, Value>, mapping: &ClaimMapping) -> Box<str> {
+    let no_subject = mapping.subject.iter().all(|name| claim(claims, name).is_none());
+    let candidate = mapping.subject.first().filter(|_| no_subject).unwrap_or(&mapping.stable_id);
+    candidate.clone()
 }
 
 fn identifier<'a>(value: Option<&'a Value>, otherwise: &'static str) -> Result<&'a str, PrincipalFailure> {

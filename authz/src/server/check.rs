@@ -15,7 +15,8 @@ use tracing::error;
 use super::{log::DecisionLog, metrics::Metrics, request, response, state::SnapshotCell};
 use crate::{
     cache::TokenCache,
-    decide::{Awaited, Decision, Deny, Deps, Need, Step, decide},
+    decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
+    errors::Asked,
     jwks::KeyCache,
     limits::LocalLimits,
     request::RequestView,
@@ -90,13 +91,15 @@ impl Authorization for CheckService {
         let view = request::view(&check, proven);
         let request_id =
             request::id(&check, view.as_ref().ok()).unwrap_or_else(|| format!("gw-{:016x}", fastrand::u64(..)));
-        let is_grpc = view.as_ref().is_ok_and(|view| view.headers.is_grpc());
+        let asked = view
+            .as_ref()
+            .map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
         let decision = match view {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
             Err(deny) => Decision::refusal(deny),
         };
         self.inner.observe(&decision, &request_id, now_ms);
-        Ok(Response::new(response::respond(decision, is_grpc, &request_id)))
+        Ok(Response::new(response::respond(decision, &asked)))
     }
 }
 
@@ -143,11 +146,11 @@ impl Inner {
     }
 
     fn observe(&self, decision: &Decision, request_id: &str, now_ms: i64) {
-        let refusal = match &decision.verdict {
-            crate::decide::Verdict::Allow(_) => None,
-            crate::decide::Verdict::Deny(deny) => Some(deny.code),
-        };
-        self.metrics.answered(refusal);
+        match (&decision.verdict, &decision.facts.audited) {
+            (Verdict::Deny(deny), _) => self.metrics.answered(Some(deny.code)),
+            (_, Some(deny)) => self.metrics.audited(deny.code),
+            (Verdict::Allow(_) | Verdict::Answer(_), None) => self.metrics.answered(None),
+        }
         self.log.write(decision, request_id, now_ms);
     }
 }

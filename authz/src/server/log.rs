@@ -26,7 +26,32 @@ impl DecisionLog {
     /// Logs a decision.
     pub(super) fn write(&self, decision: &Decision, request_id: &str, now_ms: i64) {
         let facts = &decision.facts;
+        if let Some(deny) = &facts.audited {
+            let (code, why) = (deny.code.as_str(), deny.detail);
+            if enabled!(Level::DEBUG) || self.take(now_ms) {
+                info!(
+                    request_id,
+                    policy = policy(facts),
+                    route = route(facts),
+                    traffic = traffic(facts),
+                    code,
+                    why,
+                    "would be denied"
+                );
+            }
+            return;
+        }
         match &decision.verdict {
+            Verdict::Answer(answer) => {
+                debug!(
+                    request_id,
+                    policy = policy(facts),
+                    route = route(facts),
+                    traffic = traffic(facts),
+                    status = answer.status,
+                    "answered"
+                );
+            }
             Verdict::Allow(_) => {
                 debug!(
                     request_id,

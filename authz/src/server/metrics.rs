@@ -20,6 +20,7 @@ struct CheckLabels {
 pub struct Metrics {
     allowed: Counter,
     refused: Arc<[(Code, Counter)]>,
+    audited: Arc<[(Code, Counter)]>,
     /// Checks under way.
     pub(super) in_flight: Gauge,
     /// Checks answered with `overloaded` without being decided.
@@ -40,6 +41,7 @@ impl Metrics {
         let metrics = Self {
             allowed: counter("allow", ""),
             refused: Code::ALL.into_iter().map(|code| (code, counter("deny", code.as_str()))).collect(),
+            audited: Code::ALL.into_iter().map(|code| (code, counter("audit", code.as_str()))).collect(),
             in_flight: Gauge::default(),
             shed: Counter::default(),
             panics: Counter::default(),
@@ -65,10 +67,19 @@ impl Metrics {
     pub(super) fn answered(&self, refusal: Option<Code>) {
         let counter = match refusal {
             None => Some(&self.allowed),
-            Some(code) => self.refused.iter().find(|(own, _)| *own == code).map(|(_, counter)| counter),
+            Some(code) => of(&self.refused, code),
         };
         counter.map(Counter::inc);
     }
+
+    /// Counts what a policy on trial would have refused.
+    pub(super) fn audited(&self, code: Code) {
+        of(&self.audited, code).map(Counter::inc);
+    }
+}
+
+fn of(counters: &[(Code, Counter)], code: Code) -> Option<&Counter> {
+    counters.iter().find(|(own, _)| *own == code).map(|(_, counter)| counter)
 }
 
 /// Numbers of the configuration in force.

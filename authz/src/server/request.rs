@@ -18,7 +18,7 @@ const POLICY: &str = "gatewright.dev/policy";
 const TRAFFIC: &str = "gatewright.dev/traffic";
 
 /// The view. `proven`: the peer is on this machine, so its extensions are its operator's words. An unproven peer can only make
-/// itself external, never choose a policy.
+/// itself external, never choose a policy, and is given no secret.
 pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>, Deny> {
     let none = Deny::new(Code::Forbidden, "the check holds no HTTP request");
     let attributes = check.attributes.as_ref().ok_or(none.clone())?;
@@ -33,6 +33,7 @@ pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>
         source: attributes.source.as_ref().and_then(|peer| peer.address.as_ref()).and_then(ip),
         policy: extension(POLICY).filter(|_| proven),
         forced_external: extension(TRAFFIC) == Some("external"),
+        proven_peer: proven,
     })
 }
 

@@ -1,12 +1,11 @@
 //! Decision to CheckResponse: the only file that builds one.
 //!
 //! Envoy takes a response without a status, or with status code 0, for "allow", whatever else it holds (`CheckResponse::default()`
-//! is "allow"). So a response is made from a [`Decision`] alone, the gRPC code of a refusal is a non-zero type, and no field is
+//! is "allow"). So a response is made from a [`Decision`] alone, the gRPC code of everything but an allow is a non-zero type, and no field is
 //! left to a default.
 
-use std::num::NonZeroI32;
+use std::{borrow::Cow, num::NonZeroI32};
 
-use crds::snapshot::Errors;
 use envoy_types::pb::{
     envoy::{
         config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
@@ -20,22 +19,36 @@ use envoy_types::pb::{
 };
 
 use crate::{
-    decide::{Decision, Facts, HeaderChanges, Verdict},
-    errors::{self, Refusal},
+    decide::{Answer, Decision, Facts, HeaderChanges, Verdict},
+    errors::{self, Asked, Refusal},
+};
+
+/// PERMISSION_DENIED: to Envoy, an answer of our own is a request that does not pass.
+const ANSWERED: NonZeroI32 = match NonZeroI32::new(7) {
+    Some(code) => code,
+    None => NonZeroI32::MIN,
 };
 
 /// Our member of the dynamic metadata.
 const METADATA: &str = "gatewright.dev";
 
 /// The answer to Envoy.
-pub(super) fn respond(decision: Decision, is_grpc: bool, request_id: &str) -> CheckResponse {
+pub(super) fn respond(decision: Decision, asked: &Asked<'_>) -> CheckResponse {
     let Decision { facts, verdict } = decision;
     match verdict {
-        Verdict::Allow(changes) => allow(changes, limit_headers(&facts), metadata(&facts, "allow", "")),
+        Verdict::Allow(changes) => {
+            let audited = facts.audited.as_ref().map_or("", |deny| deny.code.as_str());
+            allow(changes, limit_headers(&facts), metadata(&facts, "allow", audited))
+        }
+        // Decided as "allow", and yet not one for Envoy: it sends what is denied, with our status, and asks no upstream.
+        Verdict::Answer(answer) => {
+            let Answer { status, mut headers, body } = answer;
+            add_limit(&mut headers, &facts);
+            denied(ANSWERED, "answered", status, headers, body, metadata(&facts, "allow", ""))
+        }
         Verdict::Deny(deny) => {
-            let errors: Option<&Errors> = facts.rules.as_ref().map(|rules| &*rules.errors);
-            let mut refusal = errors::render(&deny, errors, is_grpc, request_id);
-            refusal.headers.extend(limit_headers(&facts));
+            let mut refusal = errors::refusal(&deny, facts.rules.as_deref(), asked);
+            add_limit(&mut refusal.headers, &facts);
             refuse(refusal, metadata(&facts, "deny", deny.code.as_str()))
         }
     }
@@ -44,6 +57,14 @@ pub(super) fn respond(decision: Decision, is_grpc: bool, request_id: &str) -> Ch
 /// How far the limit is used, on every answer where one holds.
 fn limit_headers(facts: &Facts) -> impl Iterator<Item = (&'static str, String)> + use<> {
     facts.limit.map(|standing| standing.headers()).into_iter().flatten()
+}
+
+/// On answers of our own; a policy's own header of such a name would be a second truth.
+fn add_limit(headers: &mut Vec<(Cow<'static, str>, String)>, facts: &Facts) {
+    for (name, value) in limit_headers(facts) {
+        headers.retain(|(own, _)| own != name);
+        headers.push((name.into(), value));
+    }
 }
 
 fn allow(
@@ -67,15 +88,26 @@ fn allow(
 
 fn refuse(refusal: Refusal, metadata: Struct) -> CheckResponse {
     // PERMISSION_DENIED (7) if a code ever claimed to be 0: a refusal cannot be written down as anything Envoy lets pass.
-    let code = NonZeroI32::new(i32::from(refusal.code.grpc())).map_or(7, NonZeroI32::get);
-    let status = i32::from(refusal.code.status());
+    let code = NonZeroI32::new(i32::from(refusal.code.grpc())).unwrap_or(ANSWERED);
+    denied(code, refusal.code.as_str(), refusal.status, refusal.headers, refusal.body, metadata)
+}
+
+/// What Envoy sends itself. The type of `code` leaves no way to write an "allow" down here.
+fn denied(
+    code: NonZeroI32,
+    message: &str,
+    status: u16,
+    headers: Vec<(Cow<'static, str>, String)>,
+    body: String,
+    metadata: Struct,
+) -> CheckResponse {
     CheckResponse {
-        status: Some(Status { code, message: refusal.code.as_str().to_owned(), details: Vec::new() }),
+        status: Some(Status { code: code.get(), message: message.to_owned(), details: Vec::new() }),
         dynamic_metadata: Some(metadata),
         http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
-            status: Some(HttpStatus { code: status }),
-            headers: refusal.headers.into_iter().map(|(name, value)| header(name, value)).collect(),
-            body: refusal.body,
+            status: Some(HttpStatus { code: i32::from(status) }),
+            headers: headers.into_iter().map(|(name, value)| header(&name, value)).collect(),
+            body,
         })),
     }
 }
@@ -138,10 +170,56 @@ mod tests {
     proptest! {
         #[test]
         fn no_refusal_is_read_as_allow(index in 0..Code::ALL.len(), grpc: bool, id in ".*") {
-            let response = respond(decision(Code::ALL[index], "why"), grpc, &id);
+            let response = respond(decision(Code::ALL[index], "why"), &Asked { is_grpc: grpc, ..Asked::unread(&id, 0) });
             prop_assert!(!envoy_allows(&response.encode_to_vec()));
             let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else { panic!("not a denied response") };
             prop_assert!(denied.status.is_some_and(|status| status.code >= 400));
+        }
+    }
+
+    #[test]
+    fn an_answer_of_our_own_is_not_read_as_allow() {
+        for status in [200, 204, 307, 418, 503] {
+            let answer = Answer { status, headers: vec![("x-a".into(), "b".to_owned())], body: "c".to_owned() };
+            let decision = Decision { facts: Facts::default(), verdict: Verdict::Answer(answer) };
+            let response = respond(decision, &Asked::default());
+            assert!(!envoy_allows(&response.encode_to_vec()));
+            let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
+                panic!("not a denied response")
+            };
+            assert_eq!(
+                (denied.status.unwrap().code, denied.body.as_str(), denied.headers.len()),
+                (i32::from(status), "c", 1)
+            );
+        }
+    }
+
+    /// A member of our metadata.
+    fn told(response: &CheckResponse, name: &str) -> String {
+        let ours = response
+            .dynamic_metadata
+            .as_ref()
+            .and_then(|all| all.fields.get(METADATA))
+            .and_then(|ours| ours.kind.clone());
+        let Some(Kind::StructValue(ours)) = ours else { panic!("no metadata") };
+        match ours.fields.get(name).and_then(|value| value.kind.clone()) {
+            Some(Kind::StringValue(text)) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn metadata_tells_what_was_decided_and_what_would_have_been() {
+        let answer = Answer { status: 200, headers: Vec::new(), body: String::new() };
+        let trial = || Facts { audited: Some(Box::new(Deny::new(Code::NotFound, ""))), ..Facts::default() };
+        for (facts, verdict, expected) in [
+            (Facts::default(), Verdict::Allow(HeaderChanges::default()), ["allow", ""]),
+            (Facts::default(), Verdict::Answer(answer), ["allow", ""]),
+            (trial(), Verdict::Allow(HeaderChanges::default()), ["allow", "not_found"]),
+            (Facts::default(), Verdict::Deny(Deny::new(Code::NotFound, "")), ["deny", "not_found"]),
+        ] {
+            let response = respond(Decision { facts, verdict }, &Asked::default());
+            assert_eq!(["decision", "reason"].map(|name| told(&response, name)), expected.map(str::to_owned));
         }
     }
 

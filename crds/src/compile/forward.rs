@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{policy::Site, problem, verdict::Reason};
+use super::{policy::Site, problem, replace, verdict::Reason};
 use crate::{
     documents::ReferenceKind,
     expr::{Expr, Place},
@@ -45,7 +45,12 @@ const FORBIDDEN_PREFIXES: [&str; 3] = [":", "x-envoy-", "x-forwarded-"];
 pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1alpha1::Forward {
     v1alpha1::Forward {
         header_prefix: route.header_prefix.clone().or_else(|| policy.header_prefix.clone()),
-        credential: route.credential.or(policy.credential),
+        credential: route.credential.or(policy.credential.filter(|_| route.replace_credential.is_none())),
+        // Keep, remove or replace is one choice: a route that says one of them says nothing of the others.
+        replace_credential: route
+            .replace_credential
+            .clone()
+            .or_else(|| policy.replace_credential.clone().filter(|_| route.credential.is_none())),
         headers: if route.headers.is_empty() { policy.headers.clone() } else { route.headers.clone() },
         claims_header: route.claims_header.clone().or_else(|| policy.claims_header.clone()),
     }
@@ -80,7 +85,15 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
         Some(v1alpha1::CredentialForwarding::Keep) => CredentialForwarding::Keep,
         None | Some(v1alpha1::CredentialForwarding::Remove) => CredentialForwarding::Remove,
     };
-    Forward { names, credential, headers, claims_header }
+    let replacement = spec.replace_credential.as_ref().and_then(|spec| replace::compile(at, spec, site));
+    if let Some(replacement) = &replacement
+        && taken.contains(&canonical(&replacement.header))
+    {
+        let message =
+            format!("`{}` is set already: each header, in whatever spelling, has one value", replacement.header);
+        site.problems.push(problem(format!("{at}.replaceCredential"), message));
+    }
+    Forward { names, credential, replacement, headers, claims_header }
 }
 
 fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>) {
@@ -95,7 +108,7 @@ fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>
     taken.push(canonical);
 }
 
-fn forbidden(name: &str) -> Option<&'static str> {
+pub(super) fn forbidden(name: &str) -> Option<&'static str> {
     let reserved = FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let odd =
         !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));

@@ -10,6 +10,7 @@
 //! Must never do IO, read a clock, or accept something it then ignores. The same function runs in `check`, `explain`, `run`, and
 //! wherever configuration is served from: what is accepted here is what is enforced.
 
+mod answers;
 mod authenticator;
 mod authorization;
 mod conflicts;
@@ -18,6 +19,7 @@ mod last_good;
 mod limits;
 mod policy;
 mod references;
+mod replace;
 mod rules;
 mod share;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 use url::Url;
 
 use super::{
-    authenticator, authorization, forward, problem,
+    answers, authenticator, authorization, forward, problem,
     references::{References, Resolved},
     rules::Base,
     validate,
@@ -110,6 +110,7 @@ fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Poli
     let public_origin = spec.public_url.as_ref().and_then(|url| origin("spec.publicURL", url, site));
     let policy = Policy {
         name: site.name.clone(),
+        mode: answers::mode(spec.mode),
         external: hosts.clone(),
         public_origin,
         internal,

@@ -1,10 +1,11 @@
 //! Policy and route merged into effective rules (contract, section 2, step 3).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::digest;
 
 use super::{
+    answers,
     authenticator::identity_requirements,
     forward, limits,
     policy::{Site, access, invalid_credential},
@@ -59,7 +60,8 @@ impl Base {
             .collect();
         let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
         let forward = spec.forward.clone().unwrap_or_default();
-        let errors = merge_errors(Errors { profile: ErrorProfile::Standard, message: None }, spec.errors.as_ref());
+        let errors = Errors { profile: ErrorProfile::Standard, message: None, responses: BTreeMap::new() };
+        let errors = merge_errors(errors, "spec", spec.errors.as_ref(), site);
         // A cached caller has the roles and scopes of the block it was verified under.
         let salt = serde_json::to_vec(&authorization).unwrap_or_default();
         let rules = Rules {
@@ -72,6 +74,8 @@ impl Base {
             limits: Arc::new(limits::of_policy(spec.limits.as_ref(), site)),
             errors: Arc::new(errors),
             forward: Arc::new(forward::compile("spec.forward", &forward, site)),
+            respond: None,
+            cors: spec.cors.as_ref().map(|cors| Arc::new(answers::cors(cors, site))),
         };
         Self { rules: Arc::new(rules), authenticators, places, forward, route_places, salt }
     }
@@ -109,8 +113,10 @@ impl Base {
             } else {
                 Arc::new(limits::of_route(&at, route, &base.limits, site))
             },
-            errors: Arc::new(merge_errors((*base.errors).clone(), route.errors.as_ref())),
+            errors: Arc::new(merge_errors((*base.errors).clone(), &at, route.errors.as_ref(), site)),
             forward,
+            respond: route.respond.as_ref().map(|respond| Arc::new(answers::respond(&at, respond, site))),
+            cors: base.cors.clone(),
         }
     }
 
@@ -259,15 +265,26 @@ fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<
     all
 }
 
-fn merge_errors(mut errors: Errors, own: Option<&v1alpha1::Errors>) -> Errors {
+fn merge_errors(mut errors: Errors, at: &str, own: Option<&v1alpha1::Errors>, site: &mut Site<'_>) -> Errors {
     let Some(own) = own else { return errors };
-    match own.profile {
-        None => {}
-        Some(v1alpha1::ErrorProfile::Standard) => errors.profile = ErrorProfile::Standard,
-        Some(v1alpha1::ErrorProfile::AIQ) => errors.profile = ErrorProfile::AIQ,
+    if let Some(profile) = own.profile {
+        errors.profile = self::profile(profile);
     }
     if let Some(message) = &own.message {
         errors.message = Some((**message).into());
     }
+    errors.responses.extend(answers::responses(&format!("{at}.errors"), &own.responses, site));
     errors
+}
+
+const fn profile(word: v1alpha1::ErrorProfile) -> ErrorProfile {
+    match word {
+        v1alpha1::ErrorProfile::Standard => ErrorProfile::Standard,
+        v1alpha1::ErrorProfile::AIQ => ErrorProfile::AIQ,
+        v1alpha1::ErrorProfile::AgentFlow => ErrorProfile::AgentFlow,
+        v1alpha1::ErrorProfile::AgentFlow403 => ErrorProfile::AgentFlow403,
+        v1alpha1::ErrorProfile::FastAPIDetail => ErrorProfile::FastAPIDetail,
+        v1alpha1::ErrorProfile::Qaynaq => ErrorProfile::Qaynaq,
+        v1alpha1::ErrorProfile::CQ => ErrorProfile::CQ,
+    }
 }

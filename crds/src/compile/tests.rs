@@ -1,5 +1,7 @@
 //! Tables: YAML in, verdicts and snapshot out. Locks who is accepted, what stays in force, and which words say so.
 
+mod answers;
+
 use super::*;
 use crate::{
     documents::Objects,
@@ -123,7 +125,7 @@ fn mistakes_name_the_field_and_what_would_be_right() {
 
 #[test]
 fn what_is_not_built_is_unsupported_and_its_hosts_are_held() {
-    let compiled = compile(&policy("n/a", &format!("externalHostnames: [a.test]\nmode: Audit\n{SSO}")));
+    let compiled = compile(&policy("n/a", &format!("externalHostnames: [a.test]\nlogin: {{}}\n{SSO}")));
     assert_eq!(words(&compiled), ["n/a Unsupported"]);
     assert_eq!(answers(&compiled, "a.test").as_deref(), Some("!n/a"));
 }

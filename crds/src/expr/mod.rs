@@ -70,6 +70,8 @@ pub enum Place {
     Header,
     /// A condition.
     Condition,
+    /// The value of a claim in a token of ours: what JSON can carry.
+    Claim,
 }
 
 /// A checked expression. Cheap to clone; equal if the source is.

@@ -50,7 +50,7 @@ pub enum ProblemKind {
 /// What of a kind's contract this build lacks: asked before a field is called unknown or a value invalid.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps {
-    /// Whether this schema-style path (`spec.routes[].respond`) is a field that is not built yet.
+    /// Whether this schema-style path (`spec.routes[].preflight`) is a field that is not built yet.
     pub field: fn(&str) -> bool,
     /// Whether this value at this schema-style path is not built yet.
     pub value: fn(&str, &str) -> bool,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::Replacement;
 use crate::{expr::Expr, secret::Secret};
 
 /// The fixed identity headers, in the order of the contract, section 3.
@@ -74,6 +75,8 @@ pub struct Forward {
     pub names: [Arc<str>; 11],
     /// What happens to the verified credential.
     pub credential: CredentialForwarding,
+    /// What is sent in its place; then it is removed.
+    pub replacement: Option<Replacement>,
     /// Mapped headers, in document order, names unique.
     pub headers: Vec<MappedHeader>,
     /// Header with all claims as base64url JSON.

@@ -3,13 +3,16 @@
 //! Owns the shapes that enforcement, `explain` and `/config_dump` read. Holds no lock, does no IO and never fails a lookup with a
 //! panic. Secrets inside are of type [`crate::secret::Secret`], which neither serialises nor prints.
 
+mod answers;
 mod authenticator;
 mod authorization;
 mod forward;
 mod hosts;
 mod limits;
+mod replace;
 mod rules;
 
+pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use authenticator::{
     AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
     KeySetSource,
@@ -20,6 +23,7 @@ pub use forward::{
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
 pub use limits::{Limit, LimitBy, LimitId, Limits};
+pub use replace::{Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules,
     Source, SourceKind, Unmatched, Upgrade,

@@ -1,18 +1,22 @@
 //! A compiled policy and the effective rules of its routes.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Authenticator, Authorization, Forward, IdentityRequirements, Limits, OwnedNames};
-use crate::{expr::Expr, hosts::HostPattern, origin::Origin, paths::RouteTable};
+use super::{
+    Authenticator, Authorization, Cors, ErrorResponse, Forward, IdentityRequirements, Limits, Mode, OwnedNames, Respond,
+};
+use crate::{code::Code, expr::Expr, hosts::HostPattern, origin::Origin, paths::RouteTable};
 
 /// One AuthPolicy in force.
 #[derive(Debug, Serialize)]
 pub struct Policy {
     /// `namespace/name`.
     pub name: Arc<str>,
+    /// In force or on trial.
+    pub mode: Mode,
     /// Hosts it declares, conflicts or not: none of them is ever internal.
     pub external: Vec<HostPattern>,
     /// The origin browsers use, where the request's own cannot be known.
@@ -82,6 +86,10 @@ pub struct Rules {
     pub errors: Arc<Errors>,
     /// What the upstream gets.
     pub forward: Arc<Forward>,
+    /// The answer in place of the upstream's.
+    pub respond: Option<Arc<Respond>>,
+    /// What browsers of other origins may do; the same for all rules of a policy.
+    pub cors: Option<Arc<Cors>>,
 }
 
 /// Who may come in.
@@ -182,6 +190,8 @@ pub struct Errors {
     pub profile: ErrorProfile,
     /// Replaces the text of every refusal.
     pub message: Option<Box<str>>,
+    /// What single refusals become.
+    pub responses: BTreeMap<Code, ErrorResponse>,
 }
 
 /// Shapes of refusal bodies.
@@ -191,4 +201,14 @@ pub enum ErrorProfile {
     Standard,
     /// NVIDIA AI-Q's `{"detail", "error"}`.
     AIQ,
+    /// AgentFlow's envelope `{"error", "metadata"}`.
+    AgentFlow,
+    /// The same bodies, with 403 where authentication failed.
+    AgentFlow403,
+    /// AgentFlow's first generation: `{"detail"}` in FastAPI's words.
+    FastAPIDetail,
+    /// Qaynaq's `{"error"}`.
+    Qaynaq,
+    /// mozilla-ai cq's `{"detail"}`.
+    CQ,
 }

@@ -1,10 +1,13 @@
 //! AuthPolicy: who may reach the hosts of a policy, and what the upstream learns about them.
 
+use std::collections::BTreeMap;
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    answers::{Cors, ErrorResponse, Mode},
     authenticator::Authenticator,
     authorization::Authorization,
     credential::CredentialSource,
@@ -39,6 +42,10 @@ use super::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [rules::KNOWN_AUTHENTICATORS]))]
 pub struct AuthPolicySpec {
+    /// Enforce, or Audit to try the policy out: what would be refused passes, except requests that can be read in more than one way; it is
+    /// counted and logged; nobody's identity is sent, and credentials stay as they are. Default: Enforce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
     /// Host names the policy answers for: lower case, without port; *.example.com stands for one or more labels below example.com. Exact
     /// names win over suffixes, longer suffixes over shorter ones. Default: none. Example: api.example.com.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
@@ -67,6 +74,9 @@ pub struct AuthPolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub credentials: Option<Vec<CredentialSource>>,
+    /// Which pages of other origins may ask and read our answers. Default: none, preflights are requests like others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Ways to prove who is calling, in order of trial; one success is enough. Needed unless requireAuth is false.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic", "x-kubernetes-validations" = [rules::UNIQUE_AUTHENTICATORS]))]
@@ -159,12 +169,19 @@ pub enum Unmatched {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Errors {
-    /// Shape of the body: Standard is RFC 9457 problem details, AIQ is that of NVIDIA AI-Q. Default: Standard.
+    /// Shape of the body: Standard is RFC 9457 problem details; AIQ that of NVIDIA AI-Q; AgentFlow the envelope of AgentFlow,
+    /// AgentFlow403 the same with 403 in place of 401; FastAPIDetail a detail alone, as its early documents show; Qaynaq and CQ those of
+    /// Qaynaq and mozilla-ai cq. Default: Standard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<ErrorProfile>,
     /// Text of every refusal, instead of the built-in ones. Example: Please sign in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
+    /// Answers in place of single refusals, by code (missing_credential, forbidden, not_found, …). On a route, each code replaces the
+    /// policy's. gRPC clients get the refusal itself. Default: none. Example: {forbidden: {status: 307, location: /no-access}}.
+    #[serde(default, deserialize_with = "null_is_no_response", skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16, "x-kubernetes-validations" = [rules::KNOWN_CODES]))]
+    pub responses: BTreeMap<String, ErrorResponse>,
 }
 
 /// Shapes of refusal bodies.
@@ -175,4 +192,19 @@ pub enum ErrorProfile {
     Standard,
     /// NVIDIA AI-Q.
     AIQ,
+    /// AgentFlow's envelope.
+    AgentFlow,
+    /// AgentFlow's envelope, 403 in place of 401.
+    AgentFlow403,
+    /// A detail alone.
+    FastAPIDetail,
+    /// Qaynaq.
+    Qaynaq,
+    /// mozilla-ai cq.
+    CQ,
+}
+
+fn null_is_no_response<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, ErrorResponse>, D::Error> {
+    let responses = Option::<BTreeMap<String, Option<ErrorResponse>>>::deserialize(from)?.unwrap_or_default();
+    Ok(responses.into_iter().filter_map(|(code, response)| Some((code, response?))).collect())
 }

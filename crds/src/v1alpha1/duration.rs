@@ -29,6 +29,14 @@ pub struct ClockSkew(
     pub Duration,
 );
 
+/// A [`Duration`] of one second to one hour.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenLifetime(
+    /// The text as written.
+    pub Duration,
+);
+
 /// A text that is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -39,12 +47,22 @@ pub struct BadDuration(String);
 /// The longest clock skew.
 pub(super) const MAX_SKEW: Time = Time::from_mins(5);
 
+/// The lifetimes of tokens that we make.
+pub(super) const LIFETIMES: std::ops::RangeInclusive<Time> = Time::from_secs(1)..=Time::from_hours(1);
+
 // === impl Duration ===
 
 impl Duration {
     /// The length. Parts add up; none can overflow, five digits of hours being the most.
     pub fn parse(&self) -> Result<Time, BadDuration> {
         parse(&self.0).ok_or_else(|| BadDuration(crate::schema::shorten(&self.0)))
+    }
+}
+
+impl TokenLifetime {
+    /// The length; its bounds are checked with the document's other rules.
+    pub fn parse(&self) -> Result<Time, BadDuration> {
+        self.0.parse()
     }
 }
 
@@ -111,6 +129,20 @@ impl JsonSchema for ClockSkew {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema(&[rules::CLOCK_SKEW])
+    }
+}
+
+impl JsonSchema for TokenLifetime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "TokenLifetime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema(&[rules::TOKEN_LIFETIME])
     }
 }
 

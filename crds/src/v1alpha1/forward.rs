@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     refs::SecretKeyRef,
+    replace::ReplaceCredential,
     rules,
     text::{CelText, ClaimName, HeaderName, HeaderPrefix, field_explains, null_is_empty},
 };
@@ -12,6 +13,7 @@ use super::{
 /// What is sent to the upstream with an allowed request. On a route, each field replaces the policy's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_CREDENTIAL]))]
 pub struct Forward {
     /// Beginning of the names of the identity headers (type, authenticator, issuer, subject, user, email, name, roles, scopes, traffic,
     /// mfa). Copies sent by clients are always removed. Default: x-auth-.
@@ -21,6 +23,10 @@ pub struct Forward {
     /// configured credential source is removed in both cases. Default: Remove.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<CredentialForwarding>,
+    /// A credential of ours in place of the verified one. On a route, it also replaces the policy's credential, and the other way round.
+    /// Callers without identity get none. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_credential: Option<ReplaceCredential>,
     /// Headers computed from the caller and the request, beside the identity headers. An empty value leaves the header absent. Default:
     /// none.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]

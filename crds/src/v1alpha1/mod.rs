@@ -8,6 +8,7 @@
 //!             (structure)        (CEL, restated)  (cannot fail once both are silent)
 //! ```
 
+mod answers;
 mod authenticator;
 mod authorization;
 mod authpolicy;
@@ -19,6 +20,7 @@ mod forward;
 mod limits;
 mod not_built;
 mod refs;
+mod replace;
 mod require;
 mod route;
 pub mod rules;
@@ -30,6 +32,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 pub use self::{
+    answers::{Cors, ErrorResponse, Mode, Respond},
     authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
     authorization::{Authorization, GlobList, MissingScopes, Roles, ScopeList},
     authpolicy::{
@@ -42,19 +45,20 @@ pub use self::{
         PerUserAuthKind, RegisteredClient, Tool, Transport,
     },
     definition::{crds, crds_yaml},
-    duration::{BadDuration, ClockSkew, Duration},
+    duration::{BadDuration, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
+    replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{
-        Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, GlobText,
-        HeaderName, HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, JmesPathText, Label, Message,
-        MethodName, Name, ObjectName, PathPattern, RoleName, RoleOrNone, SchemeName, ScopeName, SourceId, TokenType,
-        ToolName, WebOrigin,
+        AllowedOrigin, Audience, BodyText, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName,
+        EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
+        JmesPathText, Label, Location, MediaType, Message, MethodName, Name, ObjectName, PathPattern, RoleName,
+        RoleOrNone, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

@@ -3,13 +3,11 @@
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
     "spec.authorization.webhook",
-    "spec.cors",
     "spec.dataSources",
     "spec.limits.connections",
     "spec.limits.store",
     "spec.login",
     "spec.mcp",
-    "spec.mode",
     "spec.targetRefs",
     "spec.workloadSelector",
     "spec.authenticators[].apiKey",
@@ -24,7 +22,6 @@ const FIELDS: &[&str] = &[
     "spec.authenticators[].jwt.keys",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
-    "spec.routes[].respond",
 ];
 
 /// Fields of shapes that occur at more than one place.
@@ -34,14 +31,14 @@ const SHAPES: &[(&[&str], &[&str])] = &[
         &["clientCertificate", "onlyOn", "query", "webSocketProtocol"],
     ),
     (&["spec.require", "spec.routes[].require"], &["owner"]),
-    (&["spec.errors", "spec.routes[].errors"], &["responses"]),
-    (&["spec.forward", "spec.routes[].forward"], &["connection", "replaceCredential"]),
+    (&["spec.forward", "spec.routes[].forward"], &["connection"]),
+    (
+        &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
+        &["clientCredentials", "tokenExchange"],
+    ),
 ];
 
-/// Error profiles of the contract that are not there yet.
-const PROFILES: &[&str] = &["AgentFlow", "AgentFlow403", "FastAPIDetail", "Qaynaq", "CQ"];
-
-/// Whether this path of an AuthPolicy, without list indices (`spec.routes[].respond`), is a field of the contract that this build lacks.
+/// Whether this path of an AuthPolicy, without list indices (`spec.routes[].preflight`), is a field of the contract that this build lacks.
 pub fn not_built(path: &str) -> bool {
     FIELDS.contains(&path)
         || path.rsplit_once('.').is_some_and(|(parent, name)| {
@@ -49,7 +46,7 @@ pub fn not_built(path: &str) -> bool {
         })
 }
 
-/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks.
-pub fn not_built_value(path: &str, value: &str) -> bool {
-    matches!(path, "spec.errors.profile" | "spec.routes[].errors.profile") && PROFILES.contains(&value)
+/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks. At the moment there is none.
+pub fn not_built_value(_path: &str, _value: &str) -> bool {
+    false
 }

@@ -4,17 +4,20 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    answers::Respond,
     authpolicy::{Errors, InvalidCredential},
     credential::CredentialSource,
     forward::Forward,
     limits::RouteLimits,
     require::Require,
+    rules,
     text::{MethodName, Name, PathPattern, field_explains, null_is_empty},
 };
 
 /// Rules for the requests that match paths, methods and upgrade. The first route that matches, in document order, decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rules::NO_UPSTREAM]))]
 pub struct Route {
     /// Unique in the policy; shown in logs and in explain. Example: public.
     pub name: Name,
@@ -55,6 +58,9 @@ pub struct Route {
     /// How refusals look here; each field replaces the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Errors>,
+    /// An answer in place of the upstream's, to whoever may come in. Default: none, the upstream answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub respond: Option<Respond>,
     /// What the upstream gets here; each field replaces the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,

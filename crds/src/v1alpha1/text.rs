@@ -185,6 +185,26 @@ text! {
     ToolName: 1..=128
 }
 text! {
+    /// An origin, or `*` for every one.
+    AllowedOrigin: 1..=512, r"^([*]|https?://[A-Za-z0-9.:\[\]-]+)$"
+}
+text! {
+    /// The value of a response header: printable ASCII, no line break.
+    HeaderText: 0..=1024, r"^[ -~]*$"
+}
+text! {
+    /// The body of an answer.
+    BodyText: 0..=8192
+}
+text! {
+    /// Where a client is sent: a path of the same host, or a URL.
+    Location: 1..=2048, r##"^(/|/[!"$-.0-\[\]-~][!"#$-\[\]-~]*|https?://[!"#$-\[\]-~]+)$"##
+}
+text! {
+    /// A media type without parameters.
+    MediaType: 3..=128, r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+*-]+$"
+}
+text! {
     /// A short label for people.
     Label: 1..=128
 }

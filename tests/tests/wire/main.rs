@@ -11,6 +11,7 @@
 )]
 
 mod agreement;
+mod answers;
 mod basics;
 mod extensions;
 mod issuers;

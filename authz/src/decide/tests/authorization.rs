@@ -73,7 +73,7 @@ fn the_refusal_names_what_is_missing_in_order() {
     let world = World::new(&agents(AGENTS));
     let missing = |path, claims| match ask(&world, path, &claims).verdict {
         Verdict::Deny(deny) => deny.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        Verdict::Allow(_) => Vec::new(),
+        Verdict::Allow(_) | Verdict::Answer(_) => Vec::new(),
     };
     assert_eq!(missing("/invoke", json!({"scopes": ["graph:stop"], "role": "viewer"})), ["graph:invoke"]);
     assert_eq!(missing("/invoke", json!({"scopes": []})), ["graph:read", "graph:invoke", "graph:stop"]);

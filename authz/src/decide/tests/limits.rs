@@ -182,3 +182,39 @@ fn nobody_chooses_the_address_it_is_counted_by() {
     assert_eq!(answers(&world, "/", "::ffff:192.0.2.1", &[&bad("")]), [BAD]);
     assert_eq!(answers(&world, "/", FROM, &[&bad("")]), [MANY]);
 }
+
+#[test]
+fn own_answers_count_and_preflights_do_not() {
+    let world = World::new(&policy(
+        "limits: {requests: {rate: 1, window: 60s, by: Global}}\ncors: {allowOrigins: ['https://ui.test']}\n\
+         routes: [{name: own, paths: [/own], respond: {status: 200}}]",
+    ));
+    let (alice, origin) = (bearer(&world, "alice"), ("origin", "https://ui.test"));
+    for _ in 0..2 {
+        let headers = [origin, ("access-control-request-method", "GET")];
+        let preflight = world.ask(&Ask { method: "OPTIONS", ..get("/own", &headers) });
+        assert!(matches!(preflight.verdict, Verdict::Answer(_)) && preflight.facts.limit.is_none());
+    }
+    let good = [("authorization", alice.as_str())];
+    assert!(matches!(world.ask(&get("/own", &good)).verdict, Verdict::Answer(_)));
+    assert_eq!(code(&world.ask(&get("/own", &good))), OVER);
+}
+
+#[test]
+fn on_trial_limits_count_and_refuse_nothing() {
+    let world = World::new(&policy(
+        "mode: Audit\nlimits: {requests: {rate: 1, window: 60s, by: Global}, failedAuthentications: {rate: 1, window: 60s}}",
+    ));
+    let alice = bearer(&world, "alice");
+    for (authorization, audited) in [
+        (alice.as_str(), None),
+        (alice.as_str(), Some(Code::RateLimited)),
+        ("Bearer x", Some(Code::InvalidToken)),
+        ("Bearer x", Some(Code::TooManyFailures)),
+    ] {
+        let request = Ask { source: FROM.parse().ok(), ..get("/", &[("authorization", authorization)]) };
+        let decision = world.ask(&request);
+        assert_eq!(decision.facts.audited.as_ref().map(|deny| deny.code), audited);
+        assert!(matches!(decision.verdict, Verdict::Allow(_)), "{authorization}");
+    }
+}

@@ -46,6 +46,36 @@ rules! {
     /// On a header of `forward`.
     ONE_VALUE = "[has(self.claim), has(self.cel), has(self.hmacSHA256)].filter(x, x).size() == 1"
         => "set exactly one of claim, cel and hmacSHA256";
+    /// On `forward`.
+    ONE_CREDENTIAL = "!(has(self.credential) && has(self.replaceCredential))"
+        => "set at most one of credential and replaceCredential: the credential is kept, removed or replaced";
+    /// On `replaceCredential`.
+    ONE_REPLACEMENT = "has(self.signedJWT) != has(self.static)"
+        => "set exactly one of signedJWT and static";
+    /// On `signedJWT`.
+    ONE_AUDIENCE = "!has(self.audience) || !has(self.claims) || !('aud' in self.claims)"
+        => "audience is the claim aud; set one of the two";
+    /// On `claims` of `signedJWT`.
+    TIMES_ARE_OURS = "!('iat' in self) && !('exp' in self) && !('nbf' in self)"
+        => "iat and exp are added by lifetime, and nbf would only start a token late; remove the claim";
+    /// On `lifetime`.
+    TOKEN_LIFETIME = "duration(self) >= duration('1s') && duration(self) <= duration('1h')"
+        => "lifetime is 1s to 1h";
+    /// On `errors.responses`.
+    KNOWN_CODES = "self.all(c, c in ['malformed_request', 'missing_credential', 'invalid_token', 'expired_token', 'claim_missing', 'forbidden', 'insufficient_scope', 'claim_unusable', 'not_found', 'rate_limited', 'too_many_failures', 'unavailable'])"
+        => "each key is the code of a refusal by this policy, such as missing_credential, forbidden or not_found";
+    /// On an entry of `errors.responses`.
+    ERROR_STATUS = "has(self.location) ? has(self.status) && self.status in [302, 303, 307, 308] : !has(self.status) || self.status >= 400"
+        => "status is 400 to 599, or with location 302, 303, 307 or 308";
+    /// On a route.
+    NO_UPSTREAM = "!(has(self.respond) && has(self.forward))"
+        => "a route that responds forwards nothing; remove forward or respond";
+    /// On `respond`.
+    NO_BODY = "!has(self.body) || !(self.status in [204, 205, 304])"
+        => "an answer of status 204, 205 or 304 has no body; remove it";
+    /// On `cors`.
+    CORS_WILDCARDS = "!has(self.allowCredentials) || !self.allowCredentials || (!('*' in self.allowOrigins) && (!has(self.allowHeaders) || !('*' in self.allowHeaders)) && (!has(self.exposeHeaders) || !('*' in self.exposeHeaders)))"
+        => "with allowCredentials nothing may be *: list the origins and headers";
     /// On a credential source.
     ONE_SOURCE = "has(self.header) != has(self.cookie)"
         => "set exactly one of header and cookie";

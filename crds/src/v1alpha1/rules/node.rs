@@ -61,6 +61,17 @@ impl<'a> Node<'a> {
         self.get(name)?.text()
     }
 
+    /// A whole number; the API server takes `307.0` for one.
+    pub(super) fn number_of(&self, name: &str) -> Option<i64> {
+        let value = self.get(name)?.value;
+        #[expect(clippy::cast_possible_truncation, reason = "a number out of bounds is the walker's to report")]
+        value.as_i64().or_else(|| value.as_f64().map(|number| number as i64))
+    }
+
+    pub(super) fn bool_of(&self, name: &str) -> Option<bool> {
+        self.get(name)?.value.as_bool()
+    }
+
     /// Whether rules that count the fields of this object have something to count: it is an object without a field that is not built.
     pub(super) fn is_complete(&self) -> bool {
         self.value

@@ -4,8 +4,13 @@ use serde_json::Value;
 
 use super::{Rule, node::Node};
 use crate::{
+    code::Code,
     schema::{Gaps, Problem, shorten},
-    v1alpha1::{AUTH_POLICY, DATA_SOURCE, Duration, duration::MAX_SKEW, limits::WINDOWS},
+    v1alpha1::{
+        AUTH_POLICY, DATA_SOURCE, Duration,
+        duration::{LIFETIMES, MAX_SKEW},
+        limits::WINDOWS,
+    },
 };
 
 /// Bounds of the schema: longer lists are refused before a rule matters.
@@ -13,6 +18,8 @@ const AUTHENTICATORS: usize = 16;
 const ROUTES: usize = 128;
 const PATHS: usize = 64;
 const FEW: usize = 16;
+/// Refusals before any policy is known: what a policy says about them would never be heard.
+const BEFORE_A_POLICY: [Code; 2] = [Code::NoPolicy, Code::Overloaded];
 
 /// Checks a raw AuthPolicy or DataSource document against every rule that a cluster evaluates when it is created. Rules about a change
 /// (immutable fields) need the earlier object and are the API server's. Silent about structure, which [`crate::schema`] checks.
@@ -62,6 +69,8 @@ fn policy(spec: &Node<'_>, found: &mut Found) {
     }
     found.unique(&authenticators, super::UNIQUE_AUTHENTICATORS, str::to_owned);
     forward(spec, found);
+    errors(spec, found);
+    cors(spec, found);
     limits(spec, found);
     if let Some(authorization) = spec.get("authorization") {
         let globs = authorization.get("roles").and_then(|roles| roles.get("globs"));
@@ -94,6 +103,12 @@ fn route(route: &Node<'_>, found: &mut Found) {
     credentials(route, found);
     forward(route, found);
     limits(route, found);
+    errors(route, found);
+    found.unless(!(route.has("respond") && route.has("forward")), super::NO_UPSTREAM, route);
+    if let Some(respond) = route.get("respond").filter(Node::is_object) {
+        let bodiless = matches!(respond.number_of("status"), Some(204 | 205 | 304));
+        found.unless(!(respond.has("body") && bodiless), super::NO_BODY, &respond);
+    }
 }
 
 fn limits(owner: &Node<'_>, found: &mut Found) {
@@ -154,6 +169,54 @@ fn forward(owner: &Node<'_>, found: &mut Found) {
         found.unless(set == 1, super::ONE_VALUE, header);
     }
     found.unique(&headers, super::UNIQUE_HEADERS, str::to_ascii_lowercase);
+    if forward.is_complete() {
+        found.unless(!(forward.has("credential") && forward.has("replaceCredential")), super::ONE_CREDENTIAL, &forward);
+    }
+    let Some(replace) = forward.get("replaceCredential").filter(Node::is_complete) else { return };
+    found.unless(replace.has("signedJWT") != replace.has("static"), super::ONE_REPLACEMENT, &replace);
+    if let Some(jwt) = replace.get("signedJWT").filter(Node::is_object) {
+        signed_jwt(&jwt, found);
+    }
+}
+
+fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
+    let claims = jwt.get("claims");
+    let has = |name: &str| claims.as_ref().is_some_and(|claims| claims.has(name));
+    found.unless(!(jwt.has("audience") && has("aud")), super::ONE_AUDIENCE, jwt);
+    if let Some(claims) = &claims {
+        found.unless(!["iat", "exp", "nbf"].into_iter().any(has), super::TIMES_ARE_OURS, claims);
+    }
+    if let Some(lifetime) = jwt.get("lifetime")
+        && let Some(text) = lifetime.text()
+    {
+        let fits = Duration(text.to_owned()).parse().map_or(true, |lifetime| LIFETIMES.contains(&lifetime));
+        found.unless(fits, super::TOKEN_LIFETIME, &lifetime);
+    }
+}
+
+fn errors(owner: &Node<'_>, found: &mut Found) {
+    let Some(responses) = owner.get("errors").and_then(|errors| errors.get("responses")) else { return };
+    let words: Vec<&str> = responses.names().collect();
+    let known = |word: &&str| Code::ALL.iter().any(|code| code.as_str() == *word && !BEFORE_A_POLICY.contains(code));
+    found.unless(words.iter().all(known), super::KNOWN_CODES, &responses);
+    for response in words.iter().take(FEW).filter_map(|word| responses.get(word)).filter(Node::is_object) {
+        let status = response.number_of("status");
+        let fits = match (response.has("location"), response.has("status")) {
+            // Below the schema's bound, which has said so.
+            _ if status.is_some_and(|status| status < 302) => true,
+            (true, _) => matches!(status, Some(302 | 303 | 307 | 308)),
+            (false, true) => status.is_none_or(|status| status >= 400),
+            (false, false) => true,
+        };
+        found.unless(fits, super::ERROR_STATUS, &response);
+    }
+}
+
+fn cors(spec: &Node<'_>, found: &mut Found) {
+    let Some(cors) = spec.get("cors").filter(|cors| cors.bool_of("allowCredentials") == Some(true)) else { return };
+    let lists = ["allowOrigins", "allowHeaders", "exposeHeaders"];
+    let star = lists.iter().any(|name| cors.entries(name, PATHS).iter().any(|entry| entry.text() == Some("*")));
+    found.unless(!star, super::CORS_WILDCARDS, &cors);
 }
 
 fn data_source(spec: &Node<'_>, found: &mut Found) {

@@ -1,0 +1,101 @@
+//! The credential of ours that a proven caller's request carries in place of the caller's own.
+//!
+//! Must never be given to anybody but a caller that was proven, nor through a peer that might be anybody.
+
+use std::sync::Arc;
+
+use crds::{
+    code::Code,
+    snapshot::{Replacement, ReplacementValue, SignedJwt},
+};
+use serde_json::{Map, Value};
+
+use super::{
+    Deny, Deps, Facts,
+    forward::{HeaderChanges, inputs},
+    select::Place,
+};
+use crate::{
+    expr::{self, Inputs},
+    principal::CallerKind,
+    request::RequestView,
+};
+
+/// Most bytes of a token of ours: servers commonly refuse longer header lines.
+const MAX_TOKEN_BYTES: usize = 8192;
+
+/// Sets the credential, or makes sure that the client cannot set it itself.
+pub(super) fn apply(
+    changes: &mut HeaderChanges,
+    deps: &Deps<'_>,
+    request: &RequestView<'_>,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &Facts,
+) -> Result<(), Deny> {
+    // On public routes whatever a client sends is the client's own.
+    let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else {
+        return Ok(());
+    };
+    strip(changes, replacement, request, caller);
+    let Some(proven) = &facts.proven else { return Ok(()) };
+    let value = match &replacement.value {
+        ReplacementValue::SignedJwt(jwt) => {
+            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
+        }
+        ReplacementValue::Static(secret) => {
+            let secret = secret.as_ref().ok_or(MISSING)?;
+            // Checked where the policy was compiled: printable ASCII.
+            str::from_utf8(secret.expose()).map_err(|_| MISSING)?.to_owned()
+        }
+    };
+    if !request.proven_peer {
+        return Err(Deny::new(Code::Unavailable, "secrets are answered over loopback, a Unix socket or mTLS only"));
+    }
+    changes.set_secret(&replacement.header, value);
+    Ok(())
+}
+
+const MISSING: Deny = Deny::new(Code::Unavailable, "the secret of the replaced credential is missing or unfit");
+
+/// The header, in whatever spelling, is ours wherever a credential is read: nobody without identity brings along what only we may
+/// set. The one exception is a caller whose unverified credential is passed on: that is what the policy asks for.
+fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &RequestView<'_>, caller: CallerKind) {
+    if caller == CallerKind::UnverifiedJwt {
+        return;
+    }
+    changes.remove(&replacement.header);
+    let canonical = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    let alias = |name: &&str| {
+        **name != *replacement.header && name.bytes().map(canonical).eq(replacement.header.bytes().map(canonical))
+    };
+    for name in request.headers.names().filter(alias) {
+        changes.remove(&Arc::from(name));
+    }
+}
+
+/// `Bearer` and a token made now.
+fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String, Deny> {
+    let key = jwt.key.as_ref().ok_or(MISSING)?;
+    let mut claims = Map::new();
+    for (name, expression) in &jwt.claims {
+        let value = expr::claim_value(expression, inputs)
+            .map_err(|_| Deny::new(Code::ClaimUnusable, "an expression of the token for the upstream failed"))?;
+        if let Some(value) = value {
+            claims.insert(name.to_string(), value);
+        }
+    }
+    if let Some(audience) = &jwt.audience {
+        claims.insert("aud".to_owned(), Value::from(&**audience));
+    }
+    let issued = now_ms.div_euclid(1000);
+    let lifetime = i64::try_from(jwt.lifetime.as_secs()).unwrap_or(0);
+    claims.insert("iat".to_owned(), issued.into());
+    claims.insert("exp".to_owned(), issued.saturating_add(lifetime).into());
+    let token =
+        key.sign(&claims).ok_or(Deny::new(Code::Unavailable, "the token for the upstream could not be signed"))?;
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header"));
+    }
+    Ok(format!("Bearer {token}"))
+}

@@ -1,0 +1,151 @@
+//! Answers and credentials of the policy's own: what is refused by name, and secrets that are missing or unfit.
+
+use super::*;
+
+#[test]
+fn what_no_answer_can_carry_is_named() {
+    for (spec, path, hint) in [
+        (
+            "errors: {responses: {forbidden: {headers: {Cache-Control: public}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "Cache-Control",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {WWW-Authenticate: Basic}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "belongs",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {Content-Length: '1'}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "belongs",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {X-A: a, x-a: b}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "twice",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {'x a': b}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "no header name",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {\"x\\r\\ny\": b}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "no header name",
+        ),
+        (
+            "errors: {responses: {forbidden: {headers: {'': b}}}}",
+            "spec.errors.responses.forbidden.headers",
+            "no header name",
+        ),
+        (
+            "errors: {responses: {forbidden: {status: 302, location: 'https://:80/'}}}",
+            "spec.errors.responses.forbidden.location",
+            "URL",
+        ),
+        (
+            "routes: [{name: r, respond: {status: 200, headers: {Transfer-Encoding: chunked}}}]",
+            "spec.routes[0].respond.headers",
+            "belongs",
+        ),
+        (
+            "routes: [{name: r, respond: {status: 200, headers: {Access-Control-Allow-Origin: '*'}}}]",
+            "spec.routes[0].respond.headers",
+            "belongs",
+        ),
+        ("cors: {allowOrigins: ['https://a.test:99999']}", "spec.cors.allowOrigins[0]", "origin"),
+        ("cors: {allowOrigins: ['*'], maxAge: 25h}", "spec.cors.maxAge", "24h"),
+        (
+            "forward: {replaceCredential: {static: {header: Host, secretKeyRef: {name: s, key: k}}}}",
+            "static.header",
+            "x-api-key",
+        ),
+        (
+            "forward: {replaceCredential: {static: {header: X_Auth_User, secretKeyRef: {name: s, key: k}}}}",
+            "spec.forward.replaceCredential",
+            "set already",
+        ),
+        (
+            "forward: {replaceCredential: {signedJWT: {algorithm: HS256, secretKeyRef: {name: s, key: k}, claims: {sub: principal.nobody}}}}",
+            "claims.sub",
+            "no field",
+        ),
+    ] {
+        let compiled = compile(&policy("n/a", &format!("{spec}\n{SSO}")));
+        assert_eq!(words(&compiled), ["n/a Invalid"], "{spec}: {}", message(&compiled));
+        assert!(
+            message(&compiled).contains(path) && message(&compiled).contains(hint),
+            "{spec}: {}",
+            message(&compiled)
+        );
+    }
+    let own_key =
+        compile(&policy("n/a", &format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: ES256}}}}}}\n{SSO}")));
+    assert_eq!(words(&own_key), ["n/a Unsupported"]);
+    assert!(message(&own_key).contains("secretKeyRef"), "{}", message(&own_key));
+}
+
+#[test]
+fn secrets_of_replaced_credentials_are_fit_or_named() {
+    let jwt = |algorithm: &str| format!("signedJWT: {{algorithm: {algorithm}, secretKeyRef: {{name: s, key: k}}}}");
+    let fixed = || "static: {header: X-Key, secretKeyRef: {name: s, key: k}}".to_owned();
+    for (kind, value, reason) in [
+        (jwt("HS256"), None, "SecretMissing"),
+        (jwt("HS256"), Some("canary-too-short"), "WeakSecret"),
+        (jwt("HS512"), Some("canary-of-forty-bytes-is-too-short-there"), "WeakSecret"),
+        (jwt("HS256"), Some("canary-of-forty-bytes-is-long-enough-now"), "ResolvedRefs"),
+        (jwt("ES256"), Some("canary-of-forty-bytes-is-no-private-key!"), "BadContent"),
+        (jwt("RS256"), Some("-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----"), "BadContent"),
+        (fixed(), None, "SecretMissing"),
+        (fixed(), Some("canary\\n"), "BadContent"),
+        (fixed(), Some(" canary"), "BadContent"),
+        (fixed(), Some(""), "BadContent"),
+        (fixed(), Some("canary ä"), "BadContent"),
+        (fixed(), Some("Basic canary=="), "ResolvedRefs"),
+    ] {
+        let secret = value.map(|value| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{k: \"{value}\"}}\n---\n"));
+        let text =
+            secret.unwrap_or_default() + &policy("n/a", &format!("{SSO}\nforward: {{replaceCredential: {{{kind}}}}}"));
+        let compiled = compile(&text);
+        assert_eq!(words(&compiled), [format!("n/a Accepted {reason}")], "{kind} {value:?}");
+        let shown = format!("{compiled:?}{}", serde_json::to_string(&compiled.snapshot).unwrap());
+        assert!(!shown.contains("canary"), "a secret is shown");
+    }
+}
+
+#[test]
+fn keep_remove_and_replace_are_one_choice() {
+    let fixed = "replaceCredential: {static: {header: X-Key, secretKeyRef: {name: s, key: k}}}";
+    let spec = format!(
+        "{SSO}\nforward: {{{fixed}}}\nroutes:\n- {{name: keep, paths: [/a], forward: {{credential: Keep}}}}\n- {{name: same, paths: [/b], forward: {{claimsHeader: x-c}}}}"
+    );
+    let compiled = compile(&policy("n/a", &spec));
+    let rules = only(&compiled);
+    let choice = |forward: &crate::snapshot::Forward| (forward.credential, forward.replacement.is_some());
+    let routes: Vec<_> = rules.routes.iter().map(|route| choice(&route.rules.forward)).collect();
+    assert_eq!(routes, [(CredentialForwarding::Keep, false), (CredentialForwarding::Remove, true)]);
+    let spec = format!(
+        "{SSO}\nforward: {{credential: Keep}}\nroutes: [{{name: replaced, paths: [/a], forward: {{{fixed}}}}}]"
+    );
+    let compiled = compile(&policy("n/a", &spec));
+    assert_eq!(
+        only(&compiled).routes.iter().map(|route| choice(&route.rules.forward)).collect::<Vec<_>>(),
+        [(CredentialForwarding::Remove, true)]
+    );
+}
+
+#[test]
+fn a_route_replaces_answers_code_by_code() {
+    let spec = format!(
+        "{SSO}\nerrors: {{profile: Qaynaq, responses: {{forbidden: {{status: 404}}, not_found: {{body: gone}}}}}}\n\
+         routes: [{{name: r, paths: [/a], errors: {{responses: {{forbidden: {{status: 302, location: /no}}}}}}}}]"
+    );
+    let compiled = compile(&policy("n/a", &spec));
+    let errors: Vec<_> = only(&compiled).routes.iter().map(|route| route.rules.errors.clone()).collect();
+    let of =
+        |code| errors[0].responses.get(&code).map(|own| (own.status, own.location.as_deref(), own.body.as_deref()));
+    assert_eq!(of(crate::code::Code::Forbidden), Some((Some(302), Some("/no"), None)));
+    assert_eq!(of(crate::code::Code::NotFound), Some((None, None, Some("gone"))));
+}
