@@ -3,10 +3,20 @@
 //! Owns identity (kind, namespace, name) and where each object stood. Must never judge a spec, and never lose a document silently:
 //! what cannot be read is a [`Unreadable`].
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
+
+mod values;
+
+pub use values::SecretValues;
+
+use values::Values;
 
 use crate::secret::Secret;
 
@@ -56,7 +66,7 @@ pub struct Objects {
     /// DataSources.
     pub data_sources: Vec<Object>,
     /// Values of Secrets and ConfigMaps, by kind, `namespace/name` and key.
-    references: HashMap<(ReferenceKind, String), HashMap<String, Secret>>,
+    references: BTreeMap<(ReferenceKind, String), Values>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Documents of other kinds, which are somebody else's: shown, not used.
@@ -64,7 +74,7 @@ pub struct Objects {
 }
 
 /// What a reference points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReferenceKind {
     /// A Secret.
     Secret,
@@ -93,12 +103,24 @@ impl Objects {
 
     /// A referenced value, or `None`.
     pub fn reference(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Secret> {
-        self.references.get(&(kind, format!("{namespace}/{name}")))?.get(key)
+        self.references.get(&(kind, format!("{namespace}/{name}")))?.entries.get(key)
     }
 
     /// Whether the referenced object is there at all.
     pub fn has_object(&self, kind: ReferenceKind, namespace: &str, name: &str) -> bool {
         self.references.contains_key(&(kind, format!("{namespace}/{name}")))
+    }
+
+    /// A whole Secret.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<SecretValues<'_>> {
+        self.references.get_key_value(&(ReferenceKind::Secret, format!("{namespace}/{name}"))).map(SecretValues::new)
+    }
+
+    /// The Secrets of a namespace that have all these labels, by name.
+    pub fn secrets_with(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<SecretValues<'_>> {
+        let prefix = format!("{namespace}/");
+        let namespaced = self.references.range((ReferenceKind::Secret, prefix.clone())..).map(SecretValues::new);
+        namespaced.take_while(|one| one.is_secret_under(&prefix)).filter(|one| one.has_labels(labels)).collect()
     }
 
     fn add(&mut self, place: &Place, value: Value) {
@@ -152,8 +174,14 @@ impl Objects {
                 None => self.refuse(place, &format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
             }
         }
-        self.references.insert((kind, name.to_owned()), values);
+        self.references.insert((kind, name.to_owned()), Values::new(values, members_of(value, "/metadata/labels")));
     }
+}
+
+/// The text members of an object inside a document; others are none that anything could match.
+fn members_of(value: &Value, pointer: &str) -> BTreeMap<String, String> {
+    let members = value.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    members.filter_map(|(name, value)| value.as_str().map(|text| (name.clone(), text.to_owned()))).collect()
 }
 
 fn object(kind: &'static str, name: Arc<str>, place: &Place, value: Value) -> Object {

@@ -112,6 +112,10 @@ fn report(decision: &Decision, args: &ExplainArgs) -> Value {
         }
         Verdict::Deny(deny) => (deny.code.as_str(), deny.code.status(), Vec::new(), Vec::new()),
     };
+    let (parameters, protocol) = match &decision.verdict {
+        Verdict::Allow(changes) => (changes.removed_parameters(), changes.selected_protocol()),
+        Verdict::Deny(_) => (&[][..], None),
+    };
     let requirements: Vec<Value> = facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
     json!({
         "policy": facts.policy.as_ref().map_or("", |(name, _)| name),
@@ -126,13 +130,19 @@ fn report(decision: &Decision, args: &ExplainArgs) -> Value {
         "headers": {
             "set": set.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<serde_json::Map<_, _>>(),
             "removed": removed,
+            "removedQuery": parameters,
+            "answerProtocol": protocol,
         },
     })
 }
 
-/// What is set on the cookie header came in with the request.
+/// What is set on these headers came in with the request.
 fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if name == "cookie" { "(the other cookies)" } else { value }
+    match name {
+        "cookie" => "(the other cookies)",
+        "sec-websocket-protocol" => "(the other protocols)",
+        _ => value,
+    }
 }
 
 fn credential(decision: &Decision, args: &ExplainArgs) -> String {
@@ -142,6 +152,8 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
         Some(SourceKind::Header { name, scheme: Some(scheme) }) => format!("header {name}, scheme {scheme}"),
         Some(SourceKind::Header { name, scheme: None }) => format!("header {name}"),
         Some(SourceKind::Cookie { name, .. }) => format!("cookie {name}"),
+        Some(SourceKind::Query { name, .. }) => format!("query parameter {name}"),
+        Some(SourceKind::WebSocketProtocol { name }) => format!("WebSocket protocol {name}"),
         None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public) && !args.headers.is_empty() => "not looked at".to_owned(),
         None => "none".to_owned(),
     }
@@ -186,7 +198,14 @@ fn answer(out: &mut impl Write, decision: &Decision) -> io::Result<()> {
                 writeln!(out, "   {:<15} {name}: {}", "set", shown(name, value))?;
             }
             let removed: Vec<&str> = changes.removed_headers().iter().map(|name| &**name).collect();
-            writeln!(out, "   {:<15} {}", "removed", removed.join(", "))
+            writeln!(out, "   {:<15} {}", "removed", removed.join(", "))?;
+            if !changes.removed_parameters().is_empty() {
+                writeln!(out, "   {:<15} {}", "removed query", changes.removed_parameters().join(", "))?;
+            }
+            match changes.selected_protocol() {
+                Some(protocol) => writeln!(out, "   {:<15} sec-websocket-protocol: {protocol}, unless the upstream selects one", "answer"),
+                None => Ok(()),
+            }
         }
         Verdict::Deny(deny) => {
             let red = anstyle::AnsiColor::Red.on_default().bold();

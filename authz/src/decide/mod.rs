@@ -5,13 +5,17 @@
 //! asks again with it in [`Awaited`].
 
 mod authenticate;
+mod by_api_key;
+mod by_jwt;
 mod credential;
 mod encode;
 mod forward;
+mod query;
 mod require;
 mod select;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Verified claims to a principal (contract, sections 3 and 6).
 
 use aws_lc_rs::digest::{Context, SHA256};
-use crds::snapshot::Authenticator;
+use crds::snapshot::{Authenticator, AuthenticatorKind};
 use serde_json::{Map, Value};
 
 use super::lookup::claim;
@@ -28,9 +28,15 @@ pub fn principal(
     let mapping = &authenticator.claims;
     let subject = mapping.subject.iter().find_map(|name| claim(&claims, name));
     let subject = identifier(subject, "the subject is not text")?;
-    let id = identifier(claim(&claims, &mapping.stable_id), "the stable id is not text")?;
+    let id = match &mapping.stable_id {
+        Some(name) => identifier(claim(&claims, name), "the stable id is not text")?,
+        None => subject,
+    };
     Ok(Principal {
-        kind: PrincipalKind::Jwt,
+        kind: match &authenticator.kind {
+            AuthenticatorKind::Jwt(_) => PrincipalKind::Jwt,
+            AuthenticatorKind::ApiKey(_) => PrincipalKind::ApiKey,
+        },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),
         user: user(issuer.unwrap_or(&authenticator.identity_issuer), id),

@@ -10,6 +10,7 @@
 //! Must never do IO, read a clock, or accept something it then ignores. The same function runs in `check`, `explain`, `run`, and
 //! wherever configuration is served from: what is accepted here is what is enforced.
 
+mod api_key;
 mod authenticator;
 mod conflicts;
 mod forward;
@@ -17,6 +18,7 @@ mod last_good;
 mod policy;
 mod references;
 mod rules;
+mod static_key;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -60,6 +62,7 @@ pub struct Compiler {
     options: Options,
     last_good: LastGood,
     memo: BTreeMap<Arc<str>, Built>,
+    tables: api_key::Tables,
 }
 
 /// One object with what came of it, before hosts are shared out.
@@ -84,7 +87,7 @@ enum Outcome {
 impl Compiler {
     /// A compiler that starts from the versions in `last_good`.
     pub fn new(options: Options, last_good: LastGood) -> Self {
-        Self { options, last_good, memo: BTreeMap::new() }
+        Self { options, last_good, ..Self::default() }
     }
 
     /// The last good versions, to be kept across a restart.
@@ -125,10 +128,10 @@ impl Compiler {
         if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, objects)) {
             return Outcome::Good(built.clone());
         }
-        match policy::build(object, objects) {
+        match policy::build(object, objects, &self.tables) {
             Ok(built) => Outcome::Good(built),
             Err(problems) => {
-                let older = self.last_good.get(object).and_then(|older| policy::build(&older, objects).ok());
+                let older = self.last_good.get(object).and_then(|older| policy::build(&older, objects, &self.tables).ok());
                 match older {
                     Some(built) => Outcome::LastGood(built, problems),
                     None => Outcome::Nothing(problems),
@@ -155,7 +158,7 @@ impl Compiler {
     /// Policies whose document cannot be read at the moment, in their last good version.
     fn retained(&self, objects: &Objects) -> Vec<(Object, Built)> {
         let absent = self.last_good.objects().filter(|kept| !objects.policies.iter().any(|one| one.name == kept.name));
-        absent.filter_map(|kept| policy::build(&kept, objects).ok().map(|built| (kept, built))).collect()
+        absent.filter_map(|kept| policy::build(&kept, objects, &self.tables).ok().map(|built| (kept, built))).collect()
     }
 
     fn share_out(&self, candidates: &[Candidate<'_>], retained: &[(Object, Built)], objects: &Objects) -> (Snapshot, Vec<Verdict>) {

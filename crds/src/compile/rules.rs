@@ -14,7 +14,7 @@ use crate::{
     expr::{self, Expr},
     origin::Origin,
     snapshot::{
-        Access, Authenticator, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source, SourceKind,
+        Access, Authenticator, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source, SourceKind, Upgrade,
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
@@ -133,6 +133,7 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
     for (index, source) in sources.iter().enumerate() {
         let at = format!("{at}[{index}]");
         match (&source.header, &source.cookie) {
+            _ if source.query.is_some() || source.web_socket_protocol.is_some() => places.extend(other_place(&at, source, site)),
             (Some(name), None) => {
                 let name = name.to_ascii_lowercase();
                 if matches!(name.as_str(), "host" | "cookie" | "connection" | "content-length" | "transfer-encoding" | "upgrade") {
@@ -149,10 +150,25 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
                 });
                 places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
             }
-            _ => site.problems.push(problem(at, "must name exactly one of `header` and `cookie`")),
+            _ => site.problems.push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`")),
         }
     }
     places
+}
+
+/// Places that are neither a header of their own nor a cookie.
+fn other_place(at: &str, source: &CredentialSource, site: &mut Site<'_>) -> Option<SourceKind> {
+    match (&source.header, &source.cookie, &source.query, &source.web_socket_protocol) {
+        (None, None, Some(name), None) => {
+            let only_on = source.only_on.map(|v1alpha1::OnlyOn::WebSocket| Upgrade::WebSocket);
+            Some(SourceKind::Query { name: (**name).into(), only_on })
+        }
+        (None, None, None, Some(name)) => Some(SourceKind::WebSocketProtocol { name: (**name).into() }),
+        _ => {
+            site.problems.push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`"));
+            None
+        }
+    }
 }
 
 /// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
@@ -202,6 +218,7 @@ fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
             name == other && fold(scheme) == fold(other_scheme)
         }
         (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,
+        (SourceKind::Query { .. } | SourceKind::WebSocketProtocol { .. }, _) => one == other,
         _ => false,
     }
 }

@@ -244,7 +244,10 @@ routes:
 
 fn place(kind: &SourceKind) -> String {
     match kind {
-        SourceKind::Header { name, .. } | SourceKind::Cookie { name, .. } => name.to_string(),
+        SourceKind::Header { name, .. }
+        | SourceKind::Cookie { name, .. }
+        | SourceKind::Query { name, .. }
+        | SourceKind::WebSocketProtocol { name } => name.to_string(),
     }
 }
 

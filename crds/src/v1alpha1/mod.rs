@@ -8,6 +8,7 @@
 //!             (structure)        (CEL, restated)  (cannot fail once both are silent)
 //! ```
 
+mod api_key;
 mod authenticator;
 mod authpolicy;
 mod credential;
@@ -20,6 +21,7 @@ mod refs;
 mod require;
 mod route;
 pub mod rules;
+mod static_key;
 mod status;
 mod text;
 
@@ -28,12 +30,13 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 pub use self::{
+    api_key::{ApiKey, CqaV1, Pepper},
     authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
     authpolicy::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
         Unmatched,
     },
-    credential::CredentialSource,
+    credential::{CredentialSource, OnlyOn},
     datasource::{
         AuthorizationServer, DataSource, DataSourceSpec, DynamicRegistration, McpServer, OAuthClient, PerUserAuth,
         PerUserAuthKind, RegisteredClient, Tool, Transport,
@@ -42,14 +45,15 @@ pub use self::{
     duration::{BadDuration, ClockSkew, Duration},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     not_built::{not_built, not_built_value},
-    refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
+    refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
+    static_key::{DeniedListRef, DeniedTokenIds, StaticKey},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{
         Audience, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName, EmailAddress, HeaderName,
-        HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, Message, MethodName, Name, ObjectName,
-        PathPattern, RoleName, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
+        HeaderPrefix, HostName, HttpUrl, IdentityNamespace, IssuerName, Label, LabelValue, Message, MethodName, Name, ObjectName,
+        PathPattern, ProtocolName, QueryName, RoleName, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

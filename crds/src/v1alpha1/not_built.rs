@@ -11,7 +11,6 @@ const FIELDS: &[&str] = &[
     "spec.mode",
     "spec.targetRefs",
     "spec.workloadSelector",
-    "spec.authenticators[].apiKey",
     "spec.authenticators[].clientCertificate",
     "spec.authenticators[].introspection",
     "spec.authenticators[].serviceAccount",
@@ -19,8 +18,6 @@ const FIELDS: &[&str] = &[
     "spec.authenticators[].userInfo",
     "spec.authenticators[].webhook",
     "spec.authenticators[].jwt.caBundleRef",
-    "spec.authenticators[].jwt.deniedTokenIDs",
-    "spec.authenticators[].jwt.keys",
     "spec.routes[].limits",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
@@ -31,7 +28,7 @@ const FIELDS: &[&str] = &[
 const SHAPES: &[(&[&str], &[&str])] = &[
     (
         &["spec.credentials[]", "spec.authenticators[].credentials[]", "spec.routes[].credentials[]"],
-        &["clientCertificate", "onlyOn", "query", "webSocketProtocol"],
+        &["clientCertificate"],
     ),
     (&["spec.require", "spec.routes[].require"], &["owner"]),
     (&["spec.errors", "spec.routes[].errors"], &["responses"]),

@@ -1,11 +1,13 @@
 //! References to other objects. Every one is to an object of the same namespace, so none has a namespace.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     rules,
-    text::{DataKey, ObjectName},
+    text::{DataKey, LabelValue, ObjectName},
 };
 
 /// An entry of a Secret.
@@ -43,4 +45,34 @@ pub struct KeySetRef {
     /// The entry of a Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
+}
+
+/// Which Secrets hold records: exactly one of the two.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_SELECTION]))]
+pub struct SecretsRef {
+    /// One Secret. While it is missing, its readers answer 503.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// Every Secret of these labels, for more records than one Secret holds. Records of a Secret that is no longer found are unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_selector: Option<SecretSelector>,
+}
+
+/// A whole Secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// Name of the Secret, in the namespace of this object.
+    pub name: ObjectName,
+}
+
+/// Secrets by their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretSelector {
+    /// Labels that a Secret of this namespace must have, all of them. Example: gatewright.dev/api-keys set to cq.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: BTreeMap<String, LabelValue>,
 }
