@@ -122,8 +122,8 @@ fn documents_of_later_builds_lack_support_and_nothing_else() {
         "spec.mode",
         "spec.routes[0].require.owner",
         "spec.errors.profile",
-        "spec.authenticators[2].apiKey",
-        "spec.credentials[2].query",
+        "spec.authorization",
+        "spec.credentials[2].clientCertificate",
     ] {
         assert!(paths.contains(path), "{path} is reported: {paths:?}");
     }
@@ -181,8 +181,8 @@ fn what_is_not_built_is_not_in_the_types() {
     for path in [
         "spec.mode",
         "spec.routes[].respond",
-        "spec.credentials[].query",
-        "spec.routes[].credentials[].onlyOn",
+        "spec.credentials[].clientCertificate",
+        "spec.routes[].credentials[].clientCertificate",
         "spec.forward.connection",
     ] {
         assert!(not_built(path), "{path}");

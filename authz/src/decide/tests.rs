@@ -1,5 +1,8 @@
 //! Ring 0 of the decision: real documents, real signatures, no socket. Locks the order of steps and what reaches the upstream.
 
+mod confusion;
+mod credentials;
+
 use std::collections::HashMap;
 
 use crds::{

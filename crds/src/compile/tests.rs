@@ -1,5 +1,7 @@
 //! Tables: YAML in, verdicts and snapshot out. Locks who is accepted, what stays in force, and which words say so.
 
+mod credentials;
+
 use super::*;
 use crate::{
     documents::Objects,

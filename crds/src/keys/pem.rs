@@ -7,7 +7,7 @@ use pkcs1::RsaPublicKeyRef;
 use serde_json::{Map, Value};
 use spki::{
     ObjectIdentifier, SubjectPublicKeyInfoRef,
-    der::{Decode, Document},
+    der::{Decode, pem},
 };
 
 use super::{VerifyingKey, jwk};
@@ -25,10 +25,10 @@ const NO_KEY: &str = "is PEM, and what it holds is no public key";
 /// The key, pinned to the algorithm; or fixed words about why there is none.
 pub(super) fn read(content: &[u8], algorithm: Algorithm) -> Result<VerifyingKey, &'static str> {
     let text = std::str::from_utf8(content).map_err(|_| "is PEM with bytes that are not text")?;
-    let (label, document) = Document::from_pem(text.trim()).map_err(|_| "is PEM that cannot be read; it must be one block with nothing around it")?;
+    let (label, der) = pem::decode_vec(text.trim().as_bytes()).map_err(|_| "is PEM that cannot be read; it must be one block with nothing around it")?;
     let mut key = match label {
-        "PUBLIC KEY" => subject_public_key(document.as_bytes())?,
-        "RSA PUBLIC KEY" => rsa(document.as_bytes())?,
+        "PUBLIC KEY" => subject_public_key(&der)?,
+        "RSA PUBLIC KEY" => rsa(&der)?,
         "CERTIFICATE" => return Err("is a certificate; store its public key, from `openssl x509 -pubkey -noout`"),
         _ => return Err("is PEM of another kind; it must be `PUBLIC KEY` or `RSA PUBLIC KEY`"),
     };

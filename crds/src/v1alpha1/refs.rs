@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     rules,
@@ -73,6 +73,13 @@ pub struct SecretRef {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretSelector {
     /// Labels that a Secret of this namespace must have, all of them. Example: gatewright.dev/api-keys set to cq.
+    #[serde(deserialize_with = "null_is_absent")]
     #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
     pub match_labels: BTreeMap<String, LabelValue>,
+}
+
+/// A label without a value is an absent one, as for the API server, which drops nulls.
+fn null_is_absent<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, LabelValue>, D::Error> {
+    let labels = BTreeMap::<String, Option<LabelValue>>::deserialize(from)?;
+    Ok(labels.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect())
 }
