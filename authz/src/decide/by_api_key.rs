@@ -10,7 +10,8 @@ use crate::jwt;
 
 /// Unknown, of a wrong secret, expired, revoked: one answer.
 const BAD: Outcome = Outcome::Invalid("no API key that is known and in force");
-const MISSING: Outcome = Outcome::Unavailable("the records of the API keys, or what they are checked with, are missing");
+const MISSING: Outcome =
+    Outcome::Unavailable("the records of the API keys, or what they are checked with, are missing");
 
 /// Whether a text is of this kind. Tokens never are, and a key that says its kind is of that kind alone.
 pub(super) fn takes(keys: &ApiKey, presented: &Presented<'_>) -> bool {
@@ -21,7 +22,12 @@ pub(super) fn takes(keys: &ApiKey, presented: &Presented<'_>) -> bool {
     }
 }
 
-pub(super) fn verify(keys: &ApiKey, authenticator: &Authenticator, presented: &Presented<'_>, now_ms: i64) -> Result<Good, Failed> {
+pub(super) fn verify(
+    keys: &ApiKey,
+    authenticator: &Authenticator,
+    presented: &Presented<'_>,
+    now_ms: i64,
+) -> Result<Good, Failed> {
     let entry = match keys {
         ApiKey::Sha256 { records } => records.as_ref().ok_or(MISSING)?.find(presented.text),
         ApiKey::CqaV1 { peppers, records } => match records.as_ref().ok_or(MISSING)?.find(peppers, presented.text) {

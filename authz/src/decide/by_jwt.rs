@@ -22,7 +22,11 @@ pub(super) struct Ready<'a> {
 
 enum Keys<'a> {
     /// Loaded, or not; `refreshable`: waiting can help; `failing`: an unknown key is then our failure.
-    Set { keys: Option<Arc<KeySet>>, refreshable: bool, failing: bool },
+    Set {
+        keys: Option<Arc<KeySet>>,
+        refreshable: bool,
+        failing: bool,
+    },
     Static(&'a StaticKeys),
 }
 

@@ -36,7 +36,9 @@ impl Handshake {
     pub(super) fn without_credential(&self) -> String {
         let rest = self.entries.iter().enumerate().filter(|(index, _)| *index != 1).map(|(_, entry)| entry.as_str());
         // An entry of bytes that are not UTF-8 cannot be written back as it was.
-        rest.filter(|entry| !entry.is_empty() && !entry.contains(char::REPLACEMENT_CHARACTER)).collect::<Vec<_>>().join(", ")
+        rest.filter(|entry| !entry.is_empty() && !entry.contains(char::REPLACEMENT_CHARACTER))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 }
 
@@ -47,7 +49,9 @@ mod tests {
 
     fn handshake(lines: &[(&'static str, &'static str)]) -> Option<Handshake> {
         let mut headers = Headers::default();
-        lines.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+        for (name, value) in lines {
+            headers.push(name, value.as_bytes());
+        }
         Handshake::read(&RequestView { headers, ..RequestView::default() })
     }
 

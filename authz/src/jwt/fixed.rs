@@ -19,5 +19,9 @@ pub fn verify_static(token: &Token<'_>, settings: &Jwt, keys: &StaticKeys, now_m
         return claims::verify(token, settings, now_ms);
     }
     // A token of the key that is not there may be a good one: that is our failure, not the client's.
-    if keys.lacks(&header.algorithm) { Err(Failure::KeyMissing) } else { Err(Failure::Invalid("its signature is wrong")) }
+    if keys.lacks(&header.algorithm) {
+        Err(Failure::KeyMissing)
+    } else {
+        Err(Failure::Invalid("its signature is wrong"))
+    }
 }

@@ -46,7 +46,8 @@ impl Record for CqaV1Record {
         let record = object(value)?;
         let hash = record.get("hash").and_then(Value::as_str).and_then(|text| hex(&text.to_ascii_lowercase()));
         let hash = hash.ok_or("`hash` is not 64 hex digits")?;
-        let user = record.get("user").and_then(Value::as_str).filter(|user| !user.is_empty()).ok_or("`user` is not text")?;
+        let user =
+            record.get("user").and_then(Value::as_str).filter(|user| !user.is_empty()).ok_or("`user` is not text")?;
         // A misspelt one would make a key live for ever.
         if !record.contains_key("expires_at") || !record.contains_key("revoked_at") {
             return Err("`expires_at` or `revoked_at` is missing; write null for never");
@@ -78,7 +79,8 @@ impl Table<CqaV1Record> {
 /// Id and secret of a text in exactly this form: one text for one key.
 fn parse(key: &str) -> Option<([u8; 16], &str)> {
     let (id, secret) = key.strip_prefix(PREFIX)?.split_once('.')?;
-    let is_base32 = secret.len() == SECRET_CHARACTERS && secret.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
+    let is_base32 =
+        secret.len() == SECRET_CHARACTERS && secret.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
     if is_base32 { Some((hex(id)?, secret)) } else { None }
 }
 
@@ -115,7 +117,11 @@ impl Peppers {
 
 impl fmt::Debug for Peppers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Peppers").field("keys", &self.keys.len()).field("missing", &self.missing).finish_non_exhaustive()
+        formatter
+            .debug_struct("Peppers")
+            .field("keys", &self.keys.len())
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use cqa_v1::{CqaV1Record, Peppers, PREFIX as CQA_V1_PREFIX};
+pub use cqa_v1::{CqaV1Record, PREFIX as CQA_V1_PREFIX, Peppers};
 pub use sha256::Sha256Record;
 pub use table::{Record, Skipped, Table};
 

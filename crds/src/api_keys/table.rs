@@ -99,7 +99,9 @@ impl<R: Record> Table<R> {
             skipped.extend(bad);
         }
         // Which of two is right is not ours to guess: one of them may be the revoked one.
-        conflicting.iter().for_each(|id| drop(records.remove(id)));
+        for id in &conflicting {
+            records.remove(id);
+        }
         records.shrink_to_fit();
         text.all.shrink_to_fit();
         let version = digest.iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));

@@ -84,11 +84,14 @@ fn which(at: &str, spec: &v1alpha1::SecretsRef, site: &mut Site<'_>) -> Option<W
     match (&spec.secret_ref, &spec.secret_selector) {
         (Some(one), None) => Some(WhichSecrets::Named(one.name.to_string())),
         // No label at all would mean every Secret of the namespace.
-        (None, Some(all)) if !all.match_labels.is_empty() => {
-            Some(WhichSecrets::Labelled(all.match_labels.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()))
-        }
+        (None, Some(all)) if !all.match_labels.is_empty() => Some(WhichSecrets::Labelled(
+            all.match_labels.iter().map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        )),
         _ => {
-            site.problems.push(problem(at, "must name exactly one of `secretRef` and `secretSelector`, with at least one label"));
+            site.problems.push(problem(
+                at,
+                "must name exactly one of `secretRef` and `secretSelector`, with at least one label",
+            ));
             None
         }
     }

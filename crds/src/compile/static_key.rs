@@ -51,12 +51,12 @@ pub(super) fn denied(at: &str, spec: Option<&v1alpha1::DeniedTokenIds>, site: &S
     match site.references.get(&path, kind, &list.name, &list.key, optional) {
         None if optional => DeniedTokenIds::Nobody,
         None => DeniedTokenIds::Missing,
-        Some(value) => match std::str::from_utf8(value.expose()) {
-            Ok(text) => DeniedTokenIds::Listed(Arc::new(DeniedList::parse(text))),
-            Err(_) => {
-                site.references.problem(Reason::BadContent, format!("{path}: is not text in UTF-8; write one jti a line"));
-                DeniedTokenIds::Missing
+        Some(value) => {
+            if let Ok(text) = std::str::from_utf8(value.expose()) {
+                return DeniedTokenIds::Listed(Arc::new(DeniedList::parse(text)));
             }
-        },
+            site.references.problem(Reason::BadContent, format!("{path}: is not text in UTF-8; write one jti a line"));
+            DeniedTokenIds::Missing
+        }
     }
 }

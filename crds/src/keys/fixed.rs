@@ -3,7 +3,7 @@
 //! Owns what may be such a key, and the choice among several. Must never use a public key as a shared secret, whatever its form, and never
 //! show a secret.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
     digest::{Context, SHA256},
@@ -35,7 +35,7 @@ pub struct StaticKey {
 
 #[derive(Clone)]
 enum Material {
-    Hmac(hmac::Key),
+    Hmac(Arc<hmac::Key>),
     Public(VerifyingKey),
 }
 
@@ -53,13 +53,19 @@ pub enum StaticKeyError {
         need: usize,
     },
     /// A private key in place of a public one.
-    #[error("holds a private key; keep that where tokens are signed, and store its public half here, such as from `openssl pkey -pubout`")]
+    #[error(
+        "holds a private key; keep that where tokens are signed, and store its public half here, such as from `openssl pkey -pubout`"
+    )]
     Private,
     /// A private key in place of a shared secret.
-    #[error("holds a private key, which is no shared secret; set the algorithm it is made for, and store its public half")]
+    #[error(
+        "holds a private key, which is no shared secret; set the algorithm it is made for, and store its public half"
+    )]
     PrivateAsSecret,
     /// A public key in place of a shared secret: everybody could sign.
-    #[error("holds a public key or certificate, which everybody may know; for an HMAC algorithm store a shared secret, else set the algorithm of the key")]
+    #[error(
+        "holds a public key or certificate, which everybody may know; for an HMAC algorithm store a shared secret, else set the algorithm of the key"
+    )]
     PublicAsSecret,
     /// A JWK in place of a shared secret.
     #[error("holds a JWK; for an HMAC algorithm store the bytes of the shared secret themselves")]
@@ -89,7 +95,8 @@ impl StaticKey {
         match algorithm.family() {
             KeyFamily::Hmac(hmac) => Self::hmac(algorithm, hmac, content).map(|key| vec![key]),
             KeyFamily::Public(public) => {
-                let keys: Vec<_> = public_keys(public, content)?.into_iter().filter(|key| key.permits(public)).collect();
+                let keys: Vec<_> =
+                    public_keys(public, content)?.into_iter().filter(|key| key.permits(public)).collect();
                 match keys.len() {
                     0 => Err(StaticKeyError::OtherAlgorithm(algorithm)),
                     1..=MAX_KEYS_PER_ENTRY => Ok(keys.into_iter().map(|key| Self::public(algorithm, key)).collect()),
@@ -118,7 +125,7 @@ impl StaticKey {
             HmacAlgorithm::HS512 => hmac::HMAC_SHA512,
         };
         let fingerprint = fingerprint(algorithm, secret);
-        Ok(Self { algorithm, material: Material::Hmac(hmac::Key::new(digest, secret)), fingerprint })
+        Ok(Self { algorithm, material: Material::Hmac(Arc::new(hmac::Key::new(digest, secret))), fingerprint })
     }
 
     fn public(algorithm: KeyAlgorithm, key: VerifyingKey) -> Self {
@@ -188,8 +195,10 @@ impl StaticKeys {
     /// From what is there; `missing` names the algorithm of each entry that is not.
     pub fn new(keys: Vec<StaticKey>, missing: Vec<KeyAlgorithm>) -> Self {
         let mut context = Context::new(&SHA256);
-        keys.iter().for_each(|key| context.update(&key.fingerprint));
-        missing.iter().for_each(|one| context.update(one.as_str().as_bytes()));
+        for part in keys.iter().map(|key| &key.fingerprint[..]).chain(missing.iter().map(|one| one.as_str().as_bytes()))
+        {
+            context.update(part);
+        }
         let version = context.finish().as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));
         Self { keys: keys.into(), missing: missing.into(), version }
     }
@@ -225,7 +234,11 @@ impl StaticKeys {
 impl fmt::Debug for StaticKeys {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithms: Vec<_> = self.keys.iter().map(|key| key.algorithm).collect();
-        formatter.debug_struct("StaticKeys").field("keys", &algorithms).field("missing", &self.missing).finish_non_exhaustive()
+        formatter
+            .debug_struct("StaticKeys")
+            .field("keys", &algorithms)
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
     }
 }
 

@@ -25,7 +25,8 @@ const NO_KEY: &str = "is PEM, and what it holds is no public key";
 /// The key, pinned to the algorithm; or fixed words about why there is none.
 pub(super) fn read(content: &[u8], algorithm: Algorithm) -> Result<VerifyingKey, &'static str> {
     let text = std::str::from_utf8(content).map_err(|_| "is PEM with bytes that are not text")?;
-    let (label, der) = pem::decode_vec(text.trim().as_bytes()).map_err(|_| "is PEM that cannot be read; it must be one block with nothing around it")?;
+    let (label, der) = pem::decode_vec(text.trim().as_bytes())
+        .map_err(|_| "is PEM that cannot be read; it must be one block with nothing around it")?;
     let mut key = match label {
         "PUBLIC KEY" => subject_public_key(&der)?,
         "RSA PUBLIC KEY" => rsa(&der)?,
@@ -46,7 +47,9 @@ fn subject_public_key(der: &[u8]) -> Result<Map<String, Value>, &'static str> {
         return Ok(members([("kty", "OKP".to_owned()), ("crv", "Ed25519".to_owned()), ("x", BASE64URL.encode(bits))]));
     }
     if info.algorithm.oid != EC {
-        return Err("is a public key of a kind this build does not verify with; use RSA, P-256, P-384, P-521 or Ed25519");
+        return Err(
+            "is a public key of a kind this build does not verify with; use RSA, P-256, P-384, P-521 or Ed25519",
+        );
     }
     let curve = match info.algorithm.parameters_oid() {
         Ok(P256) => "P-256",
@@ -55,7 +58,9 @@ fn subject_public_key(der: &[u8]) -> Result<Map<String, Value>, &'static str> {
         _ => return Err("is a key on a curve this build does not verify with; use P-256, P-384 or P-521"),
     };
     // SEC 1 section 2.3.3: 4 and the two coordinates.
-    let [4, point @ ..] = bits else { return Err("is a compressed point; write it with `openssl ec -pubin -conv_form uncompressed`") };
+    let [4, point @ ..] = bits else {
+        return Err("is a compressed point; write it with `openssl ec -pubin -conv_form uncompressed`");
+    };
     let (x, y) = point.split_at(point.len() / 2);
     let [x, y] = [x, y].map(|one| BASE64URL.encode(one));
     Ok(members([("kty", "EC".to_owned()), ("crv", curve.to_owned()), ("x", x), ("y", y)]))
@@ -63,7 +68,8 @@ fn subject_public_key(der: &[u8]) -> Result<Map<String, Value>, &'static str> {
 
 fn rsa(der: &[u8]) -> Result<Map<String, Value>, &'static str> {
     let key = RsaPublicKeyRef::from_der(der).map_err(|_| NO_KEY)?;
-    let (modulus, exponent) = (BASE64URL.encode(key.modulus.as_bytes()), BASE64URL.encode(key.public_exponent.as_bytes()));
+    let (modulus, exponent) =
+        (BASE64URL.encode(key.modulus.as_bytes()), BASE64URL.encode(key.public_exponent.as_bytes()));
     Ok(members([("kty", "RSA".to_owned()), ("n", modulus), ("e", exponent)]))
 }
 

@@ -29,7 +29,9 @@ impl ApiKey {
     pub fn version(&self) -> u64 {
         match self {
             Self::Sha256 { records } => records.as_ref().map_or(0, |one| one.version()),
-            Self::CqaV1 { peppers, records } => records.as_ref().map_or(0, |one| one.version()) ^ peppers.version().rotate_left(1),
+            Self::CqaV1 { peppers, records } => {
+                records.as_ref().map_or(0, |one| one.version()) ^ peppers.version().rotate_left(1)
+            }
         }
     }
 }

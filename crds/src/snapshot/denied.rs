@@ -53,8 +53,13 @@ impl Serialize for DeniedTokenIds {
 impl DeniedList {
     /// One a line; blanks around it and empty lines do not count.
     pub fn parse(text: &str) -> Self {
-        let ids: HashSet<Box<str>> = text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Into::into).collect();
-        let version = digest(&SHA256, text.as_bytes()).as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));
+        let ids: HashSet<Box<str>> =
+            text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Into::into).collect();
+        let version = digest(&SHA256, text.as_bytes())
+            .as_ref()
+            .iter()
+            .take(8)
+            .fold(0, |version, byte| version << 8 | u64::from(*byte));
         Self { ids, version }
     }
 

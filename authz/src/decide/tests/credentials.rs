@@ -19,11 +19,15 @@ fn ask(world: &World, credential: &str) -> Result<(), Code> {
 
 fn hs_secret(new: &str, old: Option<&str>) -> String {
     let old = old.map_or_else(String::new, |old| format!(", old: {old}"));
-    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: hs, namespace: n}}\nstringData: {{new: {new}{old}}}\n---\n")
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: hs, namespace: n}}\nstringData: {{new: {new}{old}}}\n---\n"
+    )
 }
 
-const ROTATING: (&str, &str) =
-    ("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}, {algorithm: HS256, secretKeyRef: {name: hs, key: old}}]}");
+const ROTATING: (&str, &str) = (
+    "static",
+    "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}, {algorithm: HS256, secretKeyRef: {name: hs, key: old}}]}",
+);
 
 #[test]
 fn two_secrets_overlap_and_a_removed_one_ends_at_once() {
@@ -33,7 +37,11 @@ fn two_secrets_overlap_and_a_removed_one_ends_at_once() {
     assert_eq!((ask(&world, &new), ask(&world, &old)), (Ok(()), Ok(())));
     // Both are in the cache now.
     world.snapshot = compiled(&(policy.clone() + &hs_secret(HS_SECRET, None)));
-    assert_eq!((ask(&world, &new), ask(&world, &old)), (Ok(()), Err(Code::Unavailable)), "it may be good under the key that is not there");
+    assert_eq!(
+        (ask(&world, &new), ask(&world, &old)),
+        (Ok(()), Err(Code::Unavailable)),
+        "it may be good under the key that is not there"
+    );
     world.snapshot = compiled(&(policy.clone() + &hs_secret(HS_SECRET, Some("0123456789abcdef0123456789abcdef-xxx"))));
     assert_eq!((ask(&world, &new), ask(&world, &old)), (Ok(()), Err(Code::InvalidToken)));
     world.snapshot = compiled(&policy);
@@ -53,7 +61,8 @@ fn the_rules_of_tokens_hold_for_static_keys() {
     ] {
         assert_eq!(ask(&world, &hs_token(HS_SECRET, claims.clone())), expected, "{claims}");
     }
-    let audiences = ("static", "jwt: {audiences: [api], keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}");
+    let audiences =
+        ("static", "jwt: {audiences: [api], keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}");
     let world = World::new(&(document(&[audiences], "") + &hs_secret(HS_SECRET, None)));
     assert_eq!(ask(&world, &hs_token(HS_SECRET, json!({"aud": "api"}))), Ok(()));
     assert_eq!(ask(&world, &hs_token(HS_SECRET, json!({"aud": "other"}))), Err(Code::InvalidToken));
@@ -61,9 +70,19 @@ fn the_rules_of_tokens_hold_for_static_keys() {
 
 #[test]
 fn a_denied_token_is_refused_also_when_it_was_seen_before() {
-    let policy = document(&[("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}], deniedTokenIDs: {configMapKeyRef: {name: denied, key: jti, optional: true}}}")], "")
-        + &hs_secret(HS_SECRET, None);
-    let list = |ids: &str| format!("{policy}apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: denied, namespace: n}}\ndata: {{jti: {}}}\n", json!(ids));
+    let policy = document(
+        &[(
+            "static",
+            "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}], deniedTokenIDs: {configMapKeyRef: {name: denied, key: jti, optional: true}}}",
+        )],
+        "",
+    ) + &hs_secret(HS_SECRET, None);
+    let list = |ids: &str| {
+        format!(
+            "{policy}apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: denied, namespace: n}}\ndata: {{jti: {}}}\n",
+            json!(ids)
+        )
+    };
     let token = |jti: serde_json::Value| hs_token(HS_SECRET, json!({"jti": jti}));
     let mut world = World::new(&policy);
     assert_eq!(ask(&world, &token(json!("a"))), Ok(()));
@@ -87,7 +106,11 @@ fn a_denied_token_is_refused_also_when_it_was_seen_before() {
 #[test]
 fn an_api_key_is_a_principal() {
     let policy = "credentials: [{header: X-API-Key}, {header: Authorization, scheme: Bearer}]\nroutes: [{name: c, paths: [/claims], forward: {claimsHeader: x-claims}}]";
-    let text = document(&[KINDS[2], KINDS[3]], policy) + &secrets(&[("full", r#"{"sub":"dora","email":"d@x.test","roles":["viewer","editor"],"scope":"a b"}"#.to_owned())]);
+    let text = document(&[KINDS[2], KINDS[3]], policy)
+        + &secrets(&[(
+            "full",
+            r#"{"sub":"dora","email":"d@x.test","roles":["viewer","editor"],"scope":"a b"}"#.to_owned(),
+        )]);
     let world = World::new(&text);
     let decision = world.ask(&get("/", &[("x-api-key", "full")]));
     for (name, value) in [
@@ -102,9 +125,14 @@ fn an_api_key_is_a_principal() {
     ] {
         assert_eq!(set(&decision, name), value, "{name}");
     }
-    assert!(removed(&decision, "x-api-key") && removed(&decision, "authorization") && removed(&decision, "x-auth-issuer"));
+    assert!(
+        removed(&decision, "x-api-key") && removed(&decision, "authorization") && removed(&decision, "x-auth-issuer")
+    );
     let decision = world.ask(&get("/", &[("authorization", &format!("Bearer {}", cqa_key()))]));
-    assert_eq!((set(&decision, "x-auth-subject"), set(&decision, "x-auth-authenticator")), (Some("carol"), Some("agent")));
+    assert_eq!(
+        (set(&decision, "x-auth-subject"), set(&decision, "x-auth-authenticator")),
+        (Some("carol"), Some("agent"))
+    );
     // The first place that holds something decides, good or bad.
     let decision = world.ask(&get("/", &[("x-api-key", "bad"), ("authorization", &format!("Bearer {}", cqa_key()))]));
     assert_eq!(code(&decision), Err(Code::InvalidToken));
@@ -119,10 +147,11 @@ fn every_bad_key_is_refused_alike() {
     ];
     let text = document(&[KINDS[2], KINDS[3]], "") + &secrets(&records);
     let mut world = World::new(&text);
-    let details = |world: &World, key: &str| match world.ask(&get("/", &[("authorization", &format!("Bearer {key}"))])).verdict {
-        Verdict::Deny(deny) => (deny.code, deny.detail),
-        Verdict::Allow(_) => panic!("{key} passed"),
-    };
+    let details =
+        |world: &World, key: &str| match world.ask(&get("/", &[("authorization", &format!("Bearer {key}"))])).verdict {
+            Verdict::Deny(deny) => (deny.code, deny.detail),
+            Verdict::Allow(_) => panic!("{key} passed"),
+        };
     let unknown = details(&world, "unknown");
     assert_eq!(unknown.0, Code::InvalidToken);
     let other_secret = cqa_key().replace("aaaaaaa", "bbbbbbb");
@@ -133,12 +162,19 @@ fn every_bad_key_is_refused_alike() {
     // A key that ends while it is remembered ends all the same: NOW is one second before.
     let bearer = "Bearer ends-soon";
     for (later, expected) in [(0, Ok(())), (999, Ok(())), (1000, Err(Code::InvalidToken))] {
-        let Step::Done(decision) = world.step(&get("/", &[("authorization", bearer)]), &Awaited::default(), NOW_MS + later) else { panic!("waits") };
+        let Step::Done(decision) =
+            world.step(&get("/", &[("authorization", bearer)]), &Awaited::default(), NOW_MS + later)
+        else {
+            panic!("waits")
+        };
         assert_eq!(code(&decision), expected, "{later}");
     }
     assert_eq!(ask(&world, &cqa_key()), Ok(()));
-    let record = cqa_record(json!({}));
-    let changed = text.replace(&json!(record).to_string(), &json!(cqa_record(json!({"revoked_at": "2025-01-01T00:00:00Z"}))).to_string());
+    let record = cqa_record(&json!({}));
+    let changed = text.replace(
+        &json!(record).to_string(),
+        &json!(cqa_record(&json!({"revoked_at": "2025-01-01T00:00:00Z"}))).to_string(),
+    );
     assert_ne!(text, changed);
     world.snapshot = compiled(&changed);
     assert_eq!(details(&world, &cqa_key()), unknown, "a revoked key is not remembered");
@@ -151,7 +187,10 @@ fn records_or_peppers_that_are_missing_are_our_failure() {
         assert_eq!(ask(&world, &key), Err(Code::Unavailable), "{kind:?}");
     }
     // One pepper is there, and the key is of the other.
-    let two = ("agent", "apiKey: {cqaV1: {peppers: [{secretKeyRef: {name: hs, key: new}}, {secretKeyRef: {name: hs, key: gone}}], keys: {secretRef: {name: agents}}}}");
+    let two = (
+        "agent",
+        "apiKey: {cqaV1: {peppers: [{secretKeyRef: {name: hs, key: new}}, {secretKeyRef: {name: hs, key: gone}}], keys: {secretRef: {name: agents}}}}",
+    );
     let world = World::new(&(document(&[two], "") + &secrets(&[])));
     assert_eq!(ask(&world, &cqa_key()), Err(Code::Unavailable));
     // A selector that finds nothing knows no key.
@@ -173,8 +212,12 @@ fn a_credential_of_a_handshake_is_taken_out_and_its_protocol_selected() {
     assert_eq!(changes(&decision).selected_protocol(), Some("app"));
     // Another credential is verified: this one goes all the same.
     let bearer = format!("Bearer {token}");
-    let decision = world.ask(&get("/", &[upgrade, ("authorization", &bearer), ("sec-websocket-protocol", "app, x.y.z")]));
-    assert_eq!((set(&decision, "sec-websocket-protocol"), changes(&decision).selected_protocol()), (Some("app"), Some("app")));
+    let decision =
+        world.ask(&get("/", &[upgrade, ("authorization", &bearer), ("sec-websocket-protocol", "app, x.y.z")]));
+    assert_eq!(
+        (set(&decision, "sec-websocket-protocol"), changes(&decision).selected_protocol()),
+        (Some("app"), Some("app"))
+    );
     // Kept, it stays as it came.
     let decision = world.ask(&get("/keep", &[upgrade, ("sec-websocket-protocol", &protocols)]));
     assert_eq!((set(&decision, "sec-websocket-protocol"), changes(&decision).selected_protocol()), (None, Some("app")));
@@ -209,7 +252,8 @@ fn a_credential_of_the_query_is_removed_in_every_spelling() {
         ("/open?key=x&token=y".to_owned(), vec![upgrade], Ok(vec![])),
     ] {
         let decision = world.ask(&get(&path, &headers));
-        let found = code(&decision).map(|()| changes(&decision).removed_parameters().iter().map(String::as_str).collect::<Vec<_>>());
+        let found = code(&decision)
+            .map(|()| changes(&decision).removed_parameters().iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(found, expected, "{path}");
     }
 }

@@ -5,8 +5,8 @@ use aws_lc_rs::{
     hmac,
     rand::SystemRandom,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, KeyPair, RSA_PKCS1_SHA256,
-        RSA_PSS_SHA512,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, KeyPair,
+        RSA_PKCS1_SHA256, RSA_PSS_SHA512,
     },
 };
 use base64::engine::general_purpose::STANDARD;
@@ -74,7 +74,10 @@ fn every_form_of_a_public_key_verifies() {
     assert!(verifies(RS256, &json!({"keys": [rsa(), p256()]}).to_string(), &pkcs1), "a set");
     assert!(!verifies(RS384, &spki(RSA.public_key().as_der()), &pkcs1), "one key, one algorithm");
     assert!(!verifies(PS256, &spki(RSA.public_key().as_der()), &pkcs1));
-    assert!(verifies(PS512, &format!("\n{}\n", spki(RSA.public_key().as_der())), &rsa_signature(&RSA_PSS_SHA512)), "blanks around it");
+    assert!(
+        verifies(PS512, &format!("\n{}\n", spki(RSA.public_key().as_der())), &rsa_signature(&RSA_PSS_SHA512)),
+        "blanks around it"
+    );
     for (algorithm, signing, curve) in [
         (ES256, &ECDSA_P256_SHA256_FIXED_SIGNING, "P-256"),
         (ES384, &ECDSA_P384_SHA384_FIXED_SIGNING, "P-384"),
@@ -93,7 +96,9 @@ fn every_form_of_a_public_key_verifies() {
 
 #[test]
 fn a_shared_secret_verifies_its_own_algorithm() {
-    for (algorithm, digest, length) in [(HS256, hmac::HMAC_SHA256, 32), (HS384, hmac::HMAC_SHA384, 48), (HS512, hmac::HMAC_SHA512, 64)] {
+    for (algorithm, digest, length) in
+        [(HS256, hmac::HMAC_SHA256, 32), (HS384, hmac::HMAC_SHA384, 48), (HS512, hmac::HMAC_SHA512, 64)]
+    {
         let secret = "s".repeat(length);
         let tag = hmac::sign(&hmac::Key::new(digest, secret.as_bytes()), MESSAGE);
         assert!(verifies(algorithm, &secret, tag.as_ref()));
@@ -155,7 +160,13 @@ fn what_is_no_key_says_what_to_do() {
 fn candidates_are_those_of_the_algorithm_and_a_kid_only_excludes() {
     let read = |algorithm, content: String| StaticKey::read(algorithm, content.as_bytes()).unwrap();
     let named = |kid: &str| with(p256(), json!({"kid": kid})).to_string();
-    let keys = [read(ES256, named("a")), read(ES256, named("b")), read(ES256, p256().to_string()), read(HS256, "s".repeat(32))].concat();
+    let keys = [
+        read(ES256, named("a")),
+        read(ES256, named("b")),
+        read(ES256, p256().to_string()),
+        read(HS256, "s".repeat(32)),
+    ]
+    .concat();
     let keys = StaticKeys::new(keys, vec![RS256]);
     for (algorithm, kid, count) in [
         ("ES256", None, 3),
@@ -169,7 +180,13 @@ fn candidates_are_those_of_the_algorithm_and_a_kid_only_excludes() {
     ] {
         assert_eq!(keys.candidates(algorithm, kid).count(), count, "{algorithm} {kid:?}");
     }
-    assert!(keys.knows("RS256") && keys.lacks("RS256") && keys.knows("ES256") && !keys.lacks("ES256") && !keys.knows("PS256"));
+    assert!(
+        keys.knows("RS256")
+            && keys.lacks("RS256")
+            && keys.knows("ES256")
+            && !keys.lacks("ES256")
+            && !keys.knows("PS256")
+    );
 }
 
 #[test]
