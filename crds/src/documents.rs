@@ -111,6 +111,11 @@ impl Objects {
         self.references.contains_key(&(kind, format!("{namespace}/{name}")))
     }
 
+    /// Every Secret, by name.
+    pub fn secrets(&self) -> impl Iterator<Item = SecretValues<'_>> {
+        self.references.iter().map(SecretValues::new).filter(|one| one.is_secret_under(""))
+    }
+
     /// A whole Secret.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<SecretValues<'_>> {
         self.references.get_key_value(&(ReferenceKind::Secret, format!("{namespace}/{name}"))).map(SecretValues::new)

@@ -9,12 +9,14 @@
 //! others: what cannot be read is left out and counted. A table is made once for a set of Secrets and shared.
 
 mod cqa_v1;
+mod mint;
 mod sha256;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use cqa_v1::{CqaV1Record, PREFIX as CQA_V1_PREFIX, Peppers};
+pub use mint::{KeyKind, Listed, Minted, cqa_v1_hash, listed, revoked, sha256_name};
 pub use sha256::Sha256Record;
 pub use table::{Record, Skipped, Table};
 

@@ -111,6 +111,18 @@ fn a_cqa_key_needs_its_id_its_secret_and_a_pepper() {
 }
 
 #[test]
+fn a_minted_key_is_found_by_its_entry() {
+    let minted = Minted::cqa_v1([9; 16], [200; 32], PEPPER.as_bytes(), "alice", "2030-01-01T00:00:00Z");
+    let agents: Table<CqaV1Record> = table(&[("s", &[row(&minted.name, &minted.value)])]);
+    let found = agents.find(&peppers(&[PEPPER]), &minted.key).unwrap();
+    assert_eq!((found.claims.get("sub"), found.ends_ms), (Some(&Value::from("alice")), Some(1_893_456_000_000)));
+    assert!(!minted.value.contains(minted.key.rsplit('.').next().unwrap()), "the key is not in its record");
+    let minted = Minted::sha256([200; 32], "alice", "2030-01-01T00:00:00Z");
+    let digests: Table<Sha256Record> = table(&[("s", &[row(&minted.name, &minted.value)])]);
+    assert_eq!(digests.find(&minted.key).unwrap().claims.get("user_id"), Some(&Value::from("alice")));
+}
+
+#[test]
 fn what_is_no_record_is_left_out_and_told_without_its_content() {
     let good = serde_json::json!({"hash": "0".repeat(64), "user": "u", "expires_at": null, "revoked_at": null});
     for (name, value, reason) in [

@@ -48,7 +48,7 @@ impl<'a> SecretValues<'a> {
     }
 
     /// Its entries, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Secret)> {
+    pub fn entries(self) -> impl Iterator<Item = (&'a str, &'a Secret)> {
         self.values.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
