@@ -26,8 +26,8 @@ pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<O
         let value = match &source.kind {
             SourceKind::Header { name, scheme } => header(request, name, scheme.as_deref()),
             SourceKind::Cookie { name, .. } => cookie(request, name)?,
-            SourceKind::Query { name, only_on } if counts(request, *only_on) => query::find(request, name)?,
-            SourceKind::Query { .. } => None,
+            SourceKind::Query { only_on, .. } if !counts(request, *only_on) => None,
+            SourceKind::Query { name, .. } => query::find(request, name)?,
             SourceKind::WebSocketProtocol { name } => {
                 Handshake::read(request).and_then(|handshake| handshake.credential(name).map(|value| Cow::Owned(value.to_owned())))
             }

@@ -113,6 +113,7 @@ impl StaticKey {
             (true, _) if looks_private(secret) => return Err(StaticKeyError::PrivateAsSecret),
             (true, _) => return Err(StaticKeyError::PublicAsSecret),
             (false, true) => return Err(StaticKeyError::JwkAsSecret),
+            (false, false) if pem::is_public_key(secret) => return Err(StaticKeyError::PublicAsSecret),
             (false, false) => {}
         }
         let (have, need) = (secret.len(), hmac.min_secret_bytes());

@@ -37,6 +37,13 @@ pub(super) fn read(content: &[u8], algorithm: Algorithm) -> Result<VerifyingKey,
     jwk::read(&key)
 }
 
+/// Whether these bytes are a public key in a form other than text in PEM: DER, or a line of `authorized_keys`.
+pub(super) fn is_public_key(content: &[u8]) -> bool {
+    const LINES: [&[u8]; 3] = [b"ssh-", b"ecdsa-sha2-", b"sk-ssh-"];
+    let is_der = SubjectPublicKeyInfoRef::from_der(content).is_ok() || RsaPublicKeyRef::from_der(content).is_ok();
+    is_der || LINES.iter().any(|line| content.starts_with(line))
+}
+
 fn subject_public_key(der: &[u8]) -> Result<Map<String, Value>, &'static str> {
     let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| NO_KEY)?;
     let bits = info.subject_public_key.as_bytes().ok_or(NO_KEY)?;

@@ -157,6 +157,14 @@ fn what_is_no_key_says_what_to_do() {
 }
 
 #[test]
+fn a_public_key_in_bytes_is_no_shared_secret_either() {
+    let spki: PublicKeyX509Der<'_> = RSA.public_key().as_der().unwrap();
+    for content in [spki.as_ref(), RSA.public_key().as_ref(), b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJrD0kD0"] {
+        assert_eq!(StaticKey::read(HS256, content).unwrap_err(), StaticKeyError::PublicAsSecret);
+    }
+}
+
+#[test]
 fn candidates_are_those_of_the_algorithm_and_a_kid_only_excludes() {
     let read = |algorithm, content: String| StaticKey::read(algorithm, content.as_bytes()).unwrap();
     let named = |kid: &str| with(p256(), json!({"kid": kid})).to_string();
