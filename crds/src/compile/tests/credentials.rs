@@ -150,7 +150,7 @@ fn a_table_is_made_once_for_its_secrets() {
 fn selected_secrets_come_and_go() {
     let spec =
         policy("n/a", "authenticators: [{name: it, apiKey: {sha256: {secretSelector: {matchLabels: {keys: 'yes'}}}}}]");
-    let mut compiler = compiler();
+    let mut one = compiler();
     let entry = ("0b2c109e25ac7d47cc0c56f999832031c7391890ee1893f299b5df9a9256f1d1", r#"{"user_id":"u"}"#);
     for (content, count) in [
         (String::new(), 0),
@@ -159,7 +159,7 @@ fn selected_secrets_come_and_go() {
         (secret(&[entry]), 1),
         (String::new(), 0),
     ] {
-        let compiled = compiler.compile(&objects(&(spec.clone() + &content)));
+        let compiled = one.compile(&objects(&(spec.clone() + &content)));
         assert_eq!((sha256(&compiled).len(), references(&compiled).0), (count, Reason::ResolvedRefs), "{content}");
     }
 }
