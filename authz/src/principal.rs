@@ -34,6 +34,8 @@ pub struct Principal {
 pub enum PrincipalKind {
     /// A JSON Web Token.
     Jwt,
+    /// An API key.
+    ApiKey,
 }
 
 /// What `x-auth-type` says where nobody was proven.
@@ -54,6 +56,7 @@ impl CallerKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Proven(PrincipalKind::Jwt) => "jwt",
+            Self::Proven(PrincipalKind::ApiKey) => "api-key",
             Self::Internal => "internal",
             Self::Anonymous => "anonymous",
             Self::UnverifiedJwt => "unverified-jwt",

@@ -4,13 +4,21 @@
 //! what cannot be read is a [`Unreadable`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
+
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use values::SecretValues;
+
+use values::Values;
 
 use crate::{
     secret::Secret,
@@ -65,7 +73,7 @@ pub struct Objects {
     /// DataSources.
     pub data_sources: Vec<Object>,
     /// Values of Secrets and ConfigMaps, by kind, `namespace/name` and key.
-    references: HashMap<(ReferenceKind, String), Referent>,
+    references: BTreeMap<(ReferenceKind, String), Values>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Documents of other kinds, which are somebody else's: shown, not used.
@@ -73,20 +81,12 @@ pub struct Objects {
 }
 
 /// What a reference points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReferenceKind {
     /// A Secret.
     Secret,
     /// A ConfigMap.
     ConfigMap,
-}
-
-/// A Secret or ConfigMap.
-#[derive(Debug, Clone)]
-struct Referent {
-    file: Arc<str>,
-    /// A value that cannot be read is a mistake of whoever refers to it, not of the file.
-    values: HashMap<String, Result<Secret, String>>,
 }
 
 const GROUP: &str = "gatewright.dev/";
@@ -118,7 +118,7 @@ impl Objects {
     }
 
     fn value(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Result<Secret, String>> {
-        self.references.get(&(kind, format!("{namespace}/{name}")))?.values.get(key)
+        self.references.get(&(kind, format!("{namespace}/{name}")))?.entries.get(key)
     }
 
     /// Takes over Secrets and ConfigMaps of an earlier reading that stood in a file which holds an unreadable document now: a syntax
@@ -136,6 +136,23 @@ impl Objects {
     /// Whether the referenced object is there at all.
     pub fn has_object(&self, kind: ReferenceKind, namespace: &str, name: &str) -> bool {
         self.references.contains_key(&(kind, format!("{namespace}/{name}")))
+    }
+
+    /// Every Secret, by name.
+    pub fn secrets(&self) -> impl Iterator<Item = SecretValues<'_>> {
+        self.references.iter().map(SecretValues::new).filter(|one| one.is_secret_under(""))
+    }
+
+    /// A whole Secret.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<SecretValues<'_>> {
+        self.references.get_key_value(&(ReferenceKind::Secret, format!("{namespace}/{name}"))).map(SecretValues::new)
+    }
+
+    /// The Secrets of a namespace that have all these labels, by name.
+    pub fn secrets_with(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<SecretValues<'_>> {
+        let prefix = format!("{namespace}/");
+        let namespaced = self.references.range((ReferenceKind::Secret, prefix.clone())..).map(SecretValues::new);
+        namespaced.take_while(|one| one.is_secret_under(&prefix)).filter(|one| one.has_labels(labels)).collect()
     }
 
     fn add(&mut self, place: &Place, value: Value) {
@@ -203,8 +220,15 @@ impl Objects {
                 value.ok_or_else(|| format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
             );
         }
-        self.references.insert((kind, name.to_owned()), Referent { file: place.file.clone(), values });
+        let labels = members_of(value, "/metadata/labels");
+        self.references.insert((kind, name.to_owned()), Values::new(place.file.clone(), values, labels));
     }
+}
+
+/// The text members of an object inside a document; others are none that anything could match.
+fn members_of(value: &Value, pointer: &str) -> BTreeMap<String, String> {
+    let members = value.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    members.filter_map(|(name, value)| value.as_str().map(|text| (name.clone(), text.to_owned()))).collect()
 }
 
 /// RFC 1123 subdomain, as the API server demands.
@@ -295,120 +319,5 @@ fn to_json(yaml: serde_yaml::Value) -> Result<Value, String> {
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}:{}", self.file, self.line)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Objects {
-        let mut objects = Objects::default();
-        objects.read("p.yaml", text);
-        objects
-    }
-
-    #[test]
-    fn a_broken_document_spoils_only_itself() {
-        let objects = read(
-            "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: a, namespace: n}\n---\nkind: [\n--- # next\n\
-             apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: b}\n---\n# only a comment\n",
-        );
-        let names: Vec<_> = objects.policies.iter().map(|one| (&*one.name, one.place.line)).collect();
-        assert_eq!(names, [("n/a", 1), ("default/b", 7)]);
-        assert_eq!(objects.unreadable.len(), 1);
-        assert!(objects.unreadable[0].to_string().starts_with("p.yaml:5: line "), "{}", objects.unreadable[0]);
-    }
-
-    #[test]
-    fn json_lists_and_other_kinds() {
-        let objects = read(
-            r#"{"apiVersion":"v1","kind":"List","items":[
-                {"apiVersion":"gatewright.dev/v1alpha1","kind":"AuthPolicy","metadata":{"name":"a","generation":3}},
-                {"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"}},
-                {"apiVersion":"gatewright.dev/v1","kind":"AuthPolicy","metadata":{"name":"a"}}]}"#,
-        );
-        assert_eq!((objects.policies.len(), objects.foreign.len(), objects.unreadable.len()), (1, 1, 1));
-        assert_eq!(objects.policies[0].generation, Some(3));
-    }
-
-    #[test]
-    fn secrets_are_read_and_not_shown() {
-        let objects = read(
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\ndata: {a: aGVsbG8=, b: '%%'}\nstringData: {c: canary-value, d: 5}\n",
-        );
-        let value = |key| objects.reference(ReferenceKind::Secret, "n", "s", key).map(|one| one.expose().to_vec());
-        assert_eq!(
-            (value("a"), value("b"), value("c"), value("d")),
-            (Some(b"hello".to_vec()), None, Some(b"canary-value".to_vec()), None)
-        );
-        assert!(objects.reference(ReferenceKind::ConfigMap, "n", "s", "a").is_none());
-        assert!(objects.reference(ReferenceKind::Secret, "other", "s", "a").is_none());
-        let unfit = |key| objects.unfit(ReferenceKind::Secret, "n", "s", key);
-        assert!(unfit("b").is_some_and(|why| why.contains("base64")) && unfit("d").is_some() && unfit("a").is_none());
-        assert!(objects.unreadable.is_empty());
-        assert!(!format!("{objects:?}").contains("canary-value"));
-    }
-
-    #[test]
-    fn a_document_may_begin_on_its_separator() {
-        let objects = read(
-            "--- {apiVersion: gatewright.dev/v1alpha1, kind: AuthPolicy, metadata: {name: a}}\n--- # b\napiVersion: v1\nkind: Pod\nmetadata: {name: b}\n",
-        );
-        assert_eq!((objects.policies.len(), objects.foreign.len(), objects.unreadable.len()), (1, 1, 0));
-    }
-
-    #[test]
-    fn a_slip_in_group_kind_or_list_hides_an_object() {
-        for text in [
-            "apiVersion: gatewrigth.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: a}\n",
-            "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolcy\nmetadata: {name: a}\n",
-            "apiVersion: v1\nkind: List\nitems: {}\n",
-        ] {
-            let objects = read(text);
-            assert!(matches!(objects.unreadable.as_slice(), [one] if one.hides_object), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_that_could_pose_as_others_are_refused() {
-        for (namespace, name) in
-            [("a", "b/c"), ("a/b", "c"), ("a", "Bad Name!"), ("a", "x\u{7}"), ("-a", "b"), ("a", "b.")]
-        {
-            let text = serde_json::json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": name, "namespace": namespace}});
-            let objects = read(&text.to_string());
-            assert_eq!((objects.policies.len(), objects.unreadable.len()), (0, 1), "{namespace} {name}");
-        }
-    }
-
-    #[test]
-    fn a_syntax_error_deletes_no_secret() {
-        let earlier = read("apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nstringData: {k: value}\n");
-        for (text, kept) in
-            [("kind: [\n", true), ("", false), ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", false)]
-        {
-            let mut objects = read(text);
-            objects.carry_over(&earlier);
-            assert_eq!(objects.reference(ReferenceKind::Secret, "n", "s", "k").is_some(), kept, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn yaml_that_is_not_json_is_refused() {
-        for text in [
-            "a: 1\na: 2\n",
-            "kind: !secret x\n",
-            "? [a]\n: b\n",
-            "a: .nan\n",
-            "just text\n",
-            "- a\n",
-            "a: &x [*x]\n",
-            "\t- a",
-        ] {
-            assert_eq!(read(text).unreadable.len(), 1, "{text:?}");
-        }
-        for text in ["", "---\n---\n", "# c\n", "\u{feff}"] {
-            assert!(read(text).unreadable.is_empty(), "{text:?}");
-        }
     }
 }

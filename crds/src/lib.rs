@@ -13,6 +13,7 @@
 //! - A value of type [`secret::Secret`] neither prints nor serialises.
 
 pub mod algorithm;
+pub mod api_keys;
 pub mod code;
 pub mod compile;
 pub mod documents;

@@ -44,6 +44,9 @@ pub enum Command {
     EnvoyConfig(EnvoyConfigArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
+    /// Mint, hash, list and revoke API keys. Talks to no cluster: it reads and writes Secret documents in files.
+    #[command(subcommand)]
+    Apikey(crate::apikey::Action),
     /// Print a completion script: `source <(gatewright completions bash)`.
     Completions {
         /// The shell.

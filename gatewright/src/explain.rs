@@ -132,6 +132,10 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
             (deny.code.as_str(), errors::refusal(deny, facts.rules.as_deref(), asked).status, Vec::new(), Vec::new())
         }
     };
+    let (parameters, protocol) = match &decision.verdict {
+        Verdict::Allow(changes) => (changes.removed_parameters(), changes.selected_protocol()),
+        Verdict::Answer(_) | Verdict::Deny(_) => (&[][..], None),
+    };
     let requirements: Vec<Value> =
         facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
     json!({
@@ -147,15 +151,18 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
         "headers": {
             "set": set.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect::<serde_json::Map<_, _>>(),
             "removed": removed,
+            "removedQuery": parameters,
+            "answerProtocol": protocol,
         },
     })
 }
 
-/// What is set on the cookie header came in with the request; a credential of ours is for the upstream alone.
+/// What is set on these headers came in with the request; a credential of ours is for the upstream alone.
 fn shown<'a>(changes: &HeaderChanges, name: &str, value: &'a str) -> &'a str {
     match name {
         _ if changes.is_secret(name) => "(a credential for the upstream)",
         "cookie" => "(the other cookies)",
+        "sec-websocket-protocol" => "(the other protocols)",
         _ => value,
     }
 }
@@ -167,6 +174,8 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
         Some(SourceKind::Header { name, scheme: Some(scheme) }) => format!("header {name}, scheme {scheme}"),
         Some(SourceKind::Header { name, scheme: None }) => format!("header {name}"),
         Some(SourceKind::Cookie { name, .. }) => format!("cookie {name}"),
+        Some(SourceKind::Query { name, .. }) => format!("query parameter {name}"),
+        Some(SourceKind::WebSocketProtocol { name }) => format!("WebSocket protocol {name}"),
         None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public)
             && !args.headers.is_empty() =>
         {
@@ -276,7 +285,18 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
                 writeln!(out, "   {:<15} {name}: {}", "set", shown(changes, name, value))?;
             }
             let removed: Vec<&str> = changes.removed_headers().iter().map(|name| &**name).collect();
-            writeln!(out, "   {:<15} {}", "removed", removed.join(", "))
+            writeln!(out, "   {:<15} {}", "removed", removed.join(", "))?;
+            if !changes.removed_parameters().is_empty() {
+                writeln!(out, "   {:<15} {}", "removed query", changes.removed_parameters().join(", "))?;
+            }
+            match changes.selected_protocol() {
+                Some(protocol) => writeln!(
+                    out,
+                    "   {:<15} sec-websocket-protocol: {protocol}, unless the upstream selects one",
+                    "answer"
+                ),
+                None => Ok(()),
+            }
         }
         Verdict::Deny(deny) => {
             let refusal = errors::refusal(deny, decision.facts.rules.as_deref(), asked);

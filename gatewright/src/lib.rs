@@ -3,6 +3,7 @@
 //! Owns flags, files, signals, exit codes and what is printed. Must never decide: `run` and `explain` ask `authz::decide`, `check`
 //! asks `crds::compile`.
 
+mod apikey;
 mod check;
 pub mod cli;
 mod config;
@@ -29,6 +30,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::command(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),
         Command::Crds => print(&mut out, crds::v1alpha1::crds_yaml().map_err(|error| error.to_string())),
+        Command::Apikey(action) => apikey::command(&action, &mut out),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "gatewright", &mut out);
             0

@@ -18,6 +18,9 @@ use tokio::net::TcpListener;
 
 use crate::PeerError;
 
+/// Says which subprotocol the application selects in a WebSocket handshake; without it, none.
+pub const PROTOCOL_HEADER: &str = "x-test-protocol";
+
 /// A request as it reached the application.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Seen {
@@ -74,7 +77,12 @@ async fn echo(State(upstream): State<Upstream>, request: Request) -> Response {
     match handshake(request.headers()) {
         Some(accept) => {
             let switch = [(header::UPGRADE, "websocket".to_owned()), (header::SEC_WEBSOCKET_ACCEPT, accept)];
-            (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade")], switch).into_response()
+            let chosen = request
+                .headers()
+                .get(PROTOCOL_HEADER)
+                .map(|protocol| (header::SEC_WEBSOCKET_PROTOCOL, protocol.clone()));
+            (StatusCode::SWITCHING_PROTOCOLS, [(header::CONNECTION, "upgrade")], switch, HeaderMap::from_iter(chosen))
+                .into_response()
         }
         None => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),
     }

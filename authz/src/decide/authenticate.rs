@@ -5,17 +5,17 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use crds::{
     code::Code,
-    keys::KeySet,
-    snapshot::{Access, Authenticator, AuthenticatorKind, IdentityHeader, InvalidCredential, Jwt, JwtKeys, Source},
+    snapshot::{Access, ApiKey, Authenticator, AuthenticatorKind, IdentityHeader, InvalidCredential, Source},
 };
+use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode,
-    select::Place,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_jwt, credential, credential::Credential,
+    encode, select::Place,
 };
 use crate::{
     cache::TokenKey,
-    jwt::{self, Failure, PrincipalFailure, Token},
+    jwt::{self, PrincipalFailure, Token},
     principal::{CallerKind, Principal, Traffic},
     request::RequestView,
 };
@@ -134,10 +134,59 @@ struct Readers<'a> {
 struct Reader<'a> {
     index: usize,
     authenticator: &'a Arc<Authenticator>,
-    jwt: &'a Jwt,
-    keys: Option<Arc<KeySet>>,
-    refreshable: bool,
-    failing: bool,
+    kind: Kind<'a>,
+}
+
+/// One variant a kind of credential; each has a file of its own.
+enum Kind<'a> {
+    Jwt(by_jwt::Ready<'a>),
+    ApiKey(&'a ApiKey),
+}
+
+/// A credential, read once for all authenticators and not yet believed.
+pub(super) struct Presented<'a> {
+    pub(super) text: &'a str,
+    token: Option<Token<'a>>,
+}
+
+/// A credential that is good.
+pub(super) struct Good {
+    pub(super) principal: Principal,
+    /// When it ends, in milliseconds since the Unix epoch, skew included.
+    pub(super) ends_ms: Option<i64>,
+}
+
+/// One that is not, and what could change that.
+pub(super) struct Failed {
+    pub(super) outcome: Outcome,
+    /// The claim that is missing, as the policy names it.
+    pub(super) claim: Option<Box<str>>,
+    pub(super) need: Option<Need>,
+}
+
+/// Whom good claims name.
+pub(super) fn named(
+    claims: &Map<String, Value>,
+    authenticator: &Authenticator,
+    issuer: Option<&str>,
+) -> Result<Principal, Failed> {
+    jwt::principal(claims.clone(), authenticator, issuer).map_err(|failure| match failure {
+        PrincipalFailure::ClaimMissing => Failed::claim(jwt::missing(claims, &authenticator.claims)),
+        PrincipalFailure::Invalid(why) => Outcome::Invalid(why).into(),
+    })
+}
+
+// === impl Presented ===
+
+impl<'a> Presented<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, token: Token::parse(text).ok() }
+    }
+
+    /// The token that it is, in good form.
+    pub(super) fn token(&self) -> Option<&Token<'a>> {
+        self.token.as_ref()
+    }
 }
 
 // === impl Readers ===
@@ -146,16 +195,11 @@ impl<'a> Readers<'a> {
     fn new(deps: &Deps<'_>, authenticators: &'a [Arc<Authenticator>], source: &Source) -> Self {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
-            let AuthenticatorKind::Jwt(jwt) = &authenticator.kind;
-            let (keys, refreshable, failing) = match &jwt.keys {
-                JwtKeys::Inline(keys) => (Some(keys.clone()), false, false),
-                JwtKeys::Missing => (None, false, true),
-                JwtKeys::Remote(id) => {
-                    let state = deps.keys.state(id);
-                    (state.keys, state.refreshable, state.failing)
-                }
+            let kind = match &authenticator.kind {
+                AuthenticatorKind::Jwt(jwt) => Kind::Jwt(by_jwt::Ready::new(deps, jwt)),
+                AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
             };
-            Reader { index, authenticator, jwt, keys, refreshable, failing }
+            Reader { index, authenticator, kind }
         });
         Self { all: all.collect() }
     }
@@ -164,8 +208,8 @@ impl<'a> Readers<'a> {
     fn cache_key(&self, source: &Source, credential: &str) -> TokenKey {
         let mut context = digest::Context::new(&digest::SHA256);
         context.update(&source.fingerprint);
-        for reader in &self.all {
-            context.update(&reader.keys.as_ref().map_or(0, |keys| keys.version()).to_be_bytes());
+        for version in self.all.iter().flat_map(|reader| reader.kind.version()) {
+            context.update(&version.to_be_bytes());
         }
         context.update(credential.as_bytes());
         TokenKey::from(&context.finish())
@@ -173,89 +217,83 @@ impl<'a> Readers<'a> {
 
     /// First success wins. Waiting comes last: a slow issuer must not hold up a token that another authenticator accepts.
     fn try_all(&self, deps: &Deps<'_>, awaited: &Awaited, credential: &str, facts: &mut Facts) -> Result<Proven, Stop> {
-        let Ok(token) = Token::parse(credential) else {
-            return Err(Deny::new(Code::InvalidToken, "not a JSON Web Token in compact form").into());
-        };
+        let presented = Presented::new(credential);
         let (mut need, mut missing) = (None, None);
         let mut worst: Option<Outcome> = None;
-        for reader in self.all.iter().filter(|reader| reader.takes(&token)) {
-            let outcome = match reader.verify(&token, deps.now_ms) {
-                Ok(proven) => {
-                    facts.outcomes.push((reader.authenticator.name.clone(), Outcome::Verified));
-                    return Ok(proven);
+        for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
+            let name = reader.authenticator.name.clone();
+            match reader.kind.verify(reader.authenticator, &presented, awaited, deps.now_ms) {
+                Ok(Good { principal, ends_ms }) => {
+                    facts.outcomes.push((name, Outcome::Verified));
+                    let headers = encode::identity(&principal);
+                    let grants = Grants::default();
+                    return Ok(Proven { principal, authenticator: reader.index, ends_ms, headers, grants });
                 }
-                Err(Verification::Failed(outcome)) => outcome,
-                Err(Verification::ClaimMissing(claim)) => {
-                    missing.get_or_insert(claim);
-                    Outcome::ClaimMissing
+                Err(Failed { outcome, claim, need: own }) => {
+                    facts.outcomes.push((name, outcome));
+                    // Of two that rank alike, the first in document order speaks.
+                    worst = worst.filter(|worst| worst.rank() >= outcome.rank()).or(Some(outcome));
+                    missing = missing.or(claim);
+                    need = need.or(own);
                 }
-                Err(Verification::NoKey) => {
-                    if let (JwtKeys::Remote(id), true) = (&reader.jwt.keys, reader.refreshable)
-                        && !awaited.holds(id)
-                    {
-                        need.get_or_insert_with(|| Need::Keys(id.clone()));
-                    }
-                    reader.no_key(awaited)
-                }
-            };
-            facts.outcomes.push((reader.authenticator.name.clone(), outcome));
-            // Of two that rank alike, the first in document order speaks.
-            worst = worst.filter(|worst| worst.rank() >= outcome.rank()).or(Some(outcome));
+            }
         }
-        let worst = worst.unwrap_or(Outcome::Invalid("no authenticator takes a token of this issuer"));
+        let nobody = Outcome::Invalid(match presented.token() {
+            Some(_) => "no authenticator takes a token of this issuer",
+            None => {
+                "not a credential that an authenticator takes: neither a JSON Web Token in compact form nor an API key"
+            }
+        });
+        let worst = worst.unwrap_or(nobody);
         Err(need.map_or_else(|| Deny { claim: missing, ..worst.deny() }.into(), Stop::Wait))
     }
 }
 
-enum Verification {
-    Failed(Outcome),
-    /// The name of the claim.
-    ClaimMissing(Box<str>),
-    NoKey,
+// === impl Kind ===
+
+impl Kind<'_> {
+    /// What a verdict depends on beside the credential and the authenticator as compiled.
+    fn version(&self) -> [u64; 2] {
+        match self {
+            Self::Jwt(ready) => ready.version(),
+            Self::ApiKey(keys) => [keys.version(), 0],
+        }
+    }
+
+    /// Whether the credential is of this kind: no text is tried by two kinds.
+    fn takes(&self, presented: &Presented<'_>) -> bool {
+        match self {
+            Self::Jwt(ready) => ready.takes(presented),
+            Self::ApiKey(keys) => by_api_key::takes(keys, presented),
+        }
+    }
+
+    fn verify(
+        &self,
+        authenticator: &Authenticator,
+        presented: &Presented<'_>,
+        awaited: &Awaited,
+        now_ms: i64,
+    ) -> Result<Good, Failed> {
+        match self {
+            Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, now_ms),
+            Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, now_ms),
+        }
+    }
 }
 
-// === impl Reader ===
+// === impl Failed ===
 
-impl Reader<'_> {
-    /// A token that names an issuer is only for authenticators of that issuer, or of none.
-    fn takes(&self, token: &Token<'_>) -> bool {
-        match (&self.jwt.issuer, token.issuer()) {
-            (Some(own), Some(issuer)) => **own == *issuer,
-            _ => true,
-        }
+impl Failed {
+    /// A claim is missing.
+    pub(super) fn claim(name: Box<str>) -> Self {
+        Self { claim: Some(name), ..Outcome::ClaimMissing.into() }
     }
+}
 
-    fn verify(&self, token: &Token<'_>, now_ms: i64) -> Result<Proven, Verification> {
-        let keys = self.keys.as_ref().ok_or(Verification::NoKey)?;
-        let verified = jwt::verify(token, self.jwt, keys, now_ms).map_err(|failure| match failure {
-            Failure::Invalid(why) => Verification::Failed(Outcome::Invalid(why)),
-            Failure::Expired => Verification::Failed(Outcome::Expired),
-            Failure::ClaimMissing(index) => {
-                Verification::ClaimMissing(self.jwt.required_claims.get(index).cloned().unwrap_or_default())
-            }
-            Failure::UnknownKey => Verification::NoKey,
-        })?;
-        let principal = jwt::principal(token.claims().clone(), self.authenticator, self.jwt.issuer.as_deref())
-            .map_err(|failure| match failure {
-                PrincipalFailure::ClaimMissing => {
-                    Verification::ClaimMissing(jwt::missing(token.claims(), &self.authenticator.claims))
-                }
-                PrincipalFailure::Invalid(why) => Verification::Failed(Outcome::Invalid(why)),
-            })?;
-        let headers = encode::identity(&principal);
-        let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
-        let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
-        Ok(Proven { principal, authenticator: self.index, ends_ms, headers, grants: Grants::default() })
-    }
-
-    /// An unknown key is the client's fault only if we know the issuer's keys as they are now.
-    fn no_key(&self, awaited: &Awaited) -> Outcome {
-        let still_asking = self.refreshable && matches!(&self.jwt.keys, JwtKeys::Remote(id) if awaited.holds(id));
-        match (&self.keys, self.failing || still_asking) {
-            (None, _) => Outcome::Unavailable("the keys of this issuer could not be loaded"),
-            (Some(_), true) => Outcome::Unavailable("no key of this identifier, and the issuer has not answered"),
-            (Some(_), false) => Outcome::Invalid("the issuer has no key of this identifier"),
-        }
+impl From<Outcome> for Failed {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, claim: None, need: None }
     }
 }
 

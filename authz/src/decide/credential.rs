@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use crds::{
     code::Code,
     origin::Origin,
-    snapshot::{AllowedOrigins, Source, SourceKind},
+    snapshot::{AllowedOrigins, Source, SourceKind, Upgrade},
 };
 
-use super::{Deny, select::Place};
+use super::{Deny, query, select::Place, websocket::Handshake};
 use crate::request::RequestView;
 
 /// A credential and the place it was in.
@@ -27,6 +27,10 @@ pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<O
         let value = match &source.kind {
             SourceKind::Header { name, scheme } => header(request, name, scheme.as_deref()),
             SourceKind::Cookie { name, .. } => cookie(request, name),
+            SourceKind::Query { only_on, .. } if !counts(request, *only_on) => None,
+            SourceKind::Query { name, .. } => query::find(request, name)?,
+            SourceKind::WebSocketProtocol { name } => Handshake::read(request)
+                .and_then(|handshake| handshake.credential(name).map(|value| Cow::Owned(value.to_owned()))),
         };
         let Some(value) = value else { continue };
         if let SourceKind::Cookie { allowed_origins, .. } = &source.kind {
@@ -35,6 +39,14 @@ pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<O
         return Ok(Some(Credential { source: index, value }));
     }
     Ok(None)
+}
+
+/// Whether a source that is limited to some requests is one on this request.
+pub(super) fn counts(request: &RequestView<'_>, only_on: Option<Upgrade>) -> bool {
+    match only_on {
+        None => true,
+        Some(Upgrade::WebSocket) => request.headers.is_websocket_upgrade(),
+    }
 }
 
 /// Envoy joins repeated lines with a comma, and no Authorization value of ours holds one: choosing the first or the last would let

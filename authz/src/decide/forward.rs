@@ -10,7 +10,13 @@ use crds::{
     },
 };
 
-use super::{Deny, Facts, authenticate::Proven, credential, encode, select::Place};
+use super::{
+    Deny, Facts,
+    authenticate::Proven,
+    credential, encode, query,
+    select::Place,
+    websocket::{self, Handshake},
+};
 use crate::{
     expr::{self, Inputs},
     jwt,
@@ -22,12 +28,15 @@ use crate::{
 pub type SetHeader = (Arc<str>, String);
 
 /// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
+/// Beside them query parameters to remove, and a protocol that the answer to a handshake selects unless the upstream did.
 #[derive(Default, Clone, PartialEq, Eq)]
 pub struct HeaderChanges {
     set: Vec<SetHeader>,
     remove: Vec<Arc<str>>,
     /// One of `set` whose value nobody but the upstream may see.
     secret: Option<Arc<str>>,
+    query: Vec<String>,
+    protocol: Option<Box<str>>,
 }
 
 // === impl HeaderChanges ===
@@ -48,7 +57,18 @@ impl HeaderChanges {
         self.secret.as_deref() == Some(name)
     }
 
-    /// Both lists.
+    /// Query parameters to remove, in the spelling of the request.
+    pub fn removed_parameters(&self) -> &[String] {
+        &self.query
+    }
+
+    /// The `Sec-WebSocket-Protocol` of the answer, if the upstream selects none: a browser drops a connection for which none of the
+    /// protocols it offered was selected, and the upstream may know nothing of this one.
+    pub fn selected_protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// Both lists of headers.
     pub fn into_parts(self) -> (Vec<SetHeader>, Vec<Arc<str>>) {
         (self.set, self.remove)
     }
@@ -212,6 +232,16 @@ fn strip_credentials(
     let mut cookies = BTreeSet::new();
     for source in &place.policy.places {
         match source {
+            SourceKind::Query { name, only_on } => {
+                let stays = matches!(kept, Some(SourceKind::Query { name: kept, .. }) if kept == name);
+                if !stays && credential::counts(request, *only_on) {
+                    changes.query.extend(query::spellings(request, name).map(str::to_owned));
+                }
+            }
+            SourceKind::WebSocketProtocol { name } => {
+                let stays = matches!(kept, Some(SourceKind::WebSocketProtocol { name: kept }) if kept == name);
+                strip_protocol(changes, request, name, stays);
+            }
             SourceKind::Header { name, .. } => {
                 let stays = matches!(kept, Some(SourceKind::Header { name: kept, .. }) if kept == name);
                 if !stays {
@@ -227,6 +257,19 @@ fn strip_credentials(
         }
     }
     strip_cookies(changes, request, &cookies);
+    changes.query.sort_unstable();
+    changes.query.dedup();
+}
+
+/// Takes the credential out of the list and leaves the name: the upstream may select it.
+fn strip_protocol(changes: &mut HeaderChanges, request: &RequestView<'_>, name: &str, stays: bool) {
+    let Some(handshake) = Handshake::read(request).filter(|handshake| handshake.credential(name).is_some()) else {
+        return;
+    };
+    if !stays {
+        changes.set(&websocket::HEADER.into(), handshake.without_credential());
+    }
+    changes.protocol = Some(name.into());
 }
 
 fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: &BTreeSet<&str>) {

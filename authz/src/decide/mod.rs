@@ -7,15 +7,19 @@
 mod audit;
 mod authenticate;
 mod authorize;
+mod by_api_key;
+mod by_jwt;
 mod credential;
 mod encode;
 mod forward;
 mod limits;
+mod query;
 mod replace;
 mod require;
 mod select;
 #[cfg(test)]
 mod tests;
+mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
 

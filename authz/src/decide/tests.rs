@@ -2,6 +2,8 @@
 
 mod answers;
 mod authorization;
+mod confusion;
+mod credentials;
 mod limits;
 mod replace;
 

@@ -1,7 +1,7 @@
 //! Verified claims to a principal (contract, sections 3 and 6).
 
 use aws_lc_rs::digest::{Context, SHA256};
-use crds::snapshot::{Authenticator, ClaimMapping};
+use crds::snapshot::{Authenticator, AuthenticatorKind, ClaimMapping};
 use serde_json::{Map, Value};
 
 use super::lookup::claim;
@@ -28,9 +28,15 @@ pub fn principal(
     let mapping = &authenticator.claims;
     let subject = mapping.subject.iter().find_map(|name| claim(&claims, name));
     let subject = identifier(subject, "the subject is not text")?;
-    let id = identifier(claim(&claims, &mapping.stable_id), "the stable id is not text")?;
+    let id = match &mapping.stable_id {
+        Some(name) => identifier(claim(&claims, name), "the stable id is not text")?,
+        None => subject,
+    };
     Ok(Principal {
-        kind: PrincipalKind::Jwt,
+        kind: match &authenticator.kind {
+            AuthenticatorKind::Jwt(_) => PrincipalKind::Jwt,
+            AuthenticatorKind::ApiKey(_) => PrincipalKind::ApiKey,
+        },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),
         user: user(issuer.unwrap_or(&authenticator.identity_issuer), id),
@@ -47,8 +53,9 @@ pub fn principal(
 /// The claim that [`PrincipalFailure::ClaimMissing`] is about: the first candidate for the subject, unless that is there.
 pub fn missing(claims: &Map<String, Value>, mapping: &ClaimMapping) -> Box<str> {
     let no_subject = mapping.subject.iter().all(|name| claim(claims, name).is_none());
-    let candidate = mapping.subject.first().filter(|_| no_subject).unwrap_or(&mapping.stable_id);
-    candidate.clone()
+    let subject = mapping.subject.first();
+    // Without a claim of its own the stable id is the subject.
+    subject.filter(|_| no_subject).or(mapping.stable_id.as_ref()).or(subject).cloned().unwrap_or_default()
 }
 
 fn identifier<'a>(value: Option<&'a Value>, otherwise: &'static str) -> Result<&'a str, PrincipalFailure> {

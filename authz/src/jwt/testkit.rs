@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use crds::{
     algorithm::Algorithm,
     keys::KeySet,
-    snapshot::{AudienceRule, Jwt, JwtKeys},
+    snapshot::{AudienceRule, DeniedTokenIds, Jwt, JwtKeys},
 };
 use serde_json::{Map, Value, json};
 
@@ -97,6 +97,7 @@ pub(crate) fn settings() -> Jwt {
         accepted_types: None,
         authorized_parties: None,
         required_claims: Vec::new(),
+        denied: DeniedTokenIds::Nobody,
     }
 }
 

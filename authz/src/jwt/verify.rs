@@ -26,6 +26,8 @@ pub enum Failure {
     Expired,
     /// It names a key that the set does not hold; a newer set may.
     UnknownKey,
+    /// A key that should be configured for its algorithm is not there, and no other made its signature.
+    KeyMissing,
     /// It is signed well and lacks a claim: the position in the settings' list of required claims.
     ClaimMissing(usize),
 }

@@ -72,6 +72,8 @@ fn allow(
     answer: impl Iterator<Item = (&'static str, String)>,
     metadata: Struct,
 ) -> CheckResponse {
+    let protocol = changes.selected_protocol().map(if_absent);
+    let query_parameters_to_remove = changes.removed_parameters().to_vec();
     let (set, remove) = changes.into_parts();
     CheckResponse {
         status: Some(Status { code: 0, message: String::new(), details: Vec::new() }),
@@ -79,8 +81,9 @@ fn allow(
         http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
             headers: set.into_iter().map(|(name, value)| overwriting(&name, value)).collect(),
             headers_to_remove: remove.iter().map(ToString::to_string).collect(),
+            query_parameters_to_remove,
             // Overwriting: an upstream that counts for itself must not make two truths of it.
-            response_headers_to_add: answer.map(|(name, value)| overwriting(name, value)).collect(),
+            response_headers_to_add: answer.map(|(name, value)| overwriting(name, value)).chain(protocol).collect(),
             ..OkHttpResponse::default()
         })),
     }
@@ -124,6 +127,12 @@ fn header(name: &str, value: String) -> HeaderValueOption {
 /// action says the same for an Envoy that reads it first.
 fn overwriting(name: &str, value: String) -> HeaderValueOption {
     HeaderValueOption { append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32, ..header(name, value) }
+}
+
+/// The protocol that the answer to a handshake selects, unless the upstream selected one.
+fn if_absent(protocol: &str) -> HeaderValueOption {
+    let option = header("sec-websocket-protocol", protocol.to_owned());
+    HeaderValueOption { append_action: HeaderAppendAction::AddIfAbsent as i32, ..option }
 }
 
 /// What access logs and later filters may read; never a token or a claim beyond the identity.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{policy::Site, problem, verdict::Reason};
+use super::{api_key, policy::Site, problem, static_key, verdict::Reason};
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
@@ -45,11 +45,14 @@ fn one(
     key_sets: &mut Vec<KeySetSource>,
 ) -> Option<Authenticator> {
     let at = format!("spec.authenticators[{index}]");
-    let Some(jwt) = &spec.jwt else {
-        site.problems.push(problem(at, "names no kind of credential; set `jwt`"));
-        return None;
+    let kind = match (&spec.jwt, &spec.api_key) {
+        (Some(jwt), None) => AuthenticatorKind::Jwt(self::jwt(&format!("{at}.jwt"), jwt, site, key_sets)),
+        (None, Some(keys)) => AuthenticatorKind::ApiKey(api_key::compile(&format!("{at}.apiKey"), keys, site)?),
+        _ => {
+            site.problems.push(problem(at, "must name exactly one kind of credential; set `jwt` or `apiKey`"));
+            return None;
+        }
     };
-    let jwt = self::jwt(&format!("{at}.jwt"), jwt, site, key_sets);
     let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
         identity_requirements(
             require.verified_email,
@@ -61,8 +64,8 @@ fn one(
     let mut authenticator = Authenticator {
         name: (*spec.name).into(),
         fingerprint: [0; 32],
-        kind: AuthenticatorKind::Jwt(jwt),
-        claims: claims(spec.claims.as_ref()),
+        claims: claims(spec.claims.as_ref(), &kind),
+        kind,
         require,
         identity_issuer: spec.identity_issuer.as_ref().map_or(own.as_str(), |one| &**one).into(),
     };
@@ -86,11 +89,12 @@ fn fingerprint(authenticator: &Authenticator, site: &Site<'_>) -> [u8; 32] {
 fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> Jwt {
     let issuer: Option<Arc<str>> = spec.issuer.as_ref().map(|issuer| (**issuer).into());
     let keys = match (&spec.jwks, &issuer) {
+        _ if !spec.keys.is_empty() => static_key::compile(at, &spec.keys, site),
         (Some(reference), _) => inline(at, reference, site),
         (None, Some(issuer)) => remote(at, spec, issuer, site, key_sets),
-        // The schema demands one of the two.
+        // The schema demands one of the three.
         (None, None) => {
-            site.problems.push(problem(at, "names neither `issuer` nor `jwks`"));
+            site.problems.push(problem(at, "names neither `issuer` nor `jwks` nor `keys`"));
             JwtKeys::Missing
         }
     };
@@ -104,7 +108,7 @@ fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<K
         site.problems.push(problem(format!("{at}.clockSkew"), "must be at most 5m"));
     }
     let disabled = matches!(spec.audience_check, Some(AudienceCheck::Disabled))
-        || (spec.audiences.is_empty() && spec.jwks.is_some());
+        || (spec.audiences.is_empty() && (spec.jwks.is_some() || !spec.keys.is_empty()));
     let audiences = if disabled {
         AudienceRule::Disabled
     } else {
@@ -121,6 +125,7 @@ fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<K
         accepted_types: spec.accepted_types.as_ref().map(|types| types.iter().map(|one| media_type(one)).collect()),
         authorized_parties: spec.authorized_parties.as_ref().map(|all| all.iter().map(|one| (**one).into()).collect()),
         required_claims: texts(&spec.required_claims),
+        denied: static_key::denied(at, spec.denied_token_ids.as_ref(), site),
     }
 }
 
@@ -207,13 +212,17 @@ fn inline(at: &str, reference: &v1alpha1::KeySetRef, site: &mut Site<'_>) -> Jwt
     }
 }
 
-fn claims(spec: Option<&v1alpha1::Claims>) -> ClaimMapping {
+fn claims(spec: Option<&v1alpha1::Claims>, kind: &AuthenticatorKind) -> ClaimMapping {
     let list = |own: Option<&Vec<ClaimName>>, default: &[&str]| match own {
         Some(names) => texts(names),
         None => default.iter().map(|name| (*name).into()).collect(),
     };
     ClaimMapping {
-        stable_id: spec.and_then(|spec| spec.stable_id.as_ref()).map_or("sub", |name| &**name).into(),
+        stable_id: match (spec.and_then(|spec| spec.stable_id.as_ref()), kind) {
+            (Some(name), _) => Some((**name).into()),
+            (None, AuthenticatorKind::Jwt(_)) => Some("sub".into()),
+            (None, AuthenticatorKind::ApiKey(_)) => None,
+        },
         subject: list(spec.and_then(|spec| spec.subject.as_ref()), &["sub"]),
         email: list(spec.and_then(|spec| spec.email.as_ref()), &["email"]),
         name: list(spec.and_then(|spec| spec.name.as_ref()), &["name"]),

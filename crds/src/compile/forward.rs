@@ -174,9 +174,12 @@ pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward>) -> OwnedNa
 pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places: &[SourceKind], site: &mut Site<'_>) {
     let owned = owned_names(all.map(|rules| &*rules.forward));
     for place in places {
-        if let SourceKind::Header { name, .. } = place
-            && owned.covers(name)
-        {
+        let name = match place {
+            SourceKind::Header { name, .. } => &**name,
+            SourceKind::WebSocketProtocol { .. } => "sec-websocket-protocol",
+            SourceKind::Cookie { .. } | SourceKind::Query { .. } => continue,
+        };
+        if owned.covers(name) {
             site.problems.push(problem(
                 "spec.forward",
                 format!("`{name}` is a place of credentials and cannot be set for the upstream"),

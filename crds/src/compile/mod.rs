@@ -11,6 +11,7 @@
 //! wherever configuration is served from: what is accepted here is what is enforced.
 
 mod answers;
+mod api_key;
 mod authenticator;
 mod authorization;
 mod conflicts;
@@ -22,6 +23,7 @@ mod references;
 mod replace;
 mod rules;
 mod share;
+mod static_key;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -71,6 +73,7 @@ pub struct Compiler {
     options: Options,
     last_good: LastGood,
     memo: BTreeMap<Arc<str>, Built>,
+    tables: api_key::Tables,
 }
 
 /// One object with what came of it, before hosts are shared out.
@@ -97,7 +100,7 @@ enum Outcome {
 impl Compiler {
     /// A compiler that starts from the versions in `last_good`.
     pub fn new(options: Options, last_good: LastGood) -> Self {
-        Self { options, last_good, memo: BTreeMap::new() }
+        Self { options, last_good, ..Self::default() }
     }
 
     /// The last good versions, to be kept across a restart.
@@ -109,7 +112,7 @@ impl Compiler {
     pub fn compile(&mut self, objects: &Objects) -> Compiled {
         self.last_good.forget_absent(objects);
         let candidates = self.candidates(objects);
-        let mut sharing = Sharing::new(&self.options, &self.last_good, objects);
+        let mut sharing = Sharing::new(&self.options, &self.last_good, &self.tables, objects);
         candidates.iter().for_each(|candidate| sharing.add(candidate));
         let Shared { snapshot, mut verdicts, in_force, alone } = sharing.finish();
         self.remember(&candidates, &in_force);
@@ -146,7 +149,7 @@ impl Compiler {
                     Some(Outcome::Ambiguous(kept, other.clone()))
                 }
                 None if readable => Some(self.outcome(&object, objects)),
-                None => policy::build(&object, objects).ok().map(Outcome::Unreadable),
+                None => policy::build(&object, objects, &self.tables).ok().map(Outcome::Unreadable),
             };
             candidates.extend(outcome.map(|outcome| Candidate { object, outcome }));
         }
@@ -154,17 +157,18 @@ impl Compiler {
     }
 
     fn kept(&self, name: &Arc<str>, objects: &Objects) -> Option<Built> {
-        self.last_good.by_name(name).and_then(|kept| policy::build(&kept, objects).ok())
+        self.last_good.by_name(name).and_then(|kept| policy::build(&kept, objects, &self.tables).ok())
     }
 
     fn outcome(&self, object: &Object, objects: &Objects) -> Outcome {
         if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, objects)) {
             return Outcome::Good(built.clone());
         }
-        match policy::build(object, objects) {
+        match policy::build(object, objects, &self.tables) {
             Ok(built) => Outcome::Good(built),
             Err(problems) => {
-                let older = self.last_good.get(object).and_then(|older| policy::build(&older, objects).ok());
+                let older =
+                    self.last_good.get(object).and_then(|older| policy::build(&older, objects, &self.tables).ok());
                 match older {
                     Some(built) => Outcome::LastGood(built, problems),
                     None => Outcome::Nothing(problems),

@@ -6,7 +6,9 @@ use aws_lc_rs::digest;
 use url::Url;
 
 use super::{
-    answers, authenticator, authorization, forward, problem,
+    answers,
+    api_key::Tables,
+    authenticator, authorization, forward, problem,
     references::{References, Resolved},
     rules::Base,
     validate,
@@ -58,12 +60,12 @@ fn digest_of(object: &Object) -> Vec<u8> {
 }
 
 /// Compiles one document.
-pub(super) fn build(object: &Object, objects: &Objects) -> Result<Built, Vec<Problem>> {
+pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Result<Built, Vec<Problem>> {
     let spec = validate::spec(object)?;
     let mut site = Site {
         name: &object.name,
         uid: object.uid.as_deref().unwrap_or_default(),
-        references: References::new(objects, &object.name),
+        references: References::new(objects, &object.name, tables),
         problems: Vec::new(),
     };
     let (hosts, policy, key_sets) = policy(&spec, &mut site);

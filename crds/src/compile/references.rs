@@ -1,12 +1,16 @@
 //! References to Secrets and ConfigMaps of the policy's own namespace, and a record of what they resolved to.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use aws_lc_rs::digest;
 
-use super::verdict::Reason;
+use super::{
+    api_key::{TableRecord, Tables},
+    verdict::Reason,
+};
 use crate::{
-    documents::{Objects, ReferenceKind},
+    api_keys::Table,
+    documents::{Objects, ReferenceKind, SecretValues},
     secret::Secret,
 };
 
@@ -14,24 +18,40 @@ use crate::{
 pub(super) struct References<'a> {
     objects: &'a Objects,
     namespace: &'a str,
+    tables: &'a Tables,
     resolved: RefCell<Vec<Resolved>>,
     problems: RefCell<Vec<(Reason, String)>>,
 }
 
-/// One reference and a digest of its value.
+/// One reference and a digest of what it resolved to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Resolved {
-    kind: ReferenceKind,
-    name: String,
-    key: String,
-    digest: Option<Vec<u8>>,
+pub(super) enum Resolved {
+    /// An entry.
+    Value { kind: ReferenceKind, name: String, key: String, digest: Option<Vec<u8>> },
+    /// Whole Secrets.
+    Secrets { which: WhichSecrets, digest: Option<[u8; 32]> },
+}
+
+/// Whole Secrets, by name or by labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WhichSecrets {
+    /// One.
+    Named(String),
+    /// All of these labels.
+    Labelled(BTreeMap<String, String>),
 }
 
 // === impl References ===
 
 impl<'a> References<'a> {
-    pub(super) fn new(objects: &'a Objects, policy: &'a str) -> Self {
-        Self { objects, namespace: namespace(policy), resolved: RefCell::default(), problems: RefCell::default() }
+    pub(super) fn new(objects: &'a Objects, policy: &'a str, tables: &'a Tables) -> Self {
+        Self {
+            objects,
+            namespace: namespace(policy),
+            tables,
+            resolved: RefCell::default(),
+            problems: RefCell::default(),
+        }
     }
 
     /// The value; a missing one is a problem of the references, not of the policy.
@@ -44,11 +64,11 @@ impl<'a> References<'a> {
         optional: bool,
     ) -> Option<&'a Secret> {
         let value = self.objects.reference(kind, self.namespace, name, key);
-        self.resolved.borrow_mut().push(Resolved {
+        self.resolved.borrow_mut().push(Resolved::Value {
             kind,
             name: name.to_owned(),
             key: key.to_owned(),
-            digest: value.map(digest_of),
+            digest: digest_of(self.objects, kind, self.namespace, name, key),
         });
         if let Some(why) = self.objects.unfit(kind, self.namespace, name, key) {
             self.problem(Reason::BadContent, format!("{path}: {why}"));
@@ -67,6 +87,33 @@ impl<'a> References<'a> {
         value
     }
 
+    /// The records of whole Secrets. A missing Secret is a problem of the references; labels that nothing has are none.
+    pub(super) fn table<R: TableRecord>(&self, path: &str, which: WhichSecrets) -> Option<Arc<Table<R>>> {
+        let secrets = which.find(self.objects, self.namespace);
+        let digest = secrets.as_deref().map(Table::<R>::digest);
+        if let (None, WhichSecrets::Named(name)) = (&secrets, &which) {
+            self.problem(
+                Reason::SecretMissing,
+                format!("{path}.secretRef: there is no Secret {}/{name}", self.namespace),
+            );
+        }
+        self.resolved.borrow_mut().push(Resolved::Secrets { which, digest });
+        let table = self.tables.get::<R>(&secrets?, digest?);
+        for skipped in table.skipped() {
+            let message = format!(
+                "{path}: {} of the entries of Secret {} are no records and are left out; the first because {}",
+                skipped.count, skipped.secret, skipped.reason
+            );
+            self.problem(Reason::BadContent, message);
+        }
+        Some(table)
+    }
+
+    /// Whether the value is there and cannot be read.
+    pub(super) fn is_unfit(&self, kind: ReferenceKind, name: &str, key: &str) -> bool {
+        self.objects.unfit(kind, self.namespace, name, key).is_some()
+    }
+
     /// Notes that a value is there and not fit.
     pub(super) fn problem(&self, reason: Reason, message: String) {
         self.problems.borrow_mut().push((reason, message));
@@ -83,12 +130,36 @@ impl<'a> References<'a> {
 impl Resolved {
     /// Whether it still resolves to the same.
     pub(super) fn holds(&self, objects: &Objects, policy: &str) -> bool {
-        objects.reference(self.kind, namespace(policy), &self.name, &self.key).map(digest_of) == self.digest
+        match self {
+            Self::Value { kind, name, key, digest } => {
+                digest_of(objects, *kind, namespace(policy), name, key) == *digest
+            }
+            // Names and contents count, whatever is made of them.
+            Self::Secrets { which, digest } => {
+                let secrets = which.find(objects, namespace(policy));
+                secrets.as_deref().map(Table::<crate::api_keys::Sha256Record>::digest) == *digest
+            }
+        }
     }
 }
 
-fn digest_of(value: &Secret) -> Vec<u8> {
-    digest::digest(&digest::SHA256, value.expose()).as_ref().to_vec()
+// === impl WhichSecrets ===
+
+impl WhichSecrets {
+    /// `None`: the one that is named is not there.
+    fn find<'o>(&self, objects: &'o Objects, namespace: &str) -> Option<Vec<SecretValues<'o>>> {
+        match self {
+            Self::Named(name) => objects.secret(namespace, name).map(|one| vec![one]),
+            Self::Labelled(labels) => Some(objects.secrets_with(namespace, labels)),
+        }
+    }
+}
+
+/// `None`: absent. Empty: there and unfit, which is not the same where absence is allowed.
+fn digest_of(objects: &Objects, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<Vec<u8>> {
+    let value = objects.reference(kind, namespace, name, key);
+    let digest = value.map(|value| digest::digest(&digest::SHA256, value.expose()).as_ref().to_vec());
+    digest.or_else(|| objects.unfit(kind, namespace, name, key).map(|_| Vec::new()))
 }
 
 /// The namespace of `namespace/name`.

@@ -16,7 +16,7 @@ use crate::{
     origin::Origin,
     snapshot::{
         Access, Authenticator, Authorization, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source,
-        SourceKind,
+        SourceKind, Upgrade,
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
@@ -155,6 +155,9 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
     for (index, source) in sources.iter().enumerate() {
         let at = format!("{at}[{index}]");
         match (&source.header, &source.cookie) {
+            _ if source.query.is_some() || source.web_socket_protocol.is_some() => {
+                places.extend(other_place(&at, source, site));
+            }
             (Some(name), None) => {
                 let name = name.to_ascii_lowercase();
                 if matches!(
@@ -175,10 +178,28 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
                     });
                 places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
             }
-            _ => site.problems.push(problem(at, "must name exactly one of `header` and `cookie`")),
+            _ => site
+                .problems
+                .push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`")),
         }
     }
     places
+}
+
+/// Places that are neither a header of their own nor a cookie.
+fn other_place(at: &str, source: &CredentialSource, site: &mut Site<'_>) -> Option<SourceKind> {
+    match (&source.header, &source.cookie, &source.query, &source.web_socket_protocol) {
+        (None, None, Some(name), None) => {
+            let only_on = source.only_on.map(|v1alpha1::OnlyOn::WebSocket| Upgrade::WebSocket);
+            Some(SourceKind::Query { name: (**name).into(), only_on })
+        }
+        (None, None, None, Some(name)) => Some(SourceKind::WebSocketProtocol { name: (**name).into() }),
+        _ => {
+            site.problems
+                .push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`"));
+            None
+        }
+    }
 }
 
 /// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
@@ -230,6 +251,7 @@ fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
             name == other && fold(scheme) == fold(other_scheme)
         }
         (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,
+        (SourceKind::Query { .. } | SourceKind::WebSocketProtocol { .. }, _) => one == other,
         _ => false,
     }
 }

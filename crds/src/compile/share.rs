@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{
     Candidate, LastGood, Options, Outcome, Problem,
+    api_key::Tables,
     conflicts::{Claims, Share},
     policy::{self, Built},
     references,
@@ -21,6 +22,7 @@ use crate::{
 pub(super) struct Sharing<'a> {
     options: &'a Options,
     last_good: &'a LastGood,
+    tables: &'a Tables,
     objects: &'a Objects,
     claims: Claims,
     builder: SnapshotBuilder,
@@ -50,10 +52,11 @@ struct Got {
 // === impl Sharing ===
 
 impl<'a> Sharing<'a> {
-    pub(super) fn new(options: &'a Options, last_good: &'a LastGood, objects: &'a Objects) -> Self {
+    pub(super) fn new(options: &'a Options, last_good: &'a LastGood, tables: &'a Tables, objects: &'a Objects) -> Self {
         Self {
             options,
             last_good,
+            tables,
             objects,
             claims: Claims::default(),
             builder: SnapshotBuilder::default(),
@@ -143,7 +146,7 @@ impl<'a> Sharing<'a> {
             return self.put(object, built, got);
         }
         // An edit that loses every host is a rejected edit: what the version before it has stays its own.
-        let older = self.last_good.get(object).and_then(|older| policy::build(&older, self.objects).ok());
+        let older = self.last_good.get(object).and_then(|older| policy::build(&older, self.objects, self.tables).ok());
         let older = older.map(|older| (self.take(object, &older.hosts, older.fallback), older));
         let older = older.filter(|(got, _)| !got.share.kept.is_empty() || got.is_fallback);
         self.verdicts.push(verdict::nothing_left(object, built, &got.share, &fallback, older.is_some()));

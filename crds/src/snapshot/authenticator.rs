@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use crate::{algorithm::Algorithm, keys::KeySet};
+use super::{ApiKey, DeniedTokenIds};
+use crate::{
+    algorithm::Algorithm,
+    keys::{KeySet, StaticKeys},
+};
 
 /// One way to prove who is calling.
 #[derive(Debug, Serialize)]
@@ -31,6 +35,8 @@ pub struct Authenticator {
 pub enum AuthenticatorKind {
     /// A JSON Web Token, signed by a key of a key set.
     Jwt(Jwt),
+    /// A key that a table knows.
+    ApiKey(ApiKey),
 }
 
 /// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).
@@ -42,7 +48,7 @@ pub struct Jwt {
     pub keys: JwtKeys,
     /// Which `aud` is good.
     pub audiences: AudienceRule,
-    /// Accepted algorithms.
+    /// Accepted algorithms of keys that come in sets; a key that stands in a Secret has its own.
     pub algorithms: BTreeSet<Algorithm>,
     /// Leeway for `exp`, `nbf` and `iat`; zero to five minutes.
     pub clock_skew: Duration,
@@ -54,6 +60,8 @@ pub struct Jwt {
     pub authorized_parties: Option<Vec<Box<str>>>,
     /// Claims that must be present and not null.
     pub required_claims: Vec<Box<str>>,
+    /// Tokens that are refused although they are good.
+    pub denied: DeniedTokenIds,
 }
 
 /// Which audiences are accepted.
@@ -74,6 +82,8 @@ pub enum JwtKeys {
     Remote(KeySetId),
     /// Part of the documents.
     Inline(Arc<KeySet>),
+    /// One by one in Secrets, each for one algorithm.
+    Static(Arc<StaticKeys>),
     /// Referenced, and not there: everything that needs it is refused with `unavailable`.
     Missing,
 }
@@ -98,8 +108,8 @@ pub struct KeySetSource {
 /// First present claim wins. A name is looked up as a top-level member first; if there is none and it holds dots, as a path.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClaimMapping {
-    /// The claim of the stable id.
-    pub stable_id: Box<str>,
+    /// The claim of the stable id; `None`: the subject, whatever it is mapped from.
+    pub stable_id: Option<Box<str>>,
     /// Candidates for the subject.
     pub subject: Vec<Box<str>>,
     /// Candidates for the e-mail address.

@@ -4,8 +4,10 @@
 //! panic. Secrets inside are of type [`crate::secret::Secret`], which neither serialises nor prints.
 
 mod answers;
+mod api_key;
 mod authenticator;
 mod authorization;
+mod denied;
 mod forward;
 mod hosts;
 mod limits;
@@ -13,11 +15,13 @@ mod replace;
 mod rules;
 
 pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
+pub use api_key::ApiKey;
 pub use authenticator::{
     AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
     KeySetSource,
 };
 pub use authorization::{Authorization, EVERY_SCOPE};
+pub use denied::{DeniedList, DeniedTokenIds};
 pub use forward::{
     CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
 };

@@ -162,6 +162,18 @@ pub enum SourceKind {
         /// Who else than the request's own origin may send it with a state-changing request.
         allowed_origins: AllowedOrigins,
     },
+    /// A query parameter.
+    Query {
+        /// Exact name, after decoding.
+        name: Box<str>,
+        /// Only on requests for this upgrade; elsewhere it is no source.
+        only_on: Option<Upgrade>,
+    },
+    /// The entry after this one in `Sec-WebSocket-Protocol`, on requests for a WebSocket.
+    WebSocketProtocol {
+        /// The first entry.
+        name: Box<str>,
+    },
 }
 
 /// Origins a cookie credential may come from beside the request's own.

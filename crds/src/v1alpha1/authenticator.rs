@@ -4,11 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    api_key::ApiKey,
     credential::CredentialSource,
     duration::{ClockSkew, Duration},
     refs::KeySetRef,
     require::IdentityRequire,
     rules,
+    static_key::{DeniedTokenIds, StaticKey},
     text::{
         Audience, ClaimName, ClientId, HttpUrl, IdentityNamespace, IssuerName, Name, TokenType, field_explains,
         null_is_empty,
@@ -27,9 +29,12 @@ pub struct Authenticator {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub credentials: Option<Vec<CredentialSource>>,
-    /// JSON Web Tokens of one issuer.
+    /// JSON Web Tokens: of one issuer, or signed by keys that stand in Secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
+    /// API keys whose records stand in Secrets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKey>,
     /// Which claims become which identity fields; the first claim present wins. Default: subject sub, email email, name name, roles
     /// roles, scopes scope then scp.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,10 +51,10 @@ pub struct Authenticator {
 /// What makes a JSON Web Token good (RFC 7519, RFC 8725, RFC 9068).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::JWT_KEYS, rules::JWT_ONE_KEY_SOURCE, rules::JWT_AUDIENCES]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::JWT_KEYS, rules::JWT_ONE_KEY_SOURCE, rules::JWT_STATIC_KEYS, rules::JWT_AUDIENCES]))]
 pub struct Jwt {
-    /// The exact iss of the tokens; nothing is normalised. Without jwksURI and jwks, keys are found by discovery at
-    /// ISSUER/.well-known/openid-configuration. Needed unless jwks is set. Example: https://sso.example.com/realms/main.
+    /// The exact iss of the tokens; nothing is normalised. Without jwksURI, jwks and keys, keys are found by discovery at
+    /// ISSUER/.well-known/openid-configuration. Needed unless jwks or keys is set. Example: https://sso.example.com/realms/main.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<IssuerName>,
     /// Where the issuer's keys are, instead of discovery. Example: https://partner.example.net/keys.
@@ -58,7 +63,13 @@ pub struct Jwt {
     /// A JSON Web Key Set (RFC 7517) kept in the cluster, instead of fetched keys. Public keys only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<KeySetRef>,
-    /// Accepted audiences; a token's aud must hold one. Needed unless audienceCheck is Disabled or jwks is set. Example: api.
+    /// Keys that stand in Secrets, tried in order; several while one is replaced by the next. A missing one is left out; while all are
+    /// missing, tokens get 503.
+    #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
+    pub keys: Vec<StaticKey>,
+    /// Accepted audiences; a token's aud must hold one. Needed unless audienceCheck is Disabled, or jwks or
+    /// keys is set. Example: api.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<Audience>,
@@ -93,6 +104,9 @@ pub struct Jwt {
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub required_claims: Vec<ClaimName>,
+    /// A list of tokens that are refused although they are good: one jti a line. It holds at once, for tokens that were seen before too.
+    #[serde(rename = "deniedTokenIDs", skip_serializing_if = "Option::is_none")]
+    pub denied_token_ids: Option<DeniedTokenIds>,
 }
 
 /// Whether the audience of a token is checked.
@@ -110,7 +124,7 @@ pub enum AudienceCheck {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Claims {
-    /// The claim that, with the issuer, says who this is for ever; behind x-auth-user. Default: sub.
+    /// The claim that, with the issuer, says who this is for ever; behind x-auth-user. Default: sub; for API keys, the subject.
     #[serde(rename = "stableID", skip_serializing_if = "Option::is_none")]
     pub stable_id: Option<ClaimName>,
     /// Claims for x-auth-subject. Default: sub.

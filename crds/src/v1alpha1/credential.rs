@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     rules,
-    text::{CookieName, HeaderName, SchemeName, WebOrigin},
+    text::{CookieName, HeaderName, ProtocolName, QueryName, SchemeName, WebOrigin, field_explains},
 };
 
-/// A place where a credential may be: exactly one of a header and a cookie.
+/// A place where a credential may be: exactly one of a header, a cookie, a query parameter and a WebSocket subprotocol.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::ONE_SOURCE, rules::SCHEME_OF_HEADER, rules::ORIGINS_OF_COOKIE]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_SOURCE, rules::SCHEME_OF_HEADER, rules::ORIGINS_OF_COOKIE, rules::ONLY_ON_OF_QUERY]))]
 pub struct CredentialSource {
     /// Name of a request header, without regard to case. Example: Authorization.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,4 +28,25 @@ pub struct CredentialSource {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub allowed_origins: Option<Vec<WebOrigin>>,
+    /// Name of a query parameter; case counts. Its value is percent-decoded once. The parameter is removed on the way to the upstream.
+    /// Example: token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryName>,
+    /// With a query parameter: requests on which it counts. WebSocket: only those that ask for a WebSocket; elsewhere the parameter is
+    /// ordinary and stays. Default: all requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_on: Option<OnlyOn>,
+    /// Name of a WebSocket subprotocol in front of the credential: Sec-WebSocket-Protocol: NAME, CREDENTIAL. Counts on requests that ask
+    /// for a WebSocket, and only as the first entry. The answer to a handshake selects NAME unless the upstream selects another.
+    /// Example: app-bearer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub web_socket_protocol: Option<ProtocolName>,
+}
+
+/// Requests on which a credential counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = field_explains)]
+pub enum OnlyOn {
+    /// Those that ask for a WebSocket.
+    WebSocket,
 }

@@ -9,6 +9,7 @@
 //! ```
 
 mod answers;
+mod api_key;
 mod authenticator;
 mod authorization;
 mod authpolicy;
@@ -24,6 +25,7 @@ mod replace;
 mod require;
 mod route;
 pub mod rules;
+mod static_key;
 mod status;
 mod text;
 
@@ -33,13 +35,14 @@ use serde_json::Value;
 
 pub use self::{
     answers::{Cors, ErrorResponse, Mode, Respond},
+    api_key::{ApiKey, CqaV1, Pepper},
     authenticator::{AudienceCheck, Authenticator, Claims, Jwt},
     authorization::{Authorization, GlobList, MissingScopes, Roles, ScopeList},
     authpolicy::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
         Unmatched,
     },
-    credential::CredentialSource,
+    credential::{CredentialSource, OnlyOn},
     datasource::{
         AuthorizationServer, DataSource, DataSourceSpec, DynamicRegistration, McpServer, OAuthClient, PerUserAuth,
         PerUserAuthKind, RegisteredClient, Tool, Transport,
@@ -49,16 +52,17 @@ pub use self::{
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
-    refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef},
+    refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef},
     replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
+    static_key::{DeniedListRef, DeniedTokenIds, StaticKey},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{
         AllowedOrigin, Audience, BodyText, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName,
         EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
-        JmesPathText, Label, Location, MediaType, Message, MethodName, Name, ObjectName, PathPattern, RoleName,
-        RoleOrNone, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
+        JmesPathText, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName, PathPattern,
+        ProtocolName, QueryName, RoleName, RoleOrNone, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

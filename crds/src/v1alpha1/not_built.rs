@@ -10,7 +10,6 @@ const FIELDS: &[&str] = &[
     "spec.mcp",
     "spec.targetRefs",
     "spec.workloadSelector",
-    "spec.authenticators[].apiKey",
     "spec.authenticators[].clientCertificate",
     "spec.authenticators[].introspection",
     "spec.authenticators[].serviceAccount",
@@ -18,8 +17,6 @@ const FIELDS: &[&str] = &[
     "spec.authenticators[].userInfo",
     "spec.authenticators[].webhook",
     "spec.authenticators[].jwt.caBundleRef",
-    "spec.authenticators[].jwt.deniedTokenIDs",
-    "spec.authenticators[].jwt.keys",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];
@@ -28,7 +25,7 @@ const FIELDS: &[&str] = &[
 const SHAPES: &[(&[&str], &[&str])] = &[
     (
         &["spec.credentials[]", "spec.authenticators[].credentials[]", "spec.routes[].credentials[]"],
-        &["clientCertificate", "onlyOn", "query", "webSocketProtocol"],
+        &["clientCertificate"],
     ),
     (&["spec.require", "spec.routes[].require"], &["owner"]),
     (&["spec.forward", "spec.routes[].forward"], &["connection"]),

@@ -173,6 +173,18 @@ text! {
     ObjectName: 1..=253, SUBDOMAIN
 }
 text! {
+    /// Value of a Kubernetes label.
+    LabelValue: 0..=63, r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$"
+}
+text! {
+    /// Name of a query parameter, in characters that need no encoding.
+    QueryName: 1..=128, r"^[A-Za-z0-9._~-]+$"
+}
+text! {
+    /// Name of a WebSocket subprotocol (RFC 6455 section 11.5).
+    ProtocolName: 1..=128, TOKEN
+}
+text! {
     /// Key inside a Secret or ConfigMap.
     DataKey: 1..=253, r"^[-._a-zA-Z0-9]+$"
 }

@@ -1,6 +1,6 @@
 //! WebSocket handshakes: the one request whose cookies a foreign page can send and whose answer it can read.
 
-use tests::{Answer, Bench, bench::policy};
+use tests::{Answer, Bench, bench::policy, upstream::PROTOCOL_HEADER};
 
 use crate::{Outcome, assert_refused};
 
@@ -90,5 +90,70 @@ async fn the_credential_cookie_twice_is_malformed_also_when_split() -> Outcome {
     let seen = answer.seen().unwrap_or_else(|| panic!("one credential among split cookies is good: {answer:?}"));
     assert_eq!(seen.header("x-auth-subject").as_deref(), Some("alice"));
     assert_eq!(seen.header("cookie").as_deref(), Some("theme=dark"), "the other cookie stays");
+    Ok(())
+}
+
+async fn page_bench() -> Result<Bench, tests::PeerError> {
+    Bench::with(|issuer| {
+        let text = policy("api", "api.example.com", &issuer.url(), "api");
+        let sources = "  credentials:\n  - {header: Authorization, scheme: Bearer}\n  - {webSocketProtocol: app-bearer}\n  - {query: token, onlyOn: WebSocket}\n";
+        vec![("socket.yaml".to_owned(), text + sources)]
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_page_sends_its_token_as_protocol_and_one_protocol_is_selected() -> Outcome {
+    let bench = page_bench().await?;
+    let token = bench.alice()?;
+    for (offered, chosen, selected, rest) in [
+        ("", None, "app-bearer", "app-bearer"),
+        // The application echoes the name itself: it must not stand there twice.
+        ("", Some("app-bearer"), "app-bearer", "app-bearer"),
+        (", chat", Some("chat"), "chat", "app-bearer, chat"),
+        (", chat", None, "app-bearer", "app-bearer, chat"),
+    ] {
+        let mut call = bench
+            .call()
+            .path("/ws")
+            .websocket()
+            .header("sec-websocket-protocol", &format!("app-bearer, {token}{offered}"));
+        if let Some(chosen) = chosen {
+            call = call.header(PROTOCOL_HEADER, chosen);
+        }
+        let answer = call.http1().await?;
+        assert_connected(&bench, &answer);
+        assert_eq!(
+            answer.header("sec-websocket-protocol").as_deref(),
+            Some(selected),
+            "{offered} {chosen:?}: {answer:?}"
+        );
+        let seen = bench.upstream.seen().pop().expect("the handshake reached the application");
+        assert_eq!(seen.header("sec-websocket-protocol").as_deref(), Some(rest), "{offered} {chosen:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_in_the_query_is_gone_before_the_application() -> Outcome {
+    let bench = page_bench().await?;
+    let token = bench.alice()?;
+    // Envoy writes what remains in order of names, values of one name in their order, each with its `=`.
+    for (query, rest) in [
+        (format!("token={token}"), ""),
+        (format!("thread=7&token={token}"), "?thread=7"),
+        (format!("a=%20x+y&%74oken={token}&b=%C3%A9"), "?a=%20x+y&b=%C3%A9"),
+        (format!("z=2&z=1&token={token}&b"), "?b=&z=2&z=1"),
+    ] {
+        let answer = bench.call().path(&format!("/ws?{query}")).websocket().http1().await?;
+        assert_connected(&bench, &answer);
+        let seen = bench.upstream.seen().pop().expect("the handshake reached the application");
+        assert_eq!(seen.path, format!("/ws{rest}"));
+    }
+    // No upgrade: the parameter is the application's.
+    let answer = bench.good()?.path("/page?token=other").http1().await?;
+    assert_eq!(answer.seen().map(|seen| seen.path).as_deref(), Some("/page?token=other"), "{answer:?}");
+    let answer = bench.call().path(&format!("/page?token={token}")).http1().await?;
+    assert_refused(&answer, 401, "missing_credential");
     Ok(())
 }

@@ -14,7 +14,7 @@ fn names(all: &[&str]) -> Vec<Box<str>> {
 
 fn authenticator(change: impl FnOnce(&mut ClaimMapping)) -> Authenticator {
     let mut claims = ClaimMapping {
-        stable_id: "sub".into(),
+        stable_id: Some("sub".into()),
         subject: names(&["sub"]),
         email: names(&["email"]),
         name: names(&["name"]),
@@ -73,7 +73,7 @@ fn a_principal_needs_a_subject_and_a_stable_id() {
         assert!(invalid(mapped(json!({"sub": bad}))), "{bad}");
     }
     let split = authenticator(|claims| {
-        claims.stable_id = "oid".into();
+        claims.stable_id = Some("oid".into());
         claims.subject = names(&["upn", "sub"]);
     });
     let map = |claims: Value| principal(object(claims), &split, Some(ISSUER));

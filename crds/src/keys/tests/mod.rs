@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::{KeySet, KeySetError};
 
 mod entries;
+mod fixed;
 mod sets;
 
 pub(super) static RSA: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());

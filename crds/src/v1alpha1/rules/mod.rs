@@ -77,25 +77,37 @@ rules! {
     CORS_WILDCARDS = "!has(self.allowCredentials) || !self.allowCredentials || (!('*' in self.allowOrigins) && (!has(self.allowHeaders) || !('*' in self.allowHeaders)) && (!has(self.exposeHeaders) || !('*' in self.exposeHeaders)))"
         => "with allowCredentials nothing may be *: list the origins and headers";
     /// On a credential source.
-    ONE_SOURCE = "has(self.header) != has(self.cookie)"
-        => "set exactly one of header and cookie";
+    ONE_SOURCE = "[has(self.header), has(self.cookie), has(self.query), has(self.webSocketProtocol)].filter(x, x).size() == 1"
+        => "set exactly one of header, cookie, query and webSocketProtocol";
     /// On a credential source.
     SCHEME_OF_HEADER = "!has(self.scheme) || has(self.header)"
         => "scheme goes with header only; remove it, or set header";
     /// On a credential source.
     ORIGINS_OF_COOKIE = "!has(self.allowedOrigins) || has(self.cookie)"
         => "allowedOrigins goes with cookie only; remove it, or set cookie";
+    /// On a credential source.
+    ONLY_ON_OF_QUERY = "!has(self.onlyOn) || has(self.query)"
+        => "onlyOn goes with query only; remove it, or set query";
     /// On an authenticator.
-    ONE_KIND = "has(self.jwt)"
-        => "an authenticator needs exactly one kind; set jwt";
+    ONE_KIND = "[has(self.jwt), has(self.apiKey)].filter(x, x).size() == 1"
+        => "an authenticator needs exactly one kind; set jwt or apiKey";
+    /// On `apiKey`.
+    ONE_KEY_KIND = "has(self.sha256) != has(self.cqaV1)"
+        => "set exactly one of sha256 and cqaV1";
+    /// On references to the Secrets of API keys.
+    ONE_SELECTION = "has(self.secretRef) != has(self.secretSelector)"
+        => "set exactly one of secretRef and secretSelector";
     /// On `jwt`.
-    JWT_KEYS = "has(self.issuer) || has(self.jwks)"
-        => "set issuer, so that keys can be found, or jwks with the keys themselves";
+    JWT_KEYS = "has(self.issuer) || has(self.jwks) || has(self.keys)"
+        => "set issuer, so that keys can be found, or jwks or keys with the keys themselves";
     /// On `jwt`.
-    JWT_ONE_KEY_SOURCE = "!(has(self.jwks) && has(self.jwksURI))"
-        => "set at most one of jwks and jwksURI";
+    JWT_ONE_KEY_SOURCE = "[has(self.jwks), has(self.jwksURI), has(self.keys)].filter(x, x).size() <= 1"
+        => "set at most one of jwks, jwksURI and keys";
     /// On `jwt`.
-    JWT_AUDIENCES = "has(self.audiences) || has(self.jwks) || (has(self.audienceCheck) && self.audienceCheck == 'Disabled')"
+    JWT_STATIC_KEYS = "!has(self.keys) || (!has(self.algorithms) && !has(self.jwksCacheDuration))"
+        => "algorithms and jwksCacheDuration do not go with keys, where each key names its algorithm; remove them";
+    /// On `jwt`.
+    JWT_AUDIENCES = "has(self.audiences) || has(self.jwks) || has(self.keys) || (has(self.audienceCheck) && self.audienceCheck == 'Disabled')"
         => "set audiences to the names this service has at the issuer, or audienceCheck: Disabled to accept tokens for anybody";
     /// On `clockSkew`.
     CLOCK_SKEW = "duration(self) <= duration('5m')"
@@ -106,7 +118,7 @@ rules! {
     /// On maps from roles.
     ROLE_NAMES = "self.all(role, size(role) >= 1 && size(role) <= 256)"
         => "the name of a role has 1 to 256 characters";
-    /// On `jwks`.
+    /// On `jwks` and `deniedTokenIDs`.
     ONE_REFERENCE = "has(self.configMapKeyRef) != has(self.secretKeyRef)"
         => "set exactly one of configMapKeyRef and secretKeyRef";
     /// On a path.

@@ -126,31 +126,47 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
         if !source.is_complete() {
             continue;
         }
-        found.unless(source.has("header") != source.has("cookie"), super::ONE_SOURCE, &source);
+        let places = ["header", "cookie", "query", "webSocketProtocol"].iter().filter(|name| source.has(name)).count();
+        found.unless(places == 1, super::ONE_SOURCE, &source);
         found.unless(!source.has("scheme") || source.has("header"), super::SCHEME_OF_HEADER, &source);
         found.unless(!source.has("allowedOrigins") || source.has("cookie"), super::ORIGINS_OF_COOKIE, &source);
+        found.unless(!source.has("onlyOn") || source.has("query"), super::ONLY_ON_OF_QUERY, &source);
     }
 }
 
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        found.unless(one.has("jwt"), super::ONE_KIND, one);
+        found.unless(one.has("jwt") != one.has("apiKey"), super::ONE_KIND, one);
     }
     if let Some(jwt) = one.get("jwt") {
         self::jwt(&jwt, found);
+    }
+    if let Some(keys) = one.get("apiKey").filter(Node::is_object) {
+        api_key(&keys, found);
+    }
+}
+
+fn api_key(keys: &Node<'_>, found: &mut Found) {
+    found.unless(keys.has("sha256") != keys.has("cqaV1"), super::ONE_KEY_KIND, keys);
+    let records = [keys.get("sha256"), keys.get("cqaV1").and_then(|cqa| cqa.get("keys"))];
+    for records in records.iter().flatten().filter(|records| records.is_object()) {
+        found.unless(records.has("secretRef") != records.has("secretSelector"), super::ONE_SELECTION, records);
     }
 }
 
 fn jwt(jwt: &Node<'_>, found: &mut Found) {
     if jwt.is_complete() {
         let disabled = jwt.text_of("audienceCheck") == Some("Disabled");
-        found.unless(jwt.has("issuer") || jwt.has("jwks"), super::JWT_KEYS, jwt);
-        found.unless(!(jwt.has("jwks") && jwt.has("jwksURI")), super::JWT_ONE_KEY_SOURCE, jwt);
-        found.unless(jwt.has("audiences") || jwt.has("jwks") || disabled, super::JWT_AUDIENCES, jwt);
+        found.unless(jwt.has("issuer") || jwt.has("jwks") || jwt.has("keys"), super::JWT_KEYS, jwt);
+        let key_sources = ["jwks", "jwksURI", "keys"].iter().filter(|name| jwt.has(name)).count();
+        found.unless(key_sources <= 1, super::JWT_ONE_KEY_SOURCE, jwt);
+        let foreign = jwt.has("algorithms") || jwt.has("jwksCacheDuration");
+        found.unless(!(jwt.has("keys") && foreign), super::JWT_STATIC_KEYS, jwt);
+        found.unless(jwt.has("audiences") || jwt.has("jwks") || jwt.has("keys") || disabled, super::JWT_AUDIENCES, jwt);
     }
-    if let Some(keys) = jwt.get("jwks").filter(Node::is_object) {
-        found.unless(keys.has("configMapKeyRef") != keys.has("secretKeyRef"), super::ONE_REFERENCE, &keys);
+    for one in [jwt.get("jwks"), jwt.get("deniedTokenIDs")].iter().flatten().filter(|one| one.is_object()) {
+        found.unless(one.has("configMapKeyRef") != one.has("secretKeyRef"), super::ONE_REFERENCE, one);
     }
     if let Some(skew) = jwt.get("clockSkew")
         && let Some(text) = skew.text()

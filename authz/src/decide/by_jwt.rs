@@ -1,0 +1,122 @@
+//! The kind `jwt`: a token against the keys of its issuer, or against keys that stand in Secrets.
+
+use std::sync::Arc;
+
+use crds::{
+    keys::{KeySet, StaticKeys},
+    snapshot::{Authenticator, DeniedTokenIds, Jwt, JwtKeys},
+};
+use serde_json::Value;
+
+use super::{
+    Awaited, Deps, Need,
+    authenticate::{Failed, Good, Outcome, Presented, named},
+};
+use crate::jwt::{self, Failure, Token};
+
+/// One authenticator with its keys as they are now.
+pub(super) struct Ready<'a> {
+    jwt: &'a Jwt,
+    keys: Keys<'a>,
+}
+
+enum Keys<'a> {
+    /// Loaded, or not; `refreshable`: waiting can help; `failing`: an unknown key is then our failure.
+    Set {
+        keys: Option<Arc<KeySet>>,
+        refreshable: bool,
+        failing: bool,
+    },
+    Static(&'a StaticKeys),
+}
+
+// === impl Ready ===
+
+impl<'a> Ready<'a> {
+    pub(super) fn new(deps: &Deps<'_>, jwt: &'a Jwt) -> Self {
+        let keys = match &jwt.keys {
+            JwtKeys::Inline(keys) => Keys::Set { keys: Some(keys.clone()), refreshable: false, failing: false },
+            JwtKeys::Missing => Keys::Set { keys: None, refreshable: false, failing: true },
+            JwtKeys::Static(keys) => Keys::Static(keys),
+            JwtKeys::Remote(id) => {
+                let state = deps.keys.state(id);
+                Keys::Set { keys: state.keys, refreshable: state.refreshable, failing: state.failing }
+            }
+        };
+        Self { jwt, keys }
+    }
+
+    /// What changes with the keys and with the list of denied tokens.
+    pub(super) fn version(&self) -> [u64; 2] {
+        let keys = match &self.keys {
+            Keys::Set { keys, .. } => keys.as_ref().map_or(0, |keys| keys.version()),
+            Keys::Static(keys) => keys.version(),
+        };
+        [keys, self.jwt.denied.version()]
+    }
+
+    /// Tokens only; and one that names an issuer is only for authenticators of that issuer, or of none.
+    pub(super) fn takes(&self, presented: &Presented<'_>) -> bool {
+        presented.token().is_some_and(|token| match (&self.jwt.issuer, token.issuer()) {
+            (Some(own), Some(issuer)) => **own == *issuer,
+            _ => true,
+        })
+    }
+
+    pub(super) fn verify(
+        &self,
+        authenticator: &Authenticator,
+        presented: &Presented<'_>,
+        awaited: &Awaited,
+        now_ms: i64,
+    ) -> Result<Good, Failed> {
+        let token = presented.token().ok_or(Outcome::Invalid("not a JSON Web Token in compact form"))?;
+        let verified = match &self.keys {
+            Keys::Set { keys: None, .. } => return Err(self.no_key(awaited)),
+            Keys::Set { keys: Some(keys), .. } => jwt::verify(token, self.jwt, keys, now_ms),
+            Keys::Static(keys) => jwt::verify_static(token, self.jwt, keys, now_ms),
+        };
+        let verified = verified.map_err(|failure| match failure {
+            Failure::Invalid(why) => Outcome::Invalid(why).into(),
+            Failure::Expired => Outcome::Expired.into(),
+            Failure::ClaimMissing(index) => {
+                Failed::claim(self.jwt.required_claims.get(index).cloned().unwrap_or_default())
+            }
+            Failure::KeyMissing => Outcome::Unavailable("the key of this algorithm is missing").into(),
+            Failure::UnknownKey => self.no_key(awaited),
+        })?;
+        not_denied(token, &self.jwt.denied)?;
+        let principal = named(token.claims(), authenticator, self.jwt.issuer.as_deref())?;
+        let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
+        Ok(Good { principal, ends_ms: verified.expires_at_ms.map(|end| end.saturating_add(skew)) })
+    }
+
+    /// An unknown key is the client's fault only if we know the issuer's keys as they are now.
+    fn no_key(&self, awaited: &Awaited) -> Failed {
+        let Keys::Set { keys, refreshable, failing } = &self.keys else {
+            return Outcome::Invalid("no key of this algorithm").into();
+        };
+        let asked = matches!(&self.jwt.keys, JwtKeys::Remote(id) if awaited.holds(id));
+        let outcome = match (keys, *failing || (*refreshable && asked)) {
+            (None, _) => Outcome::Unavailable("the keys of this issuer could not be loaded"),
+            (Some(_), true) => Outcome::Unavailable("no key of this identifier, and the issuer has not answered"),
+            (Some(_), false) => Outcome::Invalid("the issuer has no key of this identifier"),
+        };
+        let need = match &self.jwt.keys {
+            JwtKeys::Remote(id) if *refreshable && !asked => Some(Need::Keys(id.clone())),
+            _ => None,
+        };
+        Failed { outcome, claim: None, need }
+    }
+}
+
+/// Whether somebody took the token back. A `jti` that no list can hold is refused where there is a list.
+fn not_denied(token: &Token<'_>, denied: &DeniedTokenIds) -> Result<(), Outcome> {
+    match (denied, token.claims().get("jti")) {
+        (DeniedTokenIds::Nobody, _) | (DeniedTokenIds::Listed(_), None) => Ok(()),
+        (DeniedTokenIds::Listed(list), Some(Value::String(id))) if !list.contains(id) => Ok(()),
+        (DeniedTokenIds::Listed(_), Some(Value::String(_))) => Err(Outcome::Invalid("its identifier is denied")),
+        (DeniedTokenIds::Listed(_), Some(_)) => Err(Outcome::Invalid("`jti` is not text")),
+        (DeniedTokenIds::Missing, _) => Err(Outcome::Unavailable("the list of denied tokens is missing")),
+    }
+}

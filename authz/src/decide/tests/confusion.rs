@@ -1,0 +1,162 @@
+//! Every kind of credential against every kind of authenticator: none is ever accepted by another's.
+
+use aws_lc_rs::{digest, hmac};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use serde_json::json;
+
+use super::*;
+
+pub(super) const HS_SECRET: &str = "0123456789abcdef0123456789abcdef-new";
+const PEPPER: &str = "a-pepper-of-at-least-32-bytes-long!!!!!!";
+const CQA_ID: &str = "11111111111111111111111111111111";
+
+pub(super) fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
+pub(super) fn sha256(text: &str) -> String {
+    digits(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+}
+
+/// A token of a shared secret.
+pub(super) fn hs_token(secret: &str, claims: serde_json::Value) -> String {
+    let claims = with(json!({"sub": "alice", "exp": NOW_MS / 1000 + 600}), claims);
+    let input =
+        format!("{}.{}", BASE64URL.encode(r#"{"alg":"HS256","typ":"JWT"}"#), BASE64URL.encode(claims.to_string()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), input.as_bytes());
+    format!("{input}.{}", BASE64URL.encode(tag))
+}
+
+pub(super) fn cqa_secret() -> String {
+    "a".repeat(52)
+}
+
+pub(super) fn cqa_record(change: &serde_json::Value) -> String {
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, PEPPER.as_bytes()), cqa_secret().as_bytes());
+    let mut record = json!({"hash": digits(tag.as_ref()), "user": "carol", "expires_at": "2099-01-01T00:00:00Z", "revoked_at": null});
+    for (name, value) in change.as_object().into_iter().flatten() {
+        record[name] = value.clone();
+    }
+    record.to_string()
+}
+
+pub(super) fn cqa_key() -> String {
+    format!("cqa.v1.{CQA_ID}.{}", cqa_secret())
+}
+
+/// All Secrets of these tests: every credential text below is also an API key by its digest, so that only its kind can refuse it.
+pub(super) fn secrets(more: &[(&str, String)]) -> String {
+    let document = |name: &str, data: serde_json::Value| {
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "n"}, "stringData": data})
+            .to_string()
+            + "\n---\n"
+    };
+    let mut digests = serde_json::Map::new();
+    digests.insert(sha256("opaque-key"), json!(r#"{"sub":"bob"}"#));
+    digests.extend(more.iter().map(|(text, record)| (sha256(text), json!(record))));
+    document("hs", json!({"new": HS_SECRET, "pepper": PEPPER}))
+        + &document("digests", serde_json::Value::Object(digests))
+        + &document("agents", json!({CQA_ID: cqa_record(&json!({}))}))
+}
+
+pub(super) const KINDS: [(&str, &str); 4] = [
+    ("issuer", "jwt: {issuer: 'https://sso.test', audiences: [api], algorithms: [ES256]}"),
+    ("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}"),
+    ("digest", "apiKey: {sha256: {secretRef: {name: digests}}}"),
+    (
+        "agent",
+        "apiKey: {cqaV1: {peppers: [{secretKeyRef: {name: hs, key: pepper}}], keys: {secretRef: {name: agents}}}}",
+    ),
+];
+
+pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
+    let authenticators = authenticators
+        .iter()
+        .map(|(name, kind)| format!("  - {{name: {name}, {kind}}}\n"))
+        .collect::<Vec<_>>()
+        .concat();
+    let rest = more.replace('\n', "\n  ");
+    format!(
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: p, namespace: n}}\nspec:\n  externalHostnames: [a.test]\n  {rest}\n  authenticators:\n{authenticators}---\n"
+    )
+}
+
+/// One good credential of each kind, and a token signed with a key of another kind.
+fn credentials(world: &World) -> [(&'static str, String); 4] {
+    [
+        ("issuer", world.token(json!({"sub": "alice"}))),
+        ("static", hs_token(HS_SECRET, json!({}))),
+        ("digest", "opaque-key".to_owned()),
+        ("agent", cqa_key()),
+    ]
+}
+
+fn outcome(world: &World, credential: &str) -> Result<String, Code> {
+    let bearer = format!("Bearer {credential}");
+    let decision = world.ask(&get("/", &[("authorization", &bearer)]));
+    code(&decision).map(|()| set(&decision, "x-auth-authenticator").unwrap().to_owned())
+}
+
+#[test]
+fn a_credential_of_one_kind_is_only_accepted_by_its_own() {
+    let all = World::new(&document(&KINDS, ""));
+    let texts = credentials(&all);
+    // The texts of all others are listed as digests too.
+    let listed: Vec<_> = texts
+        .iter()
+        .map(|(_, text)| (text.as_str(), r#"{"sub":"mallory"}"#.to_owned()))
+        .filter(|(text, _)| *text != "opaque-key")
+        .collect();
+    for (verifier, kind) in KINDS {
+        let world = World::new(&(document(&[(verifier, kind)], "") + &secrets(&listed)));
+        for (own, text) in &texts {
+            let expected = if *own == verifier { Ok(verifier.to_owned()) } else { Err(Code::InvalidToken) };
+            assert_eq!(outcome(&world, text), expected, "a credential of kind {own} before {verifier}");
+        }
+    }
+}
+
+#[test]
+fn all_kinds_side_by_side_dispatch_in_any_order() {
+    for turn in 0..KINDS.len() {
+        let mut kinds = KINDS;
+        kinds.rotate_left(turn);
+        let world = World::new(&(document(&kinds, "") + &secrets(&[])));
+        for (own, text) in credentials(&world) {
+            assert_eq!(outcome(&world, &text), Ok(own.to_owned()), "order {turn}");
+        }
+    }
+}
+
+#[test]
+fn secrets_of_one_kind_sign_nothing_for_another() {
+    let world = World::new(&(document(&KINDS, "") + &secrets(&[])));
+    let jwk = world.signer.jwk().to_string();
+    for (what, text) in [
+        ("the pepper as token secret", hs_token(PEPPER, json!({}))),
+        ("the pepper, for the issuer", hs_token(PEPPER, json!({"iss": ISSUER, "aud": "api"}))),
+        ("the issuer's public key as secret", hs_token(&jwk, json!({"iss": ISSUER, "aud": "api"}))),
+        ("a digest as key", sha256("opaque-key")),
+        ("a stored hash as key", cqa_record(&json!({})).split('"').find(|part| part.len() == 64).unwrap().to_owned()),
+        ("an id without its secret", format!("cqa.v1.{CQA_ID}.")),
+        ("nothing signed", format!("{}.e30.", BASE64URL.encode(r#"{"alg":"none"}"#))),
+    ] {
+        assert_eq!(outcome(&world, &text), Err(Code::InvalidToken), "{what}");
+    }
+}
+
+#[test]
+fn a_token_with_an_issuer_is_for_that_issuer_or_for_keys_without_one() {
+    let with_issuer =
+        ("static", "jwt: {issuer: 'https://own.test', keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}");
+    let world = World::new(&(document(&[with_issuer], "") + &secrets(&[])));
+    assert_eq!(outcome(&world, &hs_token(HS_SECRET, json!({"iss": "https://own.test"}))), Ok("static".to_owned()));
+    assert_eq!(outcome(&world, &hs_token(HS_SECRET, json!({"iss": "https://sso.test"}))), Err(Code::InvalidToken));
+    assert_eq!(outcome(&world, &hs_token(HS_SECRET, json!({}))), Err(Code::InvalidToken));
+    let world = World::new(&(document(&[KINDS[1]], "") + &secrets(&[])));
+    let decision = world.ask(&get(
+        "/",
+        &[("authorization", &format!("Bearer {}", hs_token(HS_SECRET, json!({"iss": "https://x.test"}))))],
+    ));
+    assert_eq!((code(&decision), set(&decision, "x-auth-issuer")), (Ok(()), None), "nobody verified that issuer");
+}

@@ -1,0 +1,95 @@
+//! The entries of one Secret or ConfigMap, and a digest that tells whether any of them changed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::ReferenceKind;
+use crate::secret::Secret;
+
+/// What one object holds.
+#[derive(Debug, Clone)]
+pub(super) struct Values {
+    pub(super) file: Arc<str>,
+    /// A value that cannot be read is a mistake of whoever refers to it, not of the file.
+    pub(super) entries: HashMap<String, Result<Secret, String>>,
+    labels: BTreeMap<String, String>,
+    /// Made when somebody asks: most objects are read by single keys.
+    digest: OnceLock<[u8; 32]>,
+}
+
+/// A whole Secret.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretValues<'a> {
+    kind: ReferenceKind,
+    name: &'a str,
+    values: &'a Values,
+}
+
+// === impl Values ===
+
+impl Values {
+    pub(super) fn new(
+        file: Arc<str>,
+        entries: HashMap<String, Result<Secret, String>>,
+        labels: BTreeMap<String, String>,
+    ) -> Self {
+        Self { file, entries, labels, digest: OnceLock::new() }
+    }
+}
+
+// === impl SecretValues ===
+
+impl<'a> SecretValues<'a> {
+    pub(super) fn new(((kind, name), values): (&'a (ReferenceKind, String), &'a Values)) -> Self {
+        Self { kind: *kind, name, values }
+    }
+
+    /// `namespace/name`.
+    pub const fn name(&self) -> &'a str {
+        self.name
+    }
+
+    /// Its entries, in no order; `None`: one that is there and cannot be read.
+    pub fn entries(self) -> impl Iterator<Item = (&'a str, Option<&'a Secret>)> {
+        self.values.entries.iter().map(|(key, value)| (key.as_str(), value.as_ref().ok()))
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.values.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// SHA-256 over names and values, whatever their order.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.values.digest.get_or_init(|| {
+            let mut entries: Vec<_> = self.entries().collect();
+            entries.sort_unstable_by_key(|(key, _)| *key);
+            let mut context = Context::new(&SHA256);
+            for part in entries.iter().flat_map(|(key, value)| [Some(key.as_bytes()), value.map(Secret::expose)]) {
+                // Lengths first: no two different sets of entries write the same bytes. No value has the length of an unreadable one.
+                context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
+                context.update(part.unwrap_or_default());
+            }
+            let mut digest = [0; 32];
+            digest.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
+            digest
+        })
+    }
+
+    pub(super) fn is_secret_under(&self, prefix: &str) -> bool {
+        self.kind == ReferenceKind::Secret && self.name.starts_with(prefix)
+    }
+
+    pub(super) fn has_labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.iter().all(|(name, value)| self.values.labels.get(name) == Some(value))
+    }
+}
