@@ -6,6 +6,7 @@ mod confusion;
 mod credentials;
 mod limits;
 mod replace;
+mod together;
 
 use std::collections::HashMap;
 

@@ -172,14 +172,18 @@ pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward>) -> OwnedNa
 
 /// A place of credentials is emptied on the way, so it cannot be mapped as well: the upstream would get neither.
 pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places: &[SourceKind], site: &mut Site<'_>) {
-    let owned = owned_names(all.map(|rules| &*rules.forward));
+    let all: Vec<&Forward> = all.map(|rules| &*rules.forward).collect();
+    let owned = owned_names(all.iter().copied());
+    let replaced = |name: &str| all.iter().filter_map(|one| one.replacement.as_ref()).any(|one| *one.header == *name);
     for place in places {
         let name = match place {
             SourceKind::Header { name, .. } => &**name,
             SourceKind::WebSocketProtocol { .. } => "sec-websocket-protocol",
             SourceKind::Cookie { .. } | SourceKind::Query { .. } => continue,
         };
-        if owned.covers(name) {
+        // A header that held a credential can hold another; a list of protocols of which one was a credential cannot.
+        let is_list = matches!(place, SourceKind::WebSocketProtocol { .. });
+        if owned.covers(name) || (is_list && replaced(name)) {
             site.problems.push(problem(
                 "spec.forward",
                 format!("`{name}` is a place of credentials and cannot be set for the upstream"),

@@ -212,8 +212,16 @@ fn new_places_are_places() {
         [query(Some(Upgrade::WebSocket)), query(None), SourceKind::WebSocketProtocol { name: "app".into() }]
     );
     assert_eq!(only(&compiled).places, kinds);
-    let mapped =
-        "credentials: [{webSocketProtocol: app}]\nforward: {headers: [{name: sec-websocket-protocol, claim: a}]}";
-    let compiled = compile(&policy("n/a", &format!("{mapped}\n{SSO}")));
-    assert_eq!(words(&compiled), ["n/a Invalid"], "a place of credentials cannot be mapped");
+    for (forward, word) in [
+        ("headers: [{name: sec-websocket-protocol, claim: a}]", "n/a Invalid"),
+        (
+            "replaceCredential: {static: {header: Sec-WebSocket-Protocol, secretKeyRef: {name: s, key: k}}}",
+            "n/a Invalid",
+        ),
+        ("replaceCredential: {static: {header: x-key, secretKeyRef: {name: s, key: k}}}", "n/a Accepted SecretMissing"),
+    ] {
+        let spec =
+            format!("credentials: [{{webSocketProtocol: app}}, {{header: x-key}}]\nforward: {{{forward}}}\n{SSO}");
+        assert_eq!(words(&compile(&policy("n/a", &spec))), [word], "{forward}");
+    }
 }
