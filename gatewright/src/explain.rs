@@ -136,8 +136,11 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
         Verdict::Allow(changes) => (changes.removed_parameters(), changes.selected_protocol()),
         Verdict::Answer(_) | Verdict::Deny(_) => (&[][..], None),
     };
-    let requirements: Vec<Value> =
-        facts.requirements.iter().map(|(what, held)| json!({"requirement": what, "held": held})).collect();
+    let requirements: Vec<Value> = facts
+        .requirements_in_words()
+        .into_iter()
+        .map(|(what, held)| json!({"requirement": what, "held": held}))
+        .collect();
     json!({
         "policy": facts.policy.as_ref().map_or("", |(name, _)| name),
         "traffic": facts.traffic.map_or("", Traffic::as_str),
@@ -227,8 +230,8 @@ fn text(
     if let Some(grants) = authorization(decision) {
         step(6, "authorization", grants)?;
     }
-    for (what, held) in &facts.requirements {
-        step(6, "requirement", format!("{what}: {}", if *held { "holds" } else { "does not hold" }))?;
+    for (what, held) in facts.requirements_in_words() {
+        step(6, "requirement", format!("{what}: {}", if held { "holds" } else { "does not hold" }))?;
     }
     for limit in limits(decision) {
         step(7, "limit", limit)?;

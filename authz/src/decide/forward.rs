@@ -287,3 +287,26 @@ fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: 
     let cookie: Arc<str> = "cookie".into();
     if rest.is_empty() { changes.remove(&cookie) } else { changes.set(&cookie, rest.join("; ")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is set and removed in whatever order, no name is in both lists: Envoy removes last.
+        #[test]
+        fn set_and_removed_never_overlap(steps in prop::collection::vec((any::<bool>(), "[a-d]"), 0..40)) {
+            let mut changes = HeaderChanges::default();
+            for (set, name) in steps {
+                let name: Arc<str> = name.into();
+                if set { changes.set(&name, String::new()) } else { changes.remove(&name) }
+            }
+            for (name, _) in changes.set_headers() {
+                prop_assert!(!changes.removed_headers().contains(name));
+                prop_assert_eq!(changes.set_headers().iter().filter(|(own, _)| own == name).count(), 1);
+            }
+        }
+    }
+}

@@ -33,6 +33,7 @@ pub use authenticate::{Outcome, Proven};
 pub use authorize::Grants;
 pub use forward::{HeaderChanges, SetHeader};
 pub use limits::RateLimited;
+pub use require::Checked;
 pub use select::Choice;
 
 use self::select::Place;
@@ -148,12 +149,21 @@ pub struct Facts {
     pub caller: Option<CallerKind>,
     /// The verified caller.
     pub proven: Option<Arc<Proven>>,
-    /// Requirements that held, and whether the next one did not.
-    pub requirements: Vec<(String, bool)>,
+    /// Requirements that were looked at, in order, and whether each held: the last one may not.
+    pub requirements: SmallVec<[(Checked, bool); 4]>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
     /// What a policy on trial would have refused.
     pub audited: Option<Box<Deny>>,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// The requirements that were looked at, in words, and whether each held.
+    pub fn requirements_in_words(&self) -> Vec<(String, bool)> {
+        require::in_words(self)
+    }
 }
 
 // === impl Awaited ===

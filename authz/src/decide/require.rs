@@ -12,6 +12,15 @@ use crate::{
     request::RequestView,
 };
 
+/// Which requirement was looked at; its words are made only for whoever asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// The people that the authenticator of this position admits.
+    Admission(usize),
+    /// The requirement of this position.
+    Rule(usize),
+}
+
 /// All requirements, in order.
 pub(super) fn check(
     request: &RequestView<'_>,
@@ -28,20 +37,31 @@ pub(super) fn check(
         && !authenticator.require.is_empty()
     {
         let held = jwt::admits(&authenticator.require, &proven.principal);
-        note(facts, format!("{} admits this person", authenticator.name), held, || {
-            Deny::new(Code::Forbidden, "the authenticator does not admit this person")
-        })?;
+        let refusal = || Deny::new(Code::Forbidden, "the authenticator does not admit this person");
+        note(facts, Checked::Admission(proven.authenticator), held, refusal)?;
     }
-    for requirement in &place.rules.require {
+    for (index, requirement) in place.rules.require.iter().enumerate() {
         let (held, deny) = evaluate(requirement, request, place, caller, principal, grants);
-        note(facts, describe(requirement), held, || deny)?;
+        note(facts, Checked::Rule(index), held, || deny)?;
     }
     Ok(())
 }
 
-fn note(facts: &mut Facts, what: String, held: bool, deny: impl FnOnce() -> Deny) -> Result<(), Deny> {
+fn note(facts: &mut Facts, what: Checked, held: bool, deny: impl FnOnce() -> Deny) -> Result<(), Deny> {
     facts.requirements.push((what, held));
     if held { Ok(()) } else { Err(deny()) }
+}
+
+/// Requirements in words, and whether each held.
+pub(super) fn in_words(facts: &Facts) -> Vec<(String, bool)> {
+    let Some(rules) = &facts.rules else { return Vec::new() };
+    let words = |checked: &Checked| match checked {
+        Checked::Admission(index) => {
+            rules.authenticators.get(*index).map(|one| format!("{} admits this person", one.name))
+        }
+        Checked::Rule(index) => rules.require.get(*index).map(describe),
+    };
+    facts.requirements.iter().filter_map(|(checked, held)| words(checked).map(|words| (words, *held))).collect()
 }
 
 /// Whether it holds, and the refusal if not.
