@@ -177,7 +177,7 @@ impl Objects {
             let why = format!(
                 "{kind} `{shown}`: metadata.name and metadata.namespace are DNS names of lower-case letters, digits, `-` and `.`"
             );
-            return self.refuse(place, false, &why);
+            return self.refuse(place, true, &why);
         }
         let name: Arc<str> = format!("{namespace}/{name}").into();
         match (version.as_str(), kind.as_str()) {

@@ -2,7 +2,7 @@
 //!
 //! Pure. Owns every byte of a refusal; nothing of the request or of a token is ever part of one, except the request id.
 //!
-//! A profile is one file with one function from [`Facts`] to a body; its status rule stands in [`status`]. What the policy puts in place of
+//! A profile is one file with one function from `Facts` to a body; its status rule stands in `status`. What the policy puts in place of
 //! a profile's answer is in `own`, what browsers of other origins may read in `cors`.
 
 mod agentflow;
