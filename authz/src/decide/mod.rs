@@ -124,8 +124,10 @@ pub struct Deny {
     pub code: Code,
     /// Fixed words for `explain` and logs; nothing of the request.
     pub detail: &'static str,
-    /// The scopes that were missing, for the challenge (RFC 6750 section 3).
+    /// The scopes that are needed, for the challenge (RFC 6750 section 3).
     pub scopes: Vec<Box<str>>,
+    /// Those of them that the caller lacks, in order.
+    pub missing: Vec<Box<str>>,
     /// The claim that was missing, as the policy names it: some clients are told which.
     pub claim: Option<Box<str>>,
     /// The limit that was reached, if that is why.
@@ -186,7 +188,7 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), claim: None, limited: None }
+        Self { code, detail, scopes: Vec::new(), missing: Vec::new(), claim: None, limited: None }
     }
 }
 

@@ -76,9 +76,9 @@ fn evaluate(
     match requirement {
         Requirement::Scopes(wanted) => {
             let missing: Vec<Box<str>> = wanted.iter().filter(|one| !grants.hold(one)).cloned().collect();
-            (missing.is_empty(), scope(missing))
+            (missing.is_empty(), scope(wanted, missing))
         }
-        Requirement::AnyScope(wanted) => (wanted.iter().any(|one| grants.hold(one)), scope(wanted.clone())),
+        Requirement::AnyScope(wanted) => (wanted.iter().any(|one| grants.hold(one)), scope(wanted, wanted.clone())),
         Requirement::Roles(wanted) => {
             let roles = principal.map_or(&[][..], |one| &one.roles);
             (wanted.iter().any(|one| roles.contains(one)), Deny::new(Code::Forbidden, "a required role is missing"))
@@ -95,8 +95,8 @@ fn evaluate(
     }
 }
 
-fn scope(scopes: Vec<Box<str>>) -> Deny {
-    Deny { scopes, ..Deny::new(Code::InsufficientScope, "a required scope is missing") }
+fn scope(needed: &[Box<str>], missing: Vec<Box<str>>) -> Deny {
+    Deny { scopes: needed.to_vec(), missing, ..Deny::new(Code::InsufficientScope, "a required scope is missing") }
 }
 
 fn describe(requirement: &Requirement) -> String {

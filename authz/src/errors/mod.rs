@@ -106,7 +106,7 @@ impl Facts<'_> {
 
     /// FastAPI applications name the scopes.
     fn missing_scope(&self) -> String {
-        format!("Missing required scope: {}", self.deny.scopes.join(", "))
+        format!("Missing required scope: {}", self.deny.missing.join(", "))
     }
 
     /// RFC 3339, in UTC. A clock beyond what can be written is no reason to answer nothing.

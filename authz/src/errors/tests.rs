@@ -79,7 +79,7 @@ fn envelope(code: &str, message: &str) -> String {
 #[test]
 fn agentflow_envelopes() {
     let claim = Deny { claim: Some("user_id".into()), ..Deny::new(Code::ClaimMissing, "") };
-    let scope = Deny { scopes: vec!["graph:invoke".into()], ..Deny::new(Code::InsufficientScope, "") };
+    let scope = Deny { missing: vec!["graph:invoke".into()], ..Deny::new(Code::InsufficientScope, "") };
     for (deny, status, code, message) in [
         (deny(Code::MissingCredential), 401, "REVOKED_TOKEN", "Invalid token, please login again"),
         (deny(Code::ExpiredToken), 401, "EXPIRED_TOKEN", "Token has expired, please login again"),

@@ -72,12 +72,18 @@ fn deny_is_the_default_and_a_star_means_nothing_without_the_block() {
 fn the_refusal_names_what_is_missing_in_order() {
     let world = World::new(&agents(AGENTS));
     let missing = |path, claims| match ask(&world, path, &claims).verdict {
-        Verdict::Deny(deny) => deny.scopes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        Verdict::Deny(deny) => deny.missing.iter().map(ToString::to_string).collect::<Vec<_>>(),
         Verdict::Allow(_) | Verdict::Answer(_) => Vec::new(),
     };
     assert_eq!(missing("/invoke", json!({"scopes": ["graph:stop"], "role": "viewer"})), ["graph:invoke"]);
     assert_eq!(missing("/invoke", json!({"scopes": []})), ["graph:read", "graph:invoke", "graph:stop"]);
     assert_eq!(missing("/any", json!({"scopes": []})), ["a", "graph:read"]);
+    let Verdict::Deny(deny) = ask(&world, "/invoke", &json!({"scopes": ["graph:stop"], "role": "viewer"})).verdict
+    else {
+        panic!("allowed")
+    };
+    let needed: Vec<&str> = deny.scopes.iter().map(|one| &**one).collect();
+    assert_eq!(needed, ["graph:read", "graph:invoke", "graph:stop"], "a challenge names what the resource needs");
 }
 
 #[test]
