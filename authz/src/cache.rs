@@ -21,10 +21,7 @@ pub struct TokenCache {
 
 impl From<&Digest> for TokenKey {
     fn from(digest: &Digest) -> Self {
-        let mut key = [0; 32];
-        // SHA-256 has 32 bytes; a shorter digest would only weaken the key's tail, never mix two callers up silently.
-        key.iter_mut().zip(digest.as_ref()).for_each(|(own, byte)| *own = *byte);
-        Self(key)
+        Self(crds::digest::array(digest))
     }
 }
 

@@ -16,6 +16,7 @@ pub mod algorithm;
 pub mod api_keys;
 pub mod code;
 pub mod compile;
+pub mod digest;
 pub mod documents;
 pub mod expr;
 pub mod hosts;

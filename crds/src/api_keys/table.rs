@@ -117,9 +117,7 @@ impl<R: Record> Table<R> {
             context.update(secret.name().as_bytes());
             context.update(&secret.digest());
         }
-        let mut digest = [0; 32];
-        digest.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
-        digest
+        crate::digest::finish(context)
     }
 
     /// The record of this id, and the text it points into.

@@ -81,9 +81,7 @@ fn fingerprint(authenticator: &Authenticator, site: &Site<'_>) -> [u8; 32] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
-    let mut out = [0; 32];
-    out.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
-    out
+    crate::digest::finish(context)
 }
 
 fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<KeySetSource>) -> Jwt {

@@ -9,7 +9,7 @@ use crate::{
     secret::Secret,
     snapshot::{
         CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, Rules,
-        SourceKind,
+        SourceKind, canonical_name,
     },
     v1alpha1,
 };
@@ -66,7 +66,7 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
                 .push(problem(format!("{at}.headerPrefix"), format!("makes the header `{name}`, which {why}")));
         }
     }
-    let mut taken: Vec<String> = names.iter().map(|name: &Arc<str>| canonical(name)).collect();
+    let mut taken: Vec<String> = names.iter().map(|name: &Arc<str>| canonical_name(name)).collect();
     let mut headers = Vec::new();
     for (index, header) in spec.headers.iter().enumerate() {
         let at = format!("{at}.headers[{index}]");
@@ -87,7 +87,7 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
     };
     let replacement = spec.replace_credential.as_ref().and_then(|spec| replace::compile(at, spec, site));
     if let Some(replacement) = &replacement
-        && taken.contains(&canonical(&replacement.header))
+        && taken.contains(&canonical_name(&replacement.header))
     {
         let message =
             format!("`{}` is set already: each header, in whatever spelling, has one value", replacement.header);
@@ -100,7 +100,7 @@ fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>
     if let Some(why) = forbidden(name) {
         site.problems.push(problem(at, format!("`{name}` {why}; choose another name, such as `x-tenant`")));
     }
-    let canonical = canonical(name);
+    let canonical = canonical_name(name);
     if taken.contains(&canonical) {
         site.problems
             .push(problem(at, format!("`{name}` is set already: each header, in whatever spelling, has one value")));
@@ -119,11 +119,6 @@ pub(super) fn forbidden(name: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// As upstreams see names that they turn into variables.
-fn canonical(name: &str) -> String {
-    name.chars().map(|char| if char.is_ascii_alphanumeric() { char.to_ascii_lowercase() } else { '-' }).collect()
 }
 
 fn value(at: &str, header: &v1alpha1::MappedHeader, site: &mut Site<'_>) -> Option<HeaderValueSource> {

@@ -238,9 +238,7 @@ fn fingerprint(authenticators: &[WithPlaces], readers: &[usize], salt: &[u8]) ->
     context.update(salt);
     // Positions are part of what is cached.
     readers.iter().for_each(|index| context.update(&(*index as u64).to_be_bytes()));
-    let mut out = [0; 32];
-    out.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
-    out
+    crate::digest::finish(context)
 }
 
 /// The same spot of a request, whatever else the source says.

@@ -79,9 +79,7 @@ impl<'a> SecretValues<'a> {
                 context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
                 context.update(part.unwrap_or_default());
             }
-            let mut digest = [0; 32];
-            digest.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
-            digest
+            crate::digest::finish(context)
         })
     }
 

@@ -185,9 +185,7 @@ fn fingerprint(algorithm: KeyAlgorithm, material: &[u8]) -> [u8; 32] {
     context.update(algorithm.as_str().as_bytes());
     context.update(b"\n");
     context.update(material);
-    let mut out = [0; 32];
-    out.iter_mut().zip(context.finish().as_ref()).for_each(|(own, byte)| *own = *byte);
-    out
+    crate::digest::finish(context)
 }
 
 // === impl StaticKeys ===

@@ -110,9 +110,7 @@ impl VerifyingKey {
             text.push(' ');
             text.push_str(algorithm.as_str());
         }
-        let mut fingerprint = [0; 32];
-        fingerprint.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()).for_each(|(own, byte)| *own = *byte);
-        fingerprint
+        crate::digest::array(&digest(&SHA256, text.as_bytes()))
     }
 }
 

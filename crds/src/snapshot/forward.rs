@@ -123,39 +123,46 @@ pub struct HmacHeader {
     pub cel: Expr,
 }
 
-/// Header names that only we may set, in the canonical spelling (lower case, every other character than a letter or digit as `-`).
+/// Header names that only we may set.
 #[derive(Debug, Clone, Serialize)]
 pub struct OwnedNames {
-    /// Sorted, unique, canonical.
+    /// As they are set; lower case, sorted, unique.
     names: Vec<Arc<str>>,
+    /// In the canonical spelling; sorted, unique.
+    #[serde(skip)]
+    canonical: Vec<Box<str>>,
 }
 
 // === impl OwnedNames ===
 
 impl OwnedNames {
-    /// From any spellings.
+    /// From lower-case spellings.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<Arc<str>> = names
-            .into_iter()
-            .map(|name| name.bytes().map(canonical).map(char::from).collect::<String>().into())
-            .collect();
+        let mut names: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
         names.sort();
         names.dedup();
-        Self { names }
+        let mut canonical: Vec<Box<str>> = names.iter().map(|name| canonical_name(name).into()).collect();
+        canonical.sort();
+        canonical.dedup();
+        Self { names, canonical }
     }
 
-    /// The canonical names.
+    /// The names as they are set.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
         self.names.iter()
     }
 
     /// Whether `name` is one of ours, or an alias of one: upstreams that turn headers into variables cannot tell `x_a` from `x-a`.
     pub fn covers(&self, name: &str) -> bool {
-        self.names.binary_search_by(|own| own.bytes().cmp(name.bytes().map(canonical))).is_ok()
+        self.canonical.binary_search_by(|own| own.bytes().cmp(name.bytes().map(canonical))).is_ok()
     }
 }
 
-/// The byte as it counts for aliases.
+/// A name as aliases count: lower case, every other character than a letter or digit as `-`.
+pub(crate) fn canonical_name(name: &str) -> String {
+    name.bytes().map(canonical).map(char::from).collect()
+}
+
 const fn canonical(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }

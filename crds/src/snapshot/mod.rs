@@ -22,6 +22,7 @@ pub use authenticator::{
 };
 pub use authorization::{Authorization, EVERY_SCOPE};
 pub use denied::{DeniedList, DeniedTokenIds};
+pub(crate) use forward::canonical_name;
 pub use forward::{
     CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
 };
