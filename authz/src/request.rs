@@ -4,8 +4,6 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use smallvec::SmallVec;
-
 /// One check, read from an Envoy CheckRequest or from `explain`'s flags.
 #[derive(Debug, Default)]
 pub struct RequestView<'a> {
@@ -32,12 +30,18 @@ pub struct RequestView<'a> {
 /// Header lines; names are lower case.
 #[derive(Default)]
 pub struct Headers<'a> {
-    lines: SmallVec<[(Cow<'a, str>, &'a [u8]); 32]>,
+    /// On the heap: a view is moved into futures, and moving a few dozen lines costs more than one allocation.
+    lines: Vec<(Cow<'a, str>, &'a [u8])>,
 }
 
 // === impl Headers ===
 
 impl<'a> Headers<'a> {
+    /// Room for this many lines.
+    pub fn with_capacity(lines: usize) -> Self {
+        Self { lines: Vec::with_capacity(lines) }
+    }
+
     /// Adds a line. Names that are lower case already, as Envoy's are, are not copied.
     pub fn push(&mut self, name: &'a str, value: &'a [u8]) {
         let name = if name.bytes().any(|byte| byte.is_ascii_uppercase()) {

@@ -55,17 +55,21 @@ fn http(attributes: &AttributeContext) -> Option<&HttpRequest> {
 /// With `encode_raw_headers` Envoy sends a list with the bytes as they came, else a map in which bad bytes became `!`: neither
 /// `!` nor a byte outside ASCII is part of any token, so both give the same answer.
 fn headers(http: &HttpRequest) -> Headers<'_> {
-    let mut headers = Headers::default();
     match &http.header_map {
         Some(raw) if !raw.headers.is_empty() => {
+            let mut headers = Headers::with_capacity(raw.headers.len());
             for line in &raw.headers {
                 let value = if line.raw_value.is_empty() { line.value.as_bytes() } else { &line.raw_value };
                 headers.push(&line.key, value);
             }
+            headers
         }
-        _ => http.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes())),
+        _ => {
+            let mut headers = Headers::with_capacity(http.headers.len());
+            http.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+            headers
+        }
     }
-    headers
 }
 
 fn ip(address: &Address) -> Option<IpAddr> {
