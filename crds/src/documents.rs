@@ -62,7 +62,7 @@ pub struct Object {
     /// `metadata.generation`, if the API server counts it.
     pub generation: Option<i64>,
     /// The whole document.
-    pub value: Value,
+    pub value: Arc<Value>,
 }
 
 /// Everything that was read, in reading order.
@@ -119,6 +119,12 @@ impl Objects {
 
     fn value(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Result<Secret, String>> {
         self.references.get(&(kind, format!("{namespace}/{name}")))?.entries.get(key)
+    }
+
+    /// Without the policies and data sources, which the snapshot stands for once it is compiled: they are most of the memory.
+    #[must_use]
+    pub fn without_policies(self) -> Self {
+        Self { policies: Vec::new(), data_sources: Vec::new(), ..self }
     }
 
     /// Takes over Secrets and ConfigMaps of an earlier reading that stood in a file which holds an unreadable document now: a syntax
@@ -249,7 +255,7 @@ fn object(kind: &'static str, name: Arc<str>, place: &Place, value: Value) -> Ob
         uid: text("/metadata/uid"),
         created: text("/metadata/creationTimestamp"),
         generation: value.pointer("/metadata/generation").and_then(Value::as_i64),
-        value,
+        value: Arc::new(value),
     }
 }
 

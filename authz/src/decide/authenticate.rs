@@ -66,9 +66,13 @@ pub(super) fn caller(
         return Ok(nobody);
     }
     let protected = place.rules.access == Access::Authenticated;
-    if protected && place.rules.authenticators.is_empty() {
-        // Nobody can prove anything here: that is a mistake of the policy, not of the client.
-        return Err(Deny::new(Code::Unavailable, "the policy has no authenticator").into());
+    if place.rules.authenticators.is_empty() {
+        if protected {
+            // Nobody can prove anything here: that is a mistake of the policy, not of the client.
+            return Err(Deny::new(Code::Unavailable, "the policy has no authenticator").into());
+        }
+        // Switched off: what a client sends for the service behind is none of our business.
+        return Ok(nobody);
     }
     let Some(credential) = credential::find(request, place)? else {
         if protected {

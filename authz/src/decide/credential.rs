@@ -80,21 +80,19 @@ fn header<'a>(request: &RequestView<'a>, name: &str, scheme: Option<&str>) -> Op
     if !prefix.eq_ignore_ascii_case(scheme) {
         return None;
     }
-    let rest = match value {
-        Cow::Borrowed(text) => Cow::Borrowed(text.get(scheme.len()..)?),
-        Cow::Owned(text) => Cow::Owned(text.get(scheme.len()..)?.to_owned()),
-    };
-    match rest.as_bytes().first() {
-        Some(b' ') => {
-            let token = match rest {
-                Cow::Borrowed(text) => Cow::Borrowed(text.get(1..)?),
-                Cow::Owned(text) => Cow::Owned(text.get(1..)?.to_owned()),
-            };
-            (!token.is_empty()).then_some(token)
-        }
+    match value.as_bytes().get(scheme.len()) {
+        Some(b' ') => from(value, scheme.len() + 1).filter(|token| !token.is_empty()),
         // A tab is no separator of the grammar: the token that begins with it fails in the parser.
-        Some(b'\t') => Some(rest),
+        Some(b'\t') => from(value, scheme.len()),
         _ => None,
+    }
+}
+
+/// The text from this byte on, borrowed where the whole is.
+fn from(text: Cow<'_, str>, start: usize) -> Option<Cow<'_, str>> {
+    match text {
+        Cow::Borrowed(text) => text.get(start..).map(Cow::Borrowed),
+        Cow::Owned(text) => text.get(start..).map(|rest| Cow::Owned(rest.to_owned())),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crds::{
     code::Code,
-    snapshot::{Replacement, ReplacementValue, SignedJwt},
+    snapshot::{Replacement, ReplacementValue, SignedJwt, is_alias},
 };
 use serde_json::{Map, Value};
 
@@ -39,6 +39,10 @@ pub(super) fn apply(
     };
     strip(changes, replacement, request, caller);
     let Some(proven) = &facts.proven else { return Ok(()) };
+    // Before anything is signed: an unproven peer gets no secret, and no work of ours either.
+    if !request.proven_peer {
+        return Err(Deny::new(Code::Unavailable, "secrets are answered over loopback, a Unix socket or mTLS only"));
+    }
     let value = match &replacement.value {
         ReplacementValue::SignedJwt(jwt) => {
             token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
@@ -49,9 +53,6 @@ pub(super) fn apply(
             str::from_utf8(secret.expose()).map_err(|_| MISSING)?.to_owned()
         }
     };
-    if !request.proven_peer {
-        return Err(Deny::new(Code::Unavailable, "secrets are answered over loopback, a Unix socket or mTLS only"));
-    }
     changes.set_secret(&replacement.header, value);
     Ok(())
 }
@@ -65,10 +66,7 @@ fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &Reque
         return;
     }
     changes.remove(&replacement.header);
-    let canonical = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
-    let alias = |name: &&str| {
-        **name != *replacement.header && name.bytes().map(canonical).eq(replacement.header.bytes().map(canonical))
-    };
+    let alias = |name: &&str| **name != *replacement.header && is_alias(name, &replacement.header);
     for name in request.headers.names().filter(alias) {
         changes.remove(&Arc::from(name));
     }

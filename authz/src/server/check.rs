@@ -8,6 +8,7 @@ use std::{
 
 use crds::code::Code;
 use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server::Authorization};
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
 use tracing::error;
@@ -52,6 +53,24 @@ struct Inner {
     log: DecisionLog,
     slots: Semaphore,
     options: CheckOptions,
+}
+
+/// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
+struct InFlight<'a>(&'a Gauge);
+
+// === impl InFlight ===
+
+impl<'a> InFlight<'a> {
+    fn begin(gauge: &'a Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 // === impl CheckService ===
@@ -112,10 +131,8 @@ impl Inner {
             self.metrics.shed.inc();
             return Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"));
         };
-        self.metrics.in_flight.inc();
-        let decision = self.decide_in_slot(view, deadline, now_ms).await;
-        self.metrics.in_flight.dec();
-        decision
+        let _in_flight = InFlight::begin(&self.metrics.in_flight);
+        self.decide_in_slot(view, deadline, now_ms).await
     }
 
     /// One snapshot from start to end. Each need is waited for once, so this ends.

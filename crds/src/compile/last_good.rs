@@ -11,12 +11,15 @@ use serde_json::Value;
 use crate::documents::{Object, Objects, Place};
 
 /// Accepted documents by `namespace/name`. Holds no Secret: those are read anew, so that a deleted one ends at once.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LastGood {
     policies: BTreeMap<Arc<str>, Kept>,
     /// The policy that answered for every host when every document could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alone: Option<Arc<str>>,
+    /// Changes since this was made or read.
+    #[serde(skip)]
+    changes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,12 +28,18 @@ struct Kept {
     line: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
-    document: Value,
+    /// Shared with the object it came from.
+    document: Arc<Value>,
 }
 
 // === impl LastGood ===
 
 impl LastGood {
+    /// How often this changed since it was made or read: whoever writes it down need not compare documents.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The kept version of an object, if it is of the same object: one that was deleted and made anew, or stands in another file, starts anew.
     pub(super) fn get(&self, object: &Object) -> Option<Object> {
         let same = |kept: &&Kept| kept.uid == object.uid && kept.file == object.place.file;
@@ -49,11 +58,12 @@ impl LastGood {
         let Object { place, uid, value, .. } = object;
         let kept = Kept { file: place.file.clone(), line: place.line, uid: uid.clone(), document: value.clone() };
         self.policies.insert(object.name.clone(), kept);
+        self.changes += 1;
     }
 
     /// Forgets one policy's kept version.
     pub(super) fn forget(&mut self, name: &str) {
-        self.policies.remove(name);
+        self.changes += u64::from(self.policies.remove(name).is_some());
     }
 
     /// Forgets what is deleted. A file that holds an unreadable document may still hold any object that was in it.
@@ -61,7 +71,9 @@ impl LastGood {
         let present: HashSet<&str> = objects.policies.iter().map(|object| &*object.name).collect();
         let hiding: HashSet<&str> =
             objects.unreadable.iter().filter(|one| one.hides_object).map(|one| &*one.place.file).collect();
+        let before = self.policies.len();
         self.policies.retain(|name, kept| present.contains(&**name) || hiding.contains(&*kept.file));
+        self.changes += u64::from(self.policies.len() != before);
     }
 
     /// The policy that was alone when every document could be read.
@@ -70,6 +82,7 @@ impl LastGood {
     }
 
     pub(super) fn set_alone(&mut self, alone: Option<Arc<str>>) {
+        self.changes += u64::from(self.alone != alone);
         self.alone = alone;
     }
 
@@ -78,9 +91,9 @@ impl LastGood {
         self.policies.get(name).map(|kept| kept.as_object(name))
     }
 
-    /// Everything kept, as objects.
-    pub(super) fn objects(&self) -> impl Iterator<Item = Object> {
-        self.policies.iter().map(|(name, kept)| kept.as_object(name))
+    /// What is kept beside the objects of these names, as objects.
+    pub(super) fn beside(&self, known: &HashSet<&str>) -> impl Iterator<Item = Object> {
+        self.policies.iter().filter(|(name, _)| !known.contains(&***name)).map(|(name, kept)| kept.as_object(name))
     }
 }
 

@@ -126,7 +126,7 @@ impl Compiler {
     /// read at the moment are among them, or a younger one could take their hosts meanwhile.
     fn candidates<'a>(&self, objects: &'a Objects) -> Vec<Candidate<'a>> {
         let known: HashSet<&str> = objects.policies.iter().map(|object| &*object.name).collect();
-        let absent = self.last_good.objects().filter(|kept| !known.contains(&*kept.name)).map(Cow::Owned);
+        let absent = self.last_good.beside(&known).map(Cow::Owned);
         let mut ordered: Vec<(bool, Cow<'_, Object>)> =
             objects.policies.iter().map(|object| (true, Cow::Borrowed(object))).collect();
         ordered.extend(absent.map(|object| (false, object)));

@@ -163,6 +163,11 @@ pub(crate) fn canonical_name(name: &str) -> String {
     name.bytes().map(canonical).map(char::from).collect()
 }
 
+/// Whether an upstream that turns names into variables could take the one for the other.
+pub fn is_alias(one: &str, other: &str) -> bool {
+    one.bytes().map(canonical).eq(other.bytes().map(canonical))
+}
+
 const fn canonical(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }

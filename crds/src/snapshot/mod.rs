@@ -24,7 +24,7 @@ pub use authorization::{Authorization, EVERY_SCOPE};
 pub use denied::{DeniedList, DeniedTokenIds};
 pub(crate) use forward::canonical_name;
 pub use forward::{
-    CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
+    CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, is_alias,
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
 pub use limits::{Limit, LimitBy, LimitId, Limits};

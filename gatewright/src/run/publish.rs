@@ -11,7 +11,7 @@ use authz::{
     server::{PublishMetrics, Registry, SnapshotCell},
 };
 use crds::{
-    compile::{Compiled, Compiler, LastGood, Verdict},
+    compile::{Compiled, Compiler, Verdict},
     documents::{Objects, Unreadable},
 };
 use serde_json::Value;
@@ -24,7 +24,8 @@ use crate::check;
 pub(super) struct Publisher {
     compiler: Compiler,
     data_dir: DataDir,
-    kept: LastGood,
+    /// How many changes of the last good versions are on disk.
+    kept: u64,
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
     verdicts: Arc<ArcSwap<Value>>,
@@ -43,11 +44,10 @@ impl Publisher {
         keys: Arc<KeyCache>,
         registry: &mut Registry,
     ) -> Self {
-        let kept = data_dir.last_good();
         Self {
-            compiler: Compiler::new(check::options(), kept.clone()),
+            compiler: Compiler::new(check::options(), data_dir.last_good()),
             data_dir,
-            kept,
+            kept: 0,
             snapshots,
             keys,
             verdicts: Arc::new(ArcSwap::from_pointee(Value::Array(Vec::new()))),
@@ -74,7 +74,7 @@ impl Publisher {
         self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
         self.tell(verdicts, &objects.unreadable);
         self.remember();
-        self.published = objects;
+        self.published = objects.without_policies();
     }
 
     /// Only what changed since the last time.
@@ -103,11 +103,12 @@ impl Publisher {
 
     /// A full disk loses the memory of a restart, and nothing else.
     fn remember(&mut self) {
-        if self.kept == *self.compiler.last_good() {
+        let changes = self.compiler.last_good().changes();
+        if self.kept == changes {
             return;
         }
         match self.data_dir.keep(self.compiler.last_good()) {
-            Ok(()) => self.kept = self.compiler.last_good().clone(),
+            Ok(()) => self.kept = changes,
             Err(error) => {
                 self.metrics.not_kept();
                 warn!(%error, "the last good versions could not be written: a restart would start from the documents alone");
