@@ -332,6 +332,17 @@ fn internal_traffic_is_proven_not_claimed() {
 }
 
 #[test]
+fn a_policy_that_is_off_reads_and_takes_no_credential() {
+    let world = World::new(
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: p, namespace: n}\nspec: {externalHostnames: [a.test], requireAuth: false}\n",
+    );
+    let digest = "Digest username=\"a\", realm=\"b\"";
+    let decision = world.ask(&get("/", &[("authorization", digest), ("x-auth-subject", "mallory")]));
+    assert_eq!(set(&decision, "x-auth-type"), Some("anonymous"));
+    assert!(removed(&decision, "x-auth-subject") && !removed(&decision, "authorization"));
+}
+
+#[test]
 fn an_outage_turns_nobody_into_a_stranger() {
     let mut world = World::new(&policy("requireAuth: false\ninvalidCredential: Ignore"));
     let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));

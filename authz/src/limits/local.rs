@@ -61,16 +61,6 @@ impl LocalLimits {
         Self { addresses: cache(), others: cache() }
     }
 
-    /// How many counters there are, roughly.
-    pub fn len(&self) -> u64 {
-        self.addresses.entry_count() + self.others.entry_count()
-    }
-
-    /// Whether there is none, roughly.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn of(&self, subject: &Subject) -> &Cache<LimitKey, Arc<Counter>> {
         match subject {
             Subject::Address(_) => &self.addresses,
@@ -78,10 +68,12 @@ impl LocalLimits {
         }
     }
 
+    /// How many counters there are, once what waits to be forgotten is.
     #[cfg(test)]
-    pub(super) fn settle(&self) {
+    pub(super) fn counted(&self) -> u64 {
         self.addresses.run_pending_tasks();
         self.others.run_pending_tasks();
+        self.addresses.entry_count() + self.others.entry_count()
     }
 }
 
