@@ -271,7 +271,7 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
             "audit",
             deny.code.status(),
             deny.code.as_str(),
-            deny.detail
+            deny.why()
         )?;
     }
     match &decision.verdict {
@@ -310,7 +310,7 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
                 "answer",
                 refusal.status,
                 deny.code.as_str(),
-                deny.detail
+                deny.why()
             )?;
             for (name, value) in &refusal.headers {
                 writeln!(out, "   {:<15} {name}: {value}", "header")?;

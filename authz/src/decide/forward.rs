@@ -183,7 +183,7 @@ fn name_of(forward: &Forward, header: IdentityHeader) -> Result<&Arc<str>, Deny>
 
 /// A mapped header's value; `None` leaves it absent.
 fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<String>, Deny> {
-    let failed = |_| Deny::new(Code::ClaimUnusable, "a header expression failed");
+    let failed = |failure| Deny::failed(Code::ClaimUnusable, "a header expression failed", failure);
     match &header.value {
         HeaderValueSource::Claim(name) => {
             let value = inputs.principal.and_then(|principal| jwt::claim(&principal.claims, name));

@@ -8,6 +8,7 @@ use crds::{
     code::Code,
     snapshot::{Access, Limit, LimitBy},
 };
+use serde::Serialize;
 
 use super::{Deny, Deps, Facts, Stop, select::Place};
 use crate::{
@@ -16,25 +17,26 @@ use crate::{
     request::RequestView,
 };
 
-/// Numbers of a refusal for coming too often.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Numbers of a refusal for coming too often. A window is at most a day, so its seconds fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RateLimited {
     /// Most in a window.
     pub limit: u32,
     /// Length of the window.
-    pub window_seconds: u64,
+    pub window_seconds: u32,
     /// When to come again; at least 1.
-    pub retry_after_seconds: u64,
+    pub retry_after_seconds: u32,
 }
 
 // === impl RateLimited ===
 
 impl RateLimited {
     fn new(standing: &Standing) -> Self {
+        let seconds = |whole| u32::try_from(whole).unwrap_or(u32::MAX);
         Self {
             limit: standing.limit,
-            window_seconds: standing.window_seconds(),
-            retry_after_seconds: standing.seconds_left().max(1),
+            window_seconds: seconds(standing.window_seconds()),
+            retry_after_seconds: seconds(standing.seconds_left()).max(1),
         }
     }
 }

@@ -40,6 +40,7 @@ use self::select::Place;
 use crate::{
     cache::TokenCache,
     errors::cors,
+    expr::Failure,
     keystore::KeyStore,
     limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
@@ -132,6 +133,8 @@ pub struct Deny {
     pub claim: Option<Box<str>>,
     /// The limit that was reached, if that is why.
     pub limited: Option<RateLimited>,
+    /// Why the policy's expression has no outcome, if that is why; for its author, never for the client.
+    pub failure: Option<Box<Failure>>,
 }
 
 /// Facts in the order the steps establish them.
@@ -188,7 +191,20 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), missing: Vec::new(), claim: None, limited: None }
+        Self { code, detail, scopes: Vec::new(), missing: Vec::new(), claim: None, limited: None, failure: None }
+    }
+
+    /// A refusal because an expression of the policy has no outcome.
+    fn failed(code: Code, detail: &'static str, failure: Failure) -> Self {
+        Self { failure: Some(Box::new(failure)), ..Self::new(code, detail) }
+    }
+
+    /// The reason in full, for `explain` and logs: never a value of the request or the principal.
+    pub fn why(&self) -> Cow<'static, str> {
+        match &self.failure {
+            Some(failure) => Cow::Owned(format!("{}: {failure}", self.detail)),
+            None => Cow::Borrowed(self.detail),
+        }
     }
 }
 

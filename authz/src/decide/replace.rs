@@ -77,8 +77,9 @@ fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String
     let key = jwt.key.as_ref().ok_or(MISSING)?;
     let mut claims = Map::new();
     for (name, expression) in &jwt.claims {
-        let value = expr::claim_value(expression, inputs)
-            .map_err(|_| Deny::new(Code::ClaimUnusable, "an expression of the token for the upstream failed"))?;
+        let failed =
+            |failure| Deny::failed(Code::ClaimUnusable, "an expression of the token for the upstream failed", failure);
+        let value = expr::claim_value(expression, inputs).map_err(failed)?;
         if let Some(value) = value {
             claims.insert(name.to_string(), value);
         }

@@ -88,9 +88,11 @@ fn evaluate(
             Deny::new(Code::Forbidden, "this person is not admitted"),
         ),
         Requirement::Cel(condition) => {
-            // An error is not "false with a reason": it is a rule that could not be checked, and so does not hold.
-            let held = expr::condition(condition, &inputs(request, place, caller, principal)).unwrap_or(false);
-            (held, Deny::new(Code::Forbidden, "a condition does not hold"))
+            match expr::condition(condition, &inputs(request, place, caller, principal)) {
+                Ok(held) => (held, Deny::new(Code::Forbidden, "a condition does not hold")),
+                // A rule that could not be checked does not hold.
+                Err(failure) => (false, Deny::failed(Code::Forbidden, "a condition could not be evaluated", failure)),
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod authorization;
 mod confusion;
 mod credentials;
+mod failures;
 mod limits;
 mod replace;
 mod together;

@@ -36,14 +36,7 @@ struct TooManyError<'a> {
     code: &'static str,
     message: &'a str,
     #[serde(flatten)]
-    limited: Option<Numbers>,
-}
-
-#[derive(Serialize)]
-struct Numbers {
-    limit: u32,
-    window_seconds: u64,
-    retry_after_seconds: u64,
+    limited: Option<RateLimited>,
 }
 
 #[derive(Serialize)]
@@ -90,18 +83,15 @@ fn words(facts: &Facts<'_>) -> (&'static str, String) {
 
 fn too_many(facts: &Facts<'_>) -> String {
     let own = match facts.deny.limited {
-        Some(RateLimited { limit, window_seconds, retry_after_seconds }) => {
-            format!("Too many requests. Limit: {limit} per {window_seconds}s. Retry after {retry_after_seconds}s.")
-        }
+        Some(limited) => format!("Too many requests. {limited}"),
         None => "Too many requests.".to_owned(),
     };
-    let limited = facts.deny.limited.map(|RateLimited { limit, window_seconds, retry_after_seconds }| Numbers {
-        limit,
-        window_seconds,
-        retry_after_seconds,
-    });
     let body = TooMany {
-        error: TooManyError { code: "RATE_LIMIT_EXCEEDED", message: facts.message.unwrap_or(&own), limited },
+        error: TooManyError {
+            code: "RATE_LIMIT_EXCEEDED",
+            message: facts.message.unwrap_or(&own),
+            limited: facts.deny.limited,
+        },
         metadata: TooManyMetadata { request_id: facts.asked.request_id, status: "error" },
     };
     serde_json::to_string(&body).unwrap_or_default()

@@ -69,7 +69,7 @@ struct Facts<'a> {
 }
 
 /// Seconds after which asking again makes sense: a key set that failed is tried again within a few seconds.
-const RETRY_AFTER_SECONDS: u64 = 5;
+const RETRY_AFTER_SECONDS: u32 = 5;
 
 // === impl Asked ===
 

@@ -27,8 +27,10 @@ impl DecisionLog {
     pub(super) fn write(&self, decision: &Decision, request_id: &str, now_ms: i64) {
         let facts = &decision.facts;
         if let Some(deny) = &facts.audited {
-            let (code, why) = (deny.code.as_str(), deny.detail);
+            let code = deny.code.as_str();
             if enabled!(Level::DEBUG) || self.take(now_ms) {
+                let why = &*deny.why();
+                let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
                 info!(
                     request_id,
                     policy = policy(facts),
@@ -36,6 +38,7 @@ impl DecisionLog {
                     traffic = traffic(facts),
                     code,
                     why,
+                    suppressed,
                     "would be denied"
                 );
             }
@@ -63,8 +66,9 @@ impl DecisionLog {
                 );
             }
             Verdict::Deny(deny) => {
-                let (code, why) = (deny.code.as_str(), deny.detail);
+                let code = deny.code.as_str();
                 if enabled!(Level::DEBUG) {
+                    let why = &*deny.why();
                     debug!(
                         request_id,
                         policy = policy(facts),
@@ -75,6 +79,7 @@ impl DecisionLog {
                         "denied"
                     );
                 } else if self.take(now_ms) {
+                    let why = &*deny.why();
                     let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
                     info!(
                         request_id,
