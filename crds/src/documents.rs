@@ -10,13 +10,14 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 #[cfg(test)]
 mod tests;
 mod values;
 
-pub use values::SecretValues;
+pub use values::{SecretValues, SharedValues};
 
 use values::Values;
 
@@ -73,7 +74,7 @@ pub struct Objects {
     /// DataSources.
     pub data_sources: Vec<Object>,
     /// Values of Secrets and ConfigMaps, by kind, `namespace/name` and key.
-    references: BTreeMap<(ReferenceKind, String), Values>,
+    references: BTreeMap<(ReferenceKind, String), Arc<Values>>,
     /// What could not be read.
     pub unreadable: Vec<Unreadable>,
     /// Documents of other kinds, which are somebody else's: shown, not used.
@@ -81,7 +82,7 @@ pub struct Objects {
 }
 
 /// What a reference points to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReferenceKind {
     /// A Secret.
     Secret,
@@ -105,6 +106,26 @@ impl Objects {
                 Err(reason) => self.unreadable.push(Unreadable { place, reason, hides_object: true }),
             }
         }
+    }
+
+    /// Takes in one object that is no text any more, as [`Objects::read`] does. `place` is what messages call it.
+    pub fn insert(&mut self, place: &Place, value: Value) {
+        self.add(place, value);
+    }
+
+    /// Takes in what a Secret or ConfigMap of this `namespace/name` holds.
+    pub fn put(&mut self, kind: ReferenceKind, name: impl Into<String>, values: SharedValues) {
+        self.references.insert((kind, name.into()), values.0);
+    }
+
+    /// Forgets what a Secret or ConfigMap of this `namespace/name` holds.
+    pub fn take_away(&mut self, kind: ReferenceKind, name: &str) {
+        self.references.remove(&(kind, name.to_owned()));
+    }
+
+    /// What a Secret or ConfigMap of this `namespace/name` holds.
+    pub fn values(&self, kind: ReferenceKind, name: &str) -> Option<SharedValues> {
+        self.references.get(&(kind, name.to_owned())).cloned().map(SharedValues)
     }
 
     /// A referenced value, or `None`.
@@ -187,8 +208,8 @@ impl Objects {
         }
         let name: Arc<str> = format!("{namespace}/{name}").into();
         match (version.as_str(), kind.as_str()) {
-            (API_VERSION, AUTH_POLICY) => self.policies.push(object(AUTH_POLICY, name, place, value)),
-            (API_VERSION, DATA_SOURCE) => self.data_sources.push(object(DATA_SOURCE, name, place, value)),
+            (API_VERSION, AUTH_POLICY) => self.policies.push(Object::of(AUTH_POLICY, name, place, Arc::new(value))),
+            (API_VERSION, DATA_SOURCE) => self.data_sources.push(Object::of(DATA_SOURCE, name, place, Arc::new(value))),
             ("v1", "Secret") => self.add_values(ReferenceKind::Secret, place, &name, &value),
             ("v1", "ConfigMap") => self.add_values(ReferenceKind::ConfigMap, place, &name, &value),
             // A slip of the pen in group or kind must not pass for somebody else's object: the policy it means would be gone.
@@ -227,7 +248,7 @@ impl Objects {
             );
         }
         let labels = members_of(value, "/metadata/labels");
-        self.references.insert((kind, name.to_owned()), Values::new(place.file.clone(), values, labels));
+        self.references.insert((kind, name.to_owned()), Arc::new(Values::new(place.file.clone(), values, labels)));
     }
 }
 
@@ -246,16 +267,21 @@ fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(label)
 }
 
-fn object(kind: &'static str, name: Arc<str>, place: &Place, value: Value) -> Object {
-    let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    Object {
-        kind,
-        name,
-        place: place.clone(),
-        uid: text("/metadata/uid"),
-        created: text("/metadata/creationTimestamp"),
-        generation: value.pointer("/metadata/generation").and_then(Value::as_i64),
-        value: Arc::new(value),
+// === impl Object ===
+
+impl Object {
+    /// The object of a document whose identity is known.
+    pub(crate) fn of(kind: &'static str, name: Arc<str>, place: &Place, value: Arc<Value>) -> Self {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            kind,
+            name,
+            place: place.clone(),
+            uid: text("/metadata/uid"),
+            created: text("/metadata/creationTimestamp"),
+            generation: value.pointer("/metadata/generation").and_then(Value::as_i64),
+            value,
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 
 use std::{fmt, net::IpAddr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A host of a policy: exact, or everything below a suffix.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum HostPattern {
     /// This host.
     Exact(Box<str>),
@@ -89,6 +89,14 @@ impl fmt::Display for HostPattern {
             Self::Exact(name) => out.write_str(name),
             Self::Suffix(name) => write!(out, "*.{name}"),
         }
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = BadHost;
+
+    fn try_from(text: String) -> Result<Self, BadHost> {
+        Self::parse(&text)
     }
 }
 

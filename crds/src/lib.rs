@@ -23,6 +23,7 @@ pub mod hosts;
 pub mod keys;
 pub mod origin;
 pub mod paths;
+pub mod push;
 pub mod roles;
 pub mod schema;
 pub mod secret;

@@ -12,6 +12,7 @@
 
 mod answers;
 mod api_key;
+mod assemble;
 mod authenticator;
 mod authorization;
 mod conflicts;
@@ -35,6 +36,7 @@ use std::{
     sync::Arc,
 };
 
+pub use assemble::{Assembled, Assembler, Rejected};
 pub use last_good::LastGood;
 pub use verdict::{Condition, ConditionType, Reason, Verdict};
 
@@ -44,6 +46,7 @@ use self::{
 };
 use crate::{
     documents::{Object, Objects, Place},
+    push::{Pushed, Reference},
     schema::{Problem, ProblemKind},
     snapshot::Snapshot,
 };
@@ -64,6 +67,8 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// One verdict per object, policies first, each kind by name.
     pub verdicts: Vec<Verdict>,
+    /// Every policy as a data plane gets it, oldest first.
+    pub pushed: Vec<Pushed>,
 }
 
 /// Compiles policy sets one after the other. Keeps what is needed for the next: the last good version of each policy, and the
@@ -114,12 +119,12 @@ impl Compiler {
         let candidates = self.candidates(objects);
         let mut sharing = Sharing::new(&self.options, &self.last_good, &self.tables, objects);
         candidates.iter().for_each(|candidate| sharing.add(candidate));
-        let Shared { snapshot, mut verdicts, in_force, alone } = sharing.finish();
+        let Shared { snapshot, mut verdicts, in_force, alone, pushed } = sharing.finish();
         self.remember(&candidates, &in_force);
         self.last_good.set_alone(alone);
         verdicts.extend(objects.data_sources.iter().map(validate::data_source));
         verdicts.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
-        Compiled { snapshot, verdicts }
+        Compiled { snapshot, verdicts, pushed }
     }
 
     /// Each policy on its own, oldest first, then by name: the order in which hosts are given away. Those whose document cannot be
@@ -191,6 +196,13 @@ impl Compiler {
             }
         }
     }
+}
+
+/// What a document reads, so that it can be read before the document is compiled. None for one that is refused anyway.
+pub fn references(object: &Object) -> Vec<Reference> {
+    let built = policy::build(object, &Objects::default(), &api_key::Tables::default());
+    let resolved = built.map(|built| built.references).unwrap_or_default();
+    resolved.iter().map(|one| one.reference(&object.name)).collect()
 }
 
 /// A mistake at a field.

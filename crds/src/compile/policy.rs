@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
+use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -33,8 +33,10 @@ pub(super) struct Built {
     pub(super) no_authenticators: bool,
     pub(super) key_sets: Vec<KeySetSource>,
     pub(super) reference_problems: Vec<(Reason, String)>,
-    references: Vec<Resolved>,
-    digest: Vec<u8>,
+    pub(super) references: Vec<Resolved>,
+    /// What it was made from; shared with the object.
+    pub(super) document: Arc<Value>,
+    pub(super) generation: Option<i64>,
 }
 
 /// Where a policy is compiled: its names, its references, and the mistakes found so far.
@@ -51,12 +53,10 @@ pub(super) struct Site<'a> {
 impl Built {
     /// Whether it was made from this document and these values.
     pub(super) fn is_of(&self, object: &Object, objects: &Objects) -> bool {
-        self.digest == digest_of(object) && self.references.iter().all(|one| one.holds(objects, &object.name))
+        // Mostly it is the very same document: then nothing is compared.
+        let same = Arc::ptr_eq(&self.document, &object.value) || self.document == object.value;
+        same && self.references.iter().all(|one| one.holds(objects, &object.name))
     }
-}
-
-fn digest_of(object: &Object) -> Vec<u8> {
-    digest::digest(&digest::SHA256, object.value.to_string().as_bytes()).as_ref().to_vec()
 }
 
 /// Compiles one document.
@@ -82,7 +82,8 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         key_sets,
         reference_problems,
         references,
-        digest: digest_of(object),
+        document: object.value.clone(),
+        generation: object.generation,
     })
 }
 

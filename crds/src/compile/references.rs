@@ -11,6 +11,7 @@ use super::{
 use crate::{
     api_keys::Table,
     documents::{Objects, ReferenceKind, SecretValues},
+    push::Reference,
     secret::Secret,
 };
 
@@ -128,6 +129,18 @@ impl<'a> References<'a> {
 // === impl Resolved ===
 
 impl Resolved {
+    /// What it is a resolution of.
+    pub(super) fn reference(&self, policy: &str) -> Reference {
+        let full = |name: &str| format!("{}/{name}", namespace(policy));
+        match self {
+            Self::Value { kind, name, key, .. } => Reference::Entry { kind: *kind, name: full(name), key: key.clone() },
+            Self::Secrets { which: WhichSecrets::Named(name), .. } => Reference::Secret { name: full(name) },
+            Self::Secrets { which: WhichSecrets::Labelled(labels), .. } => {
+                Reference::Labelled { namespace: namespace(policy).to_owned(), labels: labels.clone() }
+            }
+        }
+    }
+
     /// Whether it still resolves to the same.
     pub(super) fn holds(&self, objects: &Objects, policy: &str) -> bool {
         match self {

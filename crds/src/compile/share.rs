@@ -15,6 +15,7 @@ use super::{
 use crate::{
     documents::{Object, Objects, Place},
     hosts::HostPattern,
+    push::{Pushed, PushedPolicy},
     snapshot::{Entry, Held, InForce, KeySetSource, Snapshot, SnapshotBuilder},
 };
 
@@ -31,6 +32,7 @@ pub(super) struct Sharing<'a> {
     fallback: Option<Arc<str>>,
     entries: Vec<Arc<str>>,
     in_force: HashSet<Arc<str>>,
+    pushed: Vec<Pushed>,
 }
 
 /// A policy set that is made.
@@ -41,6 +43,8 @@ pub(super) struct Shared {
     pub(super) in_force: HashSet<Arc<str>>,
     /// The policy that answers for every host.
     pub(super) alone: Option<Arc<str>>,
+    /// Every policy as a data plane gets it.
+    pub(super) pushed: Vec<Pushed>,
 }
 
 /// What one policy got.
@@ -65,6 +69,7 @@ impl<'a> Sharing<'a> {
             fallback: None,
             entries: Vec::new(),
             in_force: HashSet::new(),
+            pushed: Vec::new(),
         }
     }
 
@@ -98,7 +103,7 @@ impl<'a> Sharing<'a> {
         let hidden = self.objects.unreadable.iter().any(|one| one.hides_object);
         let alone = only.filter(|only| !hidden || self.last_good.alone() == Some(only));
         let snapshot = self.builder.finish(alone.is_some(), self.key_sets);
-        Shared { snapshot, verdicts: self.verdicts, in_force: self.in_force, alone }
+        Shared { snapshot, verdicts: self.verdicts, in_force: self.in_force, alone, pushed: self.pushed }
     }
 
     fn take(&mut self, object: &Object, hosts: &[HostPattern], wants_fallback: bool) -> Got {
@@ -159,12 +164,34 @@ impl<'a> Sharing<'a> {
     fn put(&mut self, object: &Object, built: &Built, got: Got) {
         self.key_sets.extend(built.key_sets.iter().cloned());
         self.entries.push(object.name.clone());
+        self.pushed.push(Pushed {
+            policy: PushedPolicy {
+                name: object.name.clone(),
+                document: Some(built.document.clone()),
+                hosts: got.share.kept.clone(),
+                fallback: got.is_fallback,
+            },
+            generation: built.generation,
+            newest: Arc::ptr_eq(&built.document, &object.value) || built.document == object.value,
+            references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
+        });
         self.builder
             .add(Entry::InForce(InForce { policy: built.policy.clone(), hosts: got.share.kept }), got.is_fallback);
     }
 
     fn put_held(&mut self, object: &Object, got: Got) {
         self.entries.push(object.name.clone());
+        self.pushed.push(Pushed {
+            policy: PushedPolicy {
+                name: object.name.clone(),
+                document: None,
+                hosts: got.share.kept.clone(),
+                fallback: got.is_fallback,
+            },
+            generation: None,
+            newest: false,
+            references: Vec::new(),
+        });
         self.builder.add(Entry::Held(Held { name: object.name.clone(), hosts: got.share.kept }), got.is_fallback);
     }
 

@@ -21,6 +21,10 @@ pub(super) struct Values {
     digest: OnceLock<[u8; 32]>,
 }
 
+/// What a Secret or ConfigMap holds, shared by every policy set it is part of unchanged.
+#[derive(Debug, Clone)]
+pub struct SharedValues(pub(super) Arc<Values>);
+
 /// A whole Secret.
 #[derive(Debug, Clone, Copy)]
 pub struct SecretValues<'a> {
@@ -41,10 +45,37 @@ impl Values {
     }
 }
 
+// === impl SharedValues ===
+
+impl SharedValues {
+    /// Labels and entries; an entry that is there and cannot be read has a reason instead of a value.
+    pub fn new(
+        labels: BTreeMap<String, String>,
+        entries: impl IntoIterator<Item = (String, Result<Secret, String>)>,
+    ) -> Self {
+        Self(Arc::new(Values::new("".into(), entries.into_iter().collect(), labels)))
+    }
+
+    /// The labels.
+    pub fn labels(&self) -> &BTreeMap<String, String> {
+        &self.0.labels
+    }
+
+    /// The entries, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Result<Secret, String>)> {
+        self.0.entries.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// Whether both are one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 // === impl SecretValues ===
 
 impl<'a> SecretValues<'a> {
-    pub(super) fn new(((kind, name), values): (&'a (ReferenceKind, String), &'a Values)) -> Self {
+    pub(super) fn new(((kind, name), values): (&'a (ReferenceKind, String), &'a Arc<Values>)) -> Self {
         Self { kind: *kind, name, values }
     }
 

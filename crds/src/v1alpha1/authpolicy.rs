@@ -13,6 +13,7 @@ use super::{
     credential::CredentialSource,
     forward::Forward,
     limits::Limits,
+    refs::WorkloadSelector,
     require::Require,
     route::{Access, Route},
     rules,
@@ -51,6 +52,10 @@ pub struct AuthPolicySpec {
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
     pub external_hostnames: Vec<HostName>,
+    /// Pods of this namespace whose sidecars receive the policy, and nobody else. `gatewright run` is given its files and serves them all.
+    /// Default: every authz that runs beside the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workload_selector: Option<WorkloadSelector>,
     /// Whether the policy answers for hosts that no policy holds; counts only in the operator's own namespace, one policy at a time.
     /// Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,6 @@ const FIELDS: &[&str] = &[
     "spec.login",
     "spec.mcp",
     "spec.targetRefs",
-    "spec.workloadSelector",
     "spec.authenticators[].clientCertificate",
     "spec.authenticators[].introspection",
     "spec.authenticators[].serviceAccount",

@@ -78,6 +78,16 @@ pub struct SecretSelector {
     pub match_labels: BTreeMap<String, LabelValue>,
 }
 
+/// Workloads by the labels of their pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkloadSelector {
+    /// Labels that the pod must have, all of them. Example: app set to shop.
+    #[serde(deserialize_with = "null_is_absent")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    pub match_labels: BTreeMap<String, LabelValue>,
+}
+
 /// A label without a value is an absent one, as for the API server, which drops nulls.
 fn null_is_absent<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, LabelValue>, D::Error> {
     let labels = BTreeMap::<String, Option<LabelValue>>::deserialize(from)?;

@@ -1,0 +1,89 @@
+//! Pushed policies to a snapshot: the receiver's half of the compile step. Hosts and roles are given, not claimed.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use super::{
+    api_key::Tables,
+    policy::{self, Built},
+};
+use crate::{
+    documents::{Object, Objects, Place},
+    push::PushedPolicy,
+    snapshot::{Entry, Held, InForce, Snapshot, SnapshotBuilder},
+};
+
+/// Assembles policy sets one after the other, and keeps the compiled form of what does not change.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    memo: BTreeMap<Arc<str>, Built>,
+    tables: Tables,
+}
+
+/// A policy set, and which of its policies could not be compiled here.
+#[derive(Debug)]
+pub struct Assembled {
+    /// What is in force.
+    pub snapshot: Snapshot,
+    /// Policies whose document this build refuses, each with the reasons. What it accepted before stays in force; if there is nothing,
+    /// the hosts are answered with `unavailable`.
+    pub rejected: Vec<Rejected>,
+}
+
+/// One refused document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// `namespace/name`.
+    pub policy: Arc<str>,
+    /// Field paths and what is wrong there.
+    pub reason: String,
+}
+
+// === impl Assembler ===
+
+impl Assembler {
+    /// Compiles what was pushed, against the values that came with it.
+    pub fn assemble<'p>(&mut self, policies: impl IntoIterator<Item = &'p PushedPolicy>, values: &Objects) -> Assembled {
+        let (mut builder, mut rejected, mut key_sets) = (SnapshotBuilder::default(), Vec::new(), Vec::new());
+        let mut present: HashSet<Arc<str>> = HashSet::new();
+        for pushed in policies {
+            present.insert(pushed.name.clone());
+            let built = pushed.document.as_ref().and_then(|document| {
+                let object = object(&pushed.name, document.clone());
+                self.built(&object, values).inspect_err(|reason| {
+                    rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
+                })
+                .ok()
+                .or_else(|| self.memo.get(&pushed.name).cloned())
+            });
+            let entry = match built {
+                Some(built) => {
+                    key_sets.extend(built.key_sets.iter().cloned());
+                    let entry = InForce { policy: built.policy.clone(), hosts: pushed.hosts.clone() };
+                    self.memo.insert(pushed.name.clone(), built);
+                    Entry::InForce(entry)
+                }
+                None => Entry::Held(Held { name: pushed.name.clone(), hosts: pushed.hosts.clone() }),
+            };
+            builder.add(entry, pushed.fallback);
+        }
+        self.memo.retain(|name, _| present.contains(name));
+        Assembled { snapshot: builder.finish(false, key_sets), rejected }
+    }
+
+    fn built(&self, object: &Object, values: &Objects) -> Result<Built, String> {
+        if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, values)) {
+            return Ok(built.clone());
+        }
+        policy::build(object, values, &self.tables).map_err(|problems| {
+            problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ")
+        })
+    }
+}
+
+fn object(name: &Arc<str>, document: Arc<serde_json::Value>) -> Object {
+    let place = Place { file: "operator".into(), line: 0 };
+    Object::of(crate::v1alpha1::AUTH_POLICY, name.clone(), &place, document)
+}
