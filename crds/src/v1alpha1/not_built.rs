@@ -2,7 +2,6 @@
 
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
-    "spec.authorization.webhook",
     "spec.dataSources",
     "spec.limits.connections",
     "spec.limits.store",
@@ -11,12 +10,8 @@ const FIELDS: &[&str] = &[
     "spec.targetRefs",
     "spec.workloadSelector",
     "spec.authenticators[].clientCertificate",
-    "spec.authenticators[].introspection",
     "spec.authenticators[].serviceAccount",
     "spec.authenticators[].totp",
-    "spec.authenticators[].userInfo",
-    "spec.authenticators[].webhook",
-    "spec.authenticators[].jwt.caBundleRef",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];
@@ -27,7 +22,6 @@ const SHAPES: &[(&[&str], &[&str])] = &[
         &["spec.credentials[]", "spec.authenticators[].credentials[]", "spec.routes[].credentials[]"],
         &["clientCertificate"],
     ),
-    (&["spec.require", "spec.routes[].require"], &["owner"]),
     (&["spec.forward", "spec.routes[].forward"], &["connection"]),
     (
         &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
@@ -43,7 +37,7 @@ pub fn not_built(path: &str) -> bool {
         })
 }
 
-/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks. At the moment there is none.
-pub fn not_built_value(_path: &str, _value: &str) -> bool {
-    false
+/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks.
+pub fn not_built_value(path: &str, value: &str) -> bool {
+    path == "spec.authenticators[].webhook.url" && (value.starts_with("grpc:") || value.starts_with("grpcs:"))
 }

@@ -105,6 +105,22 @@ text! {
     ClientId: 1..=256
 }
 text! {
+    /// A key's identifier, as in `kid`.
+    KeyId: 1..=256
+}
+text! {
+    /// What a token begins with: the characters of a token (RFC 6750 section 2.1).
+    TokenPrefix: 1..=128, r"^[A-Za-z0-9._~+/=:-]+$"
+}
+text! {
+    /// A regular expression.
+    RegexText: 1..=256
+}
+text! {
+    /// A variable of a path template.
+    ResourceVariable: 3..=130, r"^[{][A-Za-z0-9_-]+[}]$"
+}
+text! {
     /// Name of a claim, or a path of names with dots.
     ClaimName: 1..=256
 }
