@@ -7,6 +7,7 @@ mod credentials;
 mod failures;
 mod limits;
 mod replace;
+mod services;
 mod together;
 
 use std::collections::HashMap;
