@@ -4,7 +4,7 @@ mod discovery;
 mod disk;
 mod fetching;
 mod flights;
-mod gzip;
+pub(crate) mod gzip;
 mod lifecycle;
 pub(super) mod server;
 

@@ -8,6 +8,8 @@ mod flight;
 mod gate;
 mod metrics;
 mod perform;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
