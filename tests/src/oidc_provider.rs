@@ -63,7 +63,14 @@ impl OidcProvider {
         }
     }
 
-    /// Ends a token (RFC 7009).
+    /// An opaque access token of alice with the scopes `openid`, `profile` and `email`.
+    pub async fn sign_in(&self) -> Result<String, PeerError> {
+        let answer = self.fetch(plain_client()?.post(format!("{}/sign-in", self.issuer))).await?;
+        let token = answer["access_token"].as_str().map(str::to_owned);
+        token.ok_or_else(|| PeerError::unreadable("the answer to the sign-in", &answer))
+    }
+
+    /// Ends a token of a client (RFC 7009).
     pub async fn revoke(&self, token: &str) -> Result<(), PeerError> {
         let request = plain_client()?
             .post(format!("{}/token/revocation", self.issuer))

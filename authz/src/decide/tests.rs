@@ -56,12 +56,12 @@ impl KeyStore for Store {
 /// Answers that are kept, whatever the question of that name was.
 #[derive(Default)]
 struct Services {
-    kept: parking_lot::Mutex<HashMap<AskId, Arc<Kept>>>,
+    kept: std::sync::Mutex<HashMap<AskId, Arc<Kept>>>,
 }
 
 impl RemoteStore for Services {
     fn kept(&self, id: &AskId) -> Option<Arc<Kept>> {
-        self.kept.lock().get(id).cloned()
+        self.kept.lock().unwrap().get(id).cloned()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::jwt;
 
 /// Reads an answer. Only the boolean `true` makes a token good; whatever else is wrong with an answer is the server's failure, not the
 /// client's.
-pub(crate) fn read(rules: &Introspection, mut answer: Map<String, Value>) -> Reply {
+pub fn read(rules: &Introspection, mut answer: Map<String, Value>) -> Reply {
     match answer.remove("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::Bool(false)) => {
@@ -37,7 +37,7 @@ pub(crate) fn read(rules: &Introspection, mut answer: Map<String, Value>) -> Rep
 }
 
 /// What every kind of answer about a good credential must keep.
-pub(crate) fn good(claims: Map<String, Value>) -> Reply {
+pub fn good(claims: Map<String, Value>) -> Reply {
     let (Ok(starts_ms), Ok(ends_ms)) = (jwt::date_of(&claims, "nbf"), jwt::date_of(&claims, "exp")) else {
         return Reply::SHAPE;
     };

@@ -13,13 +13,13 @@
 
 #[cfg(feature = "server")]
 pub mod calls;
-pub(crate) mod introspection;
+pub mod introspection;
 #[cfg(feature = "server")]
 pub mod oauth;
 #[cfg(feature = "server")]
 pub mod transport;
-pub(crate) mod user_info;
-pub(crate) mod webhook;
+pub mod user_info;
+pub mod webhook;
 
 use std::{fmt, sync::Arc};
 

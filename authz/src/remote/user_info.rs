@@ -5,9 +5,9 @@ use serde_json::{Map, Value};
 use super::{Reply, introspection};
 
 /// The words of a refusal.
-pub(crate) const REFUSED: Reply = Reply::Refused("the UserInfo endpoint does not accept the token");
+pub const REFUSED: Reply = Reply::Refused("the UserInfo endpoint does not accept the token");
 
 /// Reads an answer of status 200: claims about the person.
-pub(crate) fn read(claims: Map<String, Value>) -> Reply {
+pub fn read(claims: Map<String, Value>) -> Reply {
     introspection::good(claims)
 }

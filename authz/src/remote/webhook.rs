@@ -7,24 +7,19 @@ use super::{Ownership, Reply, Standing, introspection};
 use crate::principal::{CallerKind, Principal};
 
 /// The question whose a credential is.
-pub(crate) fn credential_question(
-    policy: &str,
-    authenticator: &str,
-    credential: &str,
-    headers: &[(&str, String)],
-) -> Secret {
+pub fn credential_question(policy: &str, authenticator: &str, credential: &str, headers: &[(&str, String)]) -> Secret {
     let headers: Map<String, Value> =
         headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
     body(&json!({"policy": policy, "authenticator": authenticator, "credential": credential, "headers": headers}))
 }
 
 /// The question whether a caller is still active, and what he may do.
-pub(crate) fn caller_question(policy: &str, principal: &Principal) -> Secret {
+pub fn caller_question(policy: &str, principal: &Principal) -> Secret {
     body(&json!({"policy": policy, "principal": person(principal)}))
 }
 
 /// The question whose a resource is.
-pub(crate) fn owner_question(policy: &str, route: &str, resource: &str, principal: &Principal) -> Secret {
+pub fn owner_question(policy: &str, route: &str, resource: &str, principal: &Principal) -> Secret {
     body(&json!({"policy": policy, "route": route, "resource": resource, "principal": person(principal)}))
 }
 
@@ -48,7 +43,7 @@ fn person(principal: &Principal) -> Value {
 }
 
 /// `{"authenticated": true, "claims": {…}}` or `{"authenticated": false}`, the latter with `"reason": "expired"` where that is why.
-pub(crate) fn credential(mut answer: Map<String, Value>) -> Reply {
+pub fn credential(mut answer: Map<String, Value>) -> Reply {
     match (answer.remove("authenticated"), answer.remove("claims"), answer.remove("reason")) {
         (Some(Value::Bool(true)), Some(Value::Object(claims)), None) => introspection::good(claims),
         (Some(Value::Bool(false)), None, None) => Reply::Refused("the service says that the credential is not good"),
@@ -62,7 +57,7 @@ pub(crate) fn credential(mut answer: Map<String, Value>) -> Reply {
 }
 
 /// `{"active": true, "roles": […], "scopes": […]}`, both lists optional.
-pub(crate) fn caller(answer: &Map<String, Value>) -> Reply {
+pub fn caller(answer: &Map<String, Value>) -> Reply {
     let Some(Value::Bool(active)) = answer.get("active") else { return Reply::SHAPE };
     match (names(answer, "roles"), names(answer, "scopes")) {
         (Ok(roles), Ok(scopes)) => Reply::Standing(Standing { active: *active, roles, scopes }),
@@ -71,7 +66,7 @@ pub(crate) fn caller(answer: &Map<String, Value>) -> Reply {
 }
 
 /// `{"owner": true}`, `{"owner": false}`, or `{"owner": null}` for a resource that the service does not know.
-pub(crate) fn owner(answer: &Map<String, Value>) -> Reply {
+pub fn owner(answer: &Map<String, Value>) -> Reply {
     match answer.get("owner") {
         Some(Value::Bool(true)) => Reply::Owner(Ownership::Caller),
         Some(Value::Bool(false)) => Reply::Owner(Ownership::Other),

@@ -203,6 +203,13 @@ fn endpoint(place: &Place<'_>, site: &mut Site<'_>) -> Option<Endpoint> {
     if !TIMEOUTS.contains(&timeout) {
         site.problems.push(problem(timeout_at, "must be between 10ms and 10s"));
     }
+    for (field, set) in [("caBundleRef", place.bundle.is_some()), ("clientCertificateRef", place.certificate.is_some())]
+    {
+        if set && url.as_ref().is_some_and(|url| url.scheme() == "http") {
+            let message = "has no meaning without TLS; make the URL https, or remove it";
+            site.problems.push(problem(format!("{}.{field}", place.at), message));
+        }
+    }
     let tls = Tls {
         authorities: authorities(place.at, place.bundle, site),
         certificate: certificate(place.at, place.certificate, site),

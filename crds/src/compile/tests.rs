@@ -120,6 +120,11 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "connection",
         ),
         (
+            "authenticators: [{name: a, webhook: {url: 'http://a.test', clientCertificateRef: {name: c}}}]",
+            "spec.authenticators[0].webhook.clientCertificateRef",
+            "TLS",
+        ),
+        (
             "authenticators: [{name: a, webhook: {url: 'grpc://a.test'}}]",
             "spec.authenticators[0].webhook.url",
             "does not have",

@@ -91,6 +91,41 @@ async fn opaque_tokens_of_a_real_provider_by_every_way_to_be_its_client() -> Out
     until("the end of a revoked token", 401).await
 }
 
+#[tokio::test]
+async fn a_person_known_to_a_real_user_info_endpoint() -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let provider = OidcProvider::start(folder.path()).await?;
+    let endpoint = format!("{}/me", provider.issuer);
+    let text = format!(
+        "apiVersion: gatewright.dev/v1alpha1
+kind: AuthPolicy
+metadata: {{name: api, namespace: demo}}
+spec:
+  externalHostnames: [api.example.com]
+  authenticators:
+  - name: profile
+    userInfo: {{endpoint: '{endpoint}'}}
+    require: {{verifiedEmail: true, domains: [example.com]}}
+"
+    );
+    let documents = |_: &Issuer| vec![("policy.yaml".to_owned(), text)];
+    let bench = Bench::set_up(Issuer::start().await?, documents, &Setup::default()).await?;
+    let answer = bench.call().bearer(&provider.sign_in().await?).http1().await?;
+    assert_allowed(&answer, "alice");
+    let seen = answer.seen().expect("the application answered");
+    for (name, value) in [("x-auth-type", "userinfo"), ("x-auth-email", "alice@example.com"), ("x-auth-name", "Alice")]
+    {
+        assert_eq!(seen.header(name).as_deref(), Some(value), "{name}");
+    }
+    // A token of no person, one of another kind, and none of this provider.
+    for token in
+        [provider.access_token(OPAQUE).await?, provider.access_token("https://api.example.com").await?, "x".to_owned()]
+    {
+        assert_refused(&bench.call().bearer(&token).http1().await?, 401, "invalid_token");
+    }
+    Ok(())
+}
+
 /// The example, running.
 struct Example {
     url: String,
@@ -106,7 +141,7 @@ impl Example {
             let line = process.must_run().map(|()| {
                 let output = process.output();
                 let line = output.lines().find_map(|line| serde_json::from_str::<Value>(line).ok())?;
-                line["url"].as_str().map(str::to_owned)
+                line.get("url")?.as_str().map(str::to_owned)
             });
             async move { line.transpose() }
         })

@@ -4,6 +4,7 @@
 // usage: node op.mjs        prints one line of JSON when it listens: {"issuer":"http://127.0.0.1:PORT","privateKey":"PEM"}
 // Clients that introspect (RFC 7662): "basic" and "post" with the secret "gateway's secret: 100%", "key" with privateKey.
 // A resource whose URL holds "opaque" has opaque access tokens.
+// POST /sign-in             an access token of alice with the scopes openid, profile and email, as a sign-in would give her
 // POST /rotate              puts a new RS256 signing key before the old ones, which stay published
 // It ends when its standard input does, so that it never outlives the test that started it.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -29,13 +30,19 @@ function makeHandler(issuer) {
       client_id: 'm2m', client_secret: 'm2m-secret', grant_types: ['client_credentials'],
       response_types: [], redirect_uris: [], scope: 'tools:call',
     },
+    { client_id: 'web', client_secret: 'web-secret', redirect_uris: ['https://app.example.com/callback'] },
     introspecting('basic', 'client_secret_basic', { client_secret: "gateway's secret: 100%" }),
     introspecting('post', 'client_secret_post', { client_secret: "gateway's secret: 100%" }),
     introspecting('key', 'private_key_jwt', {
       jwks: { keys: [{ ...assertion.publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'ES256', kid: 'one' }] },
       token_endpoint_auth_signing_alg: 'ES256',
     })],
-    scopes: ['tools:call'],
+    scopes: ['tools:call', 'openid', 'profile', 'email'],
+    claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
+    findAccount: (context, id) => ({
+      accountId: id,
+      claims: () => ({ sub: id, name: 'Alice', email: 'alice@example.com', email_verified: true }),
+    }),
     cookies: { keys: [randomUUID()] },
     features: {
       clientCredentials: { enabled: true },
@@ -52,7 +59,18 @@ function makeHandler(issuer) {
       },
     },
   });
-  return provider.callback();
+  return { provider, callback: provider.callback() };
+}
+
+// What the library does at the end of a sign-in, without the pages before it.
+async function signIn(provider) {
+  const scope = 'openid profile email';
+  const grant = new provider.Grant({ accountId: 'alice', clientId: 'web' });
+  grant.addOIDCScope(scope);
+  const grantId = await grant.save();
+  const client = await provider.Client.find('web');
+  const token = new provider.AccessToken({ accountId: 'alice', client, grantId, scope, gty: 'authorization_code' });
+  return token.save();
 }
 
 addKey();
@@ -64,7 +82,11 @@ const server = createServer((request, response) => {
     response.end();
     return;
   }
-  handler(request, response);
+  if (request.method === 'POST' && request.url === '/sign-in') {
+    signIn(handler.provider).then((token) => response.end(JSON.stringify({ access_token: token })));
+    return;
+  }
+  handler.callback(request, response);
 });
 let issuer;
 server.listen(0, '127.0.0.1', () => {

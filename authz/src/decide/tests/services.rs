@@ -48,7 +48,7 @@ pub(super) fn ask_with(
                 assert!(questions.len() < 10, "asks for ever: {questions:?}");
                 let kept = Arc::new(Kept { reply: service(&ask.what), until_ms: now_ms + keep_ms });
                 if keep_ms > 0 && !ask.fresh {
-                    world.services.kept.lock().insert(ask.id, kept.clone());
+                    world.services.kept.lock().unwrap().insert(ask.id, kept.clone());
                 }
                 awaited.note_reply(ask.id, kept);
             }
