@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     keystore::KeyState,
-    net::{Client, ClientError, Trust},
+    net::{Client, ClientError, Manner},
 };
 
 /// What all slots of a cache use.
@@ -331,9 +331,9 @@ fn client(authorities: &Authorities, shared: &Shared) -> Result<Client, ClientEr
         Authorities::System => Ok(shared.client.clone()),
         Authorities::Missing => Err(ClientError::Certificates),
         Authorities::Own(bundle) => {
-            let trust = Trust { authorities: Some(bundle.pem()), identity: None };
+            let manner = Manner { authorities: Some(bundle.pem()), ..Manner::default() };
             let (networks, timeout) = (shared.options.networks.clone(), shared.options.connect_timeout);
-            Client::trusting(networks, timeout, &trust, Duration::ZERO)
+            Client::with(networks, timeout, &manner)
         }
     }
 }

@@ -29,13 +29,17 @@ pub struct Client {
     secure: Result<reqwest::Client, ClientError>,
 }
 
-/// Who is believed at the other end of TLS, and who we are.
+/// How connections are made: who is believed at their other end, who we are, what is spoken, how long they are kept.
 #[derive(Clone, Copy, Default)]
-pub struct Trust<'a> {
+pub struct Manner<'a> {
     /// Certificate authorities in PEM, in place of those of the system.
     pub authorities: Option<&'a [u8]>,
     /// Our certificate, its chain and its private key, in PEM.
     pub identity: Option<&'a [u8]>,
+    /// Whether HTTP/2 is spoken without asking, as gRPC does; else what both sides agree on.
+    pub http2_only: bool,
+    /// How long a connection without work is kept; zero: none is. The address of a kept one was checked when it was made.
+    pub keep_idle: Duration,
 }
 
 /// Why no client could be made.
@@ -97,19 +101,13 @@ impl Client {
     /// A client that gives up connecting after `connect_timeout`, believes the authorities of the system, and keeps no connection: for
     /// calls that are minutes apart. A new connection for each is checked anew, and is never one the peer has dropped.
     pub fn new(networks: Networks, connect_timeout: Duration) -> Result<Self, ClientError> {
-        Self::trusting(networks, connect_timeout, &Trust::default(), Duration::ZERO)
+        Self::with(networks, connect_timeout, &Manner::default())
     }
 
-    /// A client that believes whom `trust` says, and keeps connections for `keep_idle`. The address of a kept one was checked when it
-    /// was made.
-    pub fn trusting(
-        networks: Networks,
-        connect_timeout: Duration,
-        trust: &Trust<'_>,
-        keep_idle: Duration,
-    ) -> Result<Self, ClientError> {
-        let (authorities, identity) = trust.parse()?;
-        let own_trust = trust.authorities.is_some() || trust.identity.is_some();
+    /// A client that connects in this manner.
+    pub fn with(networks: Networks, connect_timeout: Duration, manner: &Manner<'_>) -> Result<Self, ClientError> {
+        let (authorities, identity) = manner.parse()?;
+        let own_trust = manner.authorities.is_some() || manner.identity.is_some();
         let proxies = Arc::new(networks.proxies().parse()?);
         let build = |secure: bool| {
             let mut builder = reqwest::Client::builder()
@@ -120,11 +118,14 @@ impl Client {
                 .no_proxy()
                 .https_only(secure)
                 .connect_timeout(connect_timeout)
-                .pool_idle_timeout(keep_idle)
-                .pool_max_idle_per_host(if keep_idle.is_zero() { 0 } else { KEPT_PER_HOST })
+                .pool_idle_timeout(manner.keep_idle)
+                .pool_max_idle_per_host(if manner.keep_idle.is_zero() { 0 } else { KEPT_PER_HOST })
                 .dns_resolver(CheckedResolver::new(networks.clone(), proxies.clone(), secure));
             for rule in proxies.rules().map_err(|_| ClientError::Setup)? {
                 builder = builder.proxy(rule);
+            }
+            if manner.http2_only {
+                builder = builder.http2_prior_knowledge();
             }
             if let Some(own) = authorities.as_ref().filter(|_| secure) {
                 builder = builder.tls_certs_only(own.clone());
@@ -169,9 +170,9 @@ impl Client {
     }
 }
 
-// === impl Trust ===
+// === impl Manner ===
 
-impl Trust<'_> {
+impl Manner<'_> {
     fn parse(&self) -> Result<(Option<Vec<Certificate>>, Option<Identity>), ClientError> {
         let authorities = self.authorities.map(Certificate::from_pem_bundle).transpose();
         let identity = self.identity.map(Identity::from_pem).transpose();

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     jwt,
-    net::{Client, ClientError, NetworkError, Networks, ResponseError, Trust, read_limited},
+    net::{Client, ClientError, Manner, NetworkError, Networks, ResponseError, read_limited},
 };
 
 /// The most bytes of an answer that are read, after decompression.
@@ -142,7 +142,7 @@ impl Transport {
 
     /// Asks once, within the endpoint's time. A connection that could not be made is tried once more: nothing was sent then.
     pub async fn ask(&self, endpoint: &Endpoint, question: &Question<'_>) -> Result<Answer, CallError> {
-        let client = self.client(&endpoint.tls)?;
+        let client = self.client(&endpoint.tls, false)?;
         let asked = async {
             let response = match send(&client, endpoint, question).await {
                 Err(ResponseError::Refused | ResponseError::Connect) => send(&client, endpoint, question).await?,
@@ -153,22 +153,23 @@ impl Transport {
         tokio::time::timeout(endpoint.timeout, asked).await.unwrap_or(Err(ResponseError::Timeout.into()))
     }
 
-    fn client(&self, tls: &Tls) -> Result<Arc<Client>, CallError> {
-        let trust = trust(tls).ok_or(CallError::Incomplete)?;
+    /// The client of these settings, made once.
+    pub(super) fn client(&self, tls: &Tls, http2_only: bool) -> Result<Arc<Client>, CallError> {
+        let manner = manner(tls, http2_only).ok_or(CallError::Incomplete)?;
         let mut context = Context::new(&SHA256);
-        for part in [trust.authorities, trust.identity] {
+        for part in [Some(&[u8::from(http2_only)][..]), manner.authorities, manner.identity] {
             // Lengths first, and one that no part has for an absent one.
             context.update(&part.map_or(u64::MAX, |part| part.len() as u64).to_be_bytes());
             context.update(part.unwrap_or_default());
         }
         let key = crds::digest::array(&context.finish());
-        let make = || Client::trusting(self.networks.clone(), CONNECT_TIMEOUT, &trust, KEEP_IDLE).map(Arc::new);
+        let make = || Client::with(self.networks.clone(), CONNECT_TIMEOUT, &manner).map(Arc::new);
         Ok(self.clients.get_with(key, make)?)
     }
 }
 
 /// `None`: something that the policy names is missing, and asking without it could mean asking somebody else.
-fn trust(tls: &Tls) -> Option<Trust<'_>> {
+fn manner(tls: &Tls, http2_only: bool) -> Option<Manner<'_>> {
     let authorities = match &tls.authorities {
         Authorities::System => None,
         Authorities::Own(bundle) => Some(bundle.pem()),
@@ -179,7 +180,7 @@ fn trust(tls: &Tls) -> Option<Trust<'_>> {
         ClientCertificate::Own(pem) => Some(pem.expose()),
         ClientCertificate::Missing => return None,
     };
-    Some(Trust { authorities, identity })
+    Some(Manner { authorities, identity, http2_only, keep_idle: KEEP_IDLE })
 }
 
 async fn send(client: &Client, endpoint: &Endpoint, question: &Question<'_>) -> Result<Response, ResponseError> {

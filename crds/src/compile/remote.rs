@@ -14,7 +14,7 @@ use crate::{
     signing::SigningKey,
     snapshot::{
         Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient,
-        Owner, Tls, UserInfo, Webhook, WebhookAuthenticator,
+        Owner, Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
     },
     v1alpha1::{self, AnswerAge, CallTimeout, ClientMethod, KeySetRef, NotOwner, SecretKeyRef, SecretRef},
 };
@@ -91,10 +91,20 @@ pub(super) fn authenticator(
     spec: &v1alpha1::WebhookAuthenticator,
     site: &mut Site<'_>,
 ) -> Option<WebhookAuthenticator> {
+    // Over TLS or not: to whoever dials, gRPC is http like any other.
+    let (protocol, url) = match spec.url.strip_prefix("grpc") {
+        Some(rest) => (Protocol::Grpc, format!("http{rest}")),
+        None => (Protocol::Http, spec.url.to_string()),
+    };
+    if protocol == Protocol::Grpc && !Url::parse(&url).is_ok_and(|url| url.path() == "/" && url.query().is_none()) {
+        let message = format!("`{}` must have no path: the methods of a gRPC service have their own", &*spec.url);
+        site.problems.push(problem(format!("{at}.url"), message));
+        return None;
+    }
     let place = Place {
         at,
         field: "url",
-        url: &spec.url,
+        url: &url,
         timeout: spec.timeout.as_ref(),
         bundle: spec.ca_bundle_ref.as_ref(),
         certificate: spec.client_certificate_ref.as_ref(),
@@ -117,6 +127,7 @@ pub(super) fn authenticator(
             endpoint: endpoint(&place, site)?,
             keep: keep(at, spec.cache_duration.as_ref(), Duration::from_secs(10), site),
         },
+        protocol,
         headers,
         accepts: accepts(at, spec.accepts.as_ref(), site),
     })
@@ -206,7 +217,7 @@ fn endpoint(place: &Place<'_>, site: &mut Site<'_>) -> Option<Endpoint> {
     for (field, set) in [("caBundleRef", place.bundle.is_some()), ("clientCertificateRef", place.certificate.is_some())]
     {
         if set && url.as_ref().is_some_and(|url| url.scheme() == "http") {
-            let message = "has no meaning without TLS; make the URL https, or remove it";
+            let message = "has no meaning without TLS; make the URL https:// (grpcs:// for gRPC), or remove it";
             site.problems.push(problem(format!("{}.{field}", place.at), message));
         }
     }

@@ -125,9 +125,9 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "TLS",
         ),
         (
-            "authenticators: [{name: a, webhook: {url: 'grpc://a.test'}}]",
+            "authenticators: [{name: a, webhook: {url: 'grpc://a.test/verify'}}]",
             "spec.authenticators[0].webhook.url",
-            "does not have",
+            "no path",
         ),
         (
             "routes: [{name: a, paths: ['/{id}'], require: {owner: {webhook: {url: 'https://a.test'}, resource: '{it}'}}}]",

@@ -130,9 +130,6 @@ impl Walk<'_> {
         if let Some(pattern) = &schema.pattern
             && !self.patterns.get(pattern).and_then(Option::as_ref).is_some_and(|regex| regex.is_match(text))
         {
-            if (self.gaps.value)(&at.schema, text) {
-                return self.report(Problem::unsupported(at.shown(), text));
-            }
             self.invalid(at, format!("`{}` must match {pattern}", shorten(text)));
         }
         let Some(allowed) = &schema.enum_ else { return };

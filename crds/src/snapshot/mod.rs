@@ -31,7 +31,7 @@ pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
 pub use limits::{Limit, LimitBy, LimitId, Limits};
 pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
-    Tls, UserInfo, Webhook, WebhookAuthenticator,
+    Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
 };
 pub use replace::{Replacement, ReplacementValue, SignedJwt};
 pub use rules::{

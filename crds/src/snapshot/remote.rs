@@ -134,10 +134,22 @@ pub struct UserInfo {
 pub struct WebhookAuthenticator {
     /// Which service.
     pub webhook: Webhook,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// Headers it sees, lower case.
     pub headers: Vec<Box<str>>,
     /// Which credentials.
     pub accepts: Accepts,
+}
+
+/// What a service speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    /// POST and JSON.
+    Http,
+    /// `envoy.service.auth.v3.Authorization`. The URL of the endpoint says by `http` or `https` whether over TLS.
+    Grpc,
 }
 
 /// A service of the policy's owner.

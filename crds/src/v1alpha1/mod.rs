@@ -68,7 +68,7 @@ pub use self::{
         EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
         JmesPathText, KeyId, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName,
         PathPattern, ProtocolName, QueryName, RegexText, ResourceVariable, RoleName, RoleOrNone, SchemeName, ScopeName,
-        SourceId, TokenPrefix, TokenType, ToolName, WebOrigin,
+        SourceId, TokenPrefix, TokenType, ToolName, WebOrigin, WebhookUrl,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

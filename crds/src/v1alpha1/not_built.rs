@@ -37,7 +37,7 @@ pub fn not_built(path: &str) -> bool {
         })
 }
 
-/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks.
-pub fn not_built_value(path: &str, value: &str) -> bool {
-    path == "spec.authenticators[].webhook.url" && (value.starts_with("grpc:") || value.starts_with("grpcs:"))
+/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks. At the moment there is none.
+pub fn not_built_value(_path: &str, _value: &str) -> bool {
+    false
 }

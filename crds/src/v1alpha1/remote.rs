@@ -9,7 +9,7 @@ use super::{
     rules,
     text::{
         Audience, ClientId, HeaderName, HttpUrl, IssuerName, KeyId, RegexText, ResourceVariable, TokenPrefix,
-        field_explains,
+        WebhookUrl, field_explains,
     },
 };
 
@@ -68,8 +68,9 @@ pub struct UserInfo {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WebhookAuthenticator {
-    /// Where to ask, with POST and JSON. Example: https://auth.demo.svc/verify.
-    pub url: HttpUrl,
+    /// Where to ask: with POST and JSON at https://, by envoy.service.auth.v3.Authorization at grpcs:// or, without TLS, grpc://. Example:
+    /// https://auth.demo.svc/verify.
+    pub url: WebhookUrl,
     /// How long one question may take, 10ms to 10s. The request waits for a part of it only: --check-timeout. Default: 2s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<CallTimeout>,

@@ -89,6 +89,10 @@ text! {
     HttpUrl: 8..=2048, URL
 }
 text! {
+    /// The URL of a service that speaks HTTP or gRPC.
+    WebhookUrl: 8..=2048, r#"^(https?|grpcs?)://[!"$-~]+$"#
+}
+text! {
     /// A web origin (RFC 6454): scheme, host and port, nothing behind.
     WebOrigin: 8..=512, r"^https?://[A-Za-z0-9.:\[\]-]+$"
 }

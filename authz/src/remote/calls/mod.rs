@@ -6,6 +6,7 @@
 
 mod flight;
 mod gate;
+mod grpc;
 mod metrics;
 mod perform;
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use crds::{
     secret::Secret,
-    snapshot::{AuthenticatorKind, Endpoint, Introspection, UserInfo, Webhook},
+    snapshot::{AuthenticatorKind, Endpoint, Introspection, Protocol, UserInfo, Webhook},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::grpc;
 use crate::remote::{
     Reply, What, introspection,
     oauth::{OAuthError, post_form},
@@ -83,7 +84,10 @@ pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply,
             }
         },
         What::Credential(authenticator, body) => match &authenticator.kind {
-            AuthenticatorKind::Webhook(rules) => Ok(webhook::credential(post(transport, &rules.webhook, body).await?)),
+            AuthenticatorKind::Webhook(rules) => match rules.protocol {
+                Protocol::Http => Ok(webhook::credential(post(transport, &rules.webhook, body).await?)),
+                Protocol::Grpc => grpc::ask(transport, &rules.webhook.endpoint, body).await,
+            },
             _ => Err(CallError::Incomplete),
         },
         What::Caller(service, body) => Ok(webhook::caller(&post(transport, service, body).await?)),

@@ -18,29 +18,29 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 /// An authority of our own.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn pem(&self) -> String {
+    pub(super) fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// Certificate and key, both in PEM.
-    fn issue(&self, name: &str) -> (String, String) {
+    pub(super) fn issue(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 }
 
-/// A service over TLS that answers every connection with this; with `clients`, only those whose certificate that authority signed.
-async fn serve(authority: &Authority, name: &str, clients: Option<&Authority>, body: String) -> SocketAddr {
+/// Settings of a service of this name; with `clients`, only for those whose certificate that authority signed.
+pub(super) fn config(authority: &Authority, name: &str, clients: Option<&Authority>) -> ServerConfig {
     let (certificate, key) = authority.issue(name);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
@@ -54,8 +54,12 @@ async fn serve(authority: &Authority, name: &str, clients: Option<&Authority>, b
         }
     };
     let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-    let config = builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    builder.with_single_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+}
+
+/// A service over TLS that answers every connection with this.
+async fn serve(authority: &Authority, name: &str, clients: Option<&Authority>, body: String) -> SocketAddr {
+    let acceptor = TlsAcceptor::from(Arc::new(config(authority, name, clients)));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -82,7 +86,7 @@ async fn serve(authority: &Authority, name: &str, clients: Option<&Authority>, b
     address
 }
 
-fn document(kind: &str, name: &str, data: &serde_json::Value) -> String {
+pub(super) fn document(kind: &str, name: &str, data: &serde_json::Value) -> String {
     let field = if kind == "Secret" { "stringData" } else { "data" };
     json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"}, field: data}).to_string()
         + "\n---\n"
