@@ -8,6 +8,7 @@ mod failures;
 mod limits;
 mod replace;
 mod services;
+mod standing;
 mod together;
 
 use std::collections::HashMap;

@@ -89,17 +89,17 @@ fn text(value: &str) -> Value {
     Value { kind: Some(Kind::StringValue(value.to_owned())) }
 }
 
-fn claims(more: Vec<(&str, Value)>) -> Option<Struct> {
+fn claims(more: Vec<(&str, Value)>) -> Struct {
     let all = [vec![("sub", text("alice"))], more].concat();
-    Some(Struct { fields: all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() })
+    Struct { fields: all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect() }
 }
 
-fn verdict(code: i32) -> Option<Verdict> {
-    Some(Verdict { code, ..Verdict::default() })
+fn verdict(code: i32) -> Verdict {
+    Verdict { code, ..Verdict::default() }
 }
 
 fn yes(more: Vec<(&str, Value)>) -> CheckResponse {
-    CheckResponse { status: verdict(0), dynamic_metadata: claims(more), http_response: None }
+    CheckResponse { status: Some(verdict(0)), dynamic_metadata: Some(claims(more)), http_response: None }
 }
 
 fn authenticator_at(address: SocketAddr) -> Arc<Authenticator> {
@@ -140,7 +140,8 @@ async fn a_server_is_asked_and_its_metadata_are_claims() {
 async fn answers_by_accident_are_none() {
     let server = Server::new();
     let question = credential(&authenticator_at(server.start().await), "opaque");
-    let answered = |code, response| CheckResponse { status: verdict(code), http_response: response, ..yes(vec![]) };
+    let answered =
+        |code, response| CheckResponse { status: Some(verdict(code)), http_response: response, ..yes(vec![]) };
     let denied = || Some(HttpResponse::DeniedResponse(DeniedHttpResponse::default()));
     let ok = || Some(HttpResponse::OkResponse(OkHttpResponse::default()));
     let deep =
