@@ -47,6 +47,7 @@ struct Place<'a> {
     field: &'static str,
     url: &'a str,
     timeout: Option<&'a CallTimeout>,
+    keep: Option<&'a AnswerAge>,
     bundle: Option<&'a KeySetRef>,
     certificate: Option<&'a SecretRef>,
 }
@@ -57,6 +58,7 @@ pub(super) fn introspection(at: &str, spec: &v1alpha1::Introspection, site: &mut
         field: "endpoint",
         url: &spec.endpoint,
         timeout: spec.timeout.as_ref(),
+        keep: spec.cache_duration.as_ref(),
         bundle: spec.ca_bundle_ref.as_ref(),
         certificate: None,
     };
@@ -65,7 +67,7 @@ pub(super) fn introspection(at: &str, spec: &v1alpha1::Introspection, site: &mut
         client: client(&format!("{at}.client"), &spec.client, site),
         issuer: spec.issuer.as_ref().map(|issuer| (**issuer).into()),
         audiences: spec.audiences.as_ref().map(|all| all.iter().map(|one| (**one).into()).collect()),
-        keep: keep(at, spec.cache_duration.as_ref(), Duration::from_mins(1), site),
+        keep: keep(&place, Duration::from_mins(1), site),
         accepts: accepts(at, spec.accepts.as_ref(), site),
     })
 }
@@ -76,12 +78,13 @@ pub(super) fn user_info(at: &str, spec: &v1alpha1::UserInfo, site: &mut Site<'_>
         field: "endpoint",
         url: &spec.endpoint,
         timeout: spec.timeout.as_ref(),
+        keep: spec.cache_duration.as_ref(),
         bundle: spec.ca_bundle_ref.as_ref(),
         certificate: None,
     };
     Some(UserInfo {
         endpoint: endpoint(&place, site)?,
-        keep: keep(at, spec.cache_duration.as_ref(), Duration::from_mins(1), site),
+        keep: keep(&place, Duration::from_mins(1), site),
         accepts: accepts(at, spec.accepts.as_ref(), site),
     })
 }
@@ -106,6 +109,7 @@ pub(super) fn authenticator(
         field: "url",
         url: &url,
         timeout: spec.timeout.as_ref(),
+        keep: spec.cache_duration.as_ref(),
         bundle: spec.ca_bundle_ref.as_ref(),
         certificate: spec.client_certificate_ref.as_ref(),
     };
@@ -123,10 +127,7 @@ pub(super) fn authenticator(
     headers.sort_unstable();
     headers.dedup();
     Some(WebhookAuthenticator {
-        webhook: Webhook {
-            endpoint: endpoint(&place, site)?,
-            keep: keep(at, spec.cache_duration.as_ref(), Duration::from_secs(10), site),
-        },
+        webhook: Webhook { endpoint: endpoint(&place, site)?, keep: keep(&place, Duration::from_secs(10), site) },
         protocol,
         headers,
         accepts: accepts(at, spec.accepts.as_ref(), site),
@@ -139,13 +140,11 @@ pub(super) fn webhook(at: &str, spec: &v1alpha1::Webhook, site: &mut Site<'_>) -
         field: "url",
         url: &spec.url,
         timeout: spec.timeout.as_ref(),
+        keep: spec.cache_duration.as_ref(),
         bundle: spec.ca_bundle_ref.as_ref(),
         certificate: spec.client_certificate_ref.as_ref(),
     };
-    Some(Webhook {
-        endpoint: endpoint(&place, site)?,
-        keep: keep(at, spec.cache_duration.as_ref(), Duration::from_secs(30), site),
-    })
+    Some(Webhook { endpoint: endpoint(&place, site)?, keep: keep(&place, Duration::from_secs(30), site) })
 }
 
 pub(super) fn owner(at: &str, spec: &v1alpha1::Owner, site: &mut Site<'_>) -> Option<Owner> {
@@ -225,12 +224,18 @@ fn endpoint(place: &Place<'_>, site: &mut Site<'_>) -> Option<Endpoint> {
         authorities: authorities(place.at, place.bundle, site),
         certificate: certificate(place.at, place.certificate, site),
     };
-    Some(Endpoint { url: url?, timeout, tls, id: id(place, site) })
+    let id = id(place, &tls, site);
+    Some(Endpoint { url: url?, timeout, tls, id })
 }
 
-fn id(place: &Place<'_>, site: &Site<'_>) -> [u8; 32] {
+/// Covers the policy, the place in it and everything that is compiled of it: no answer that was kept under other settings is used again.
+fn id(place: &Place<'_>, tls: &Tls, site: &Site<'_>) -> [u8; 32] {
+    let tls = serde_json::to_vec(tls).unwrap_or_default();
+    let keep = place.keep.map_or(String::new(), |keep| keep.0.0.clone());
     let mut context = digest::Context::new(&digest::SHA256);
-    for part in [site.name.as_bytes(), site.uid.as_bytes(), place.at.as_bytes(), place.url.as_bytes()] {
+    for part in
+        [site.name.as_bytes(), site.uid.as_bytes(), place.at.as_bytes(), place.url.as_bytes(), keep.as_bytes(), &tls]
+    {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
@@ -302,9 +307,9 @@ fn certificate(at: &str, reference: Option<&SecretRef>, site: &Site<'_>) -> Clie
     ClientCertificate::Own(Secret::new([chain.expose(), b"\n", key.expose()].concat()))
 }
 
-fn keep(at: &str, spec: Option<&AnswerAge>, default: Duration, site: &mut Site<'_>) -> Duration {
-    let at = format!("{at}.cacheDuration");
-    let keep = duration(&at, spec.map(AnswerAge::parse), default, site);
+fn keep(place: &Place<'_>, default: Duration, site: &mut Site<'_>) -> Duration {
+    let at = format!("{}.cacheDuration", place.at);
+    let keep = duration(&at, place.keep.map(AnswerAge::parse), default, site);
     if keep > MAX_KEEP {
         site.problems.push(problem(at, "must be at most 1h"));
     }

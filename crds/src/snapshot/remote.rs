@@ -18,7 +18,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// Whom we believe, and who we are.
     pub tls: Tls,
-    /// SHA-256 over the policy's identity and the place in the document: what shares a bound on calls.
+    /// SHA-256 over the policy's identity, the place in the document and what is said there: part of the name of every question, and what
+    /// shares a bound on calls.
     #[serde(skip)]
     pub id: [u8; 32],
 }
