@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+mod services;
 mod sharing;
 
 use super::*;
