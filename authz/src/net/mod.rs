@@ -30,3 +30,5 @@ mod tests;
 pub use client::{Client, ClientError, Manner, ResponseError, read_limited};
 pub use networks::{NetworkError, Networks};
 pub use proxy::ProxyError;
+#[cfg(test)]
+pub(crate) use resolver::Lookup;
