@@ -47,6 +47,8 @@ impl<'a> Ready<'a> {
     /// What a verdict depends on beside the credential and the authenticator as compiled.
     pub(super) fn context(&self, context: &mut Context) {
         let Self::Webhook(_, headers) = self else { return };
+        // The number first: a credential of odd bytes could be read as a header otherwise.
+        context.update(&(headers.len() as u64).to_be_bytes());
         for part in headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]) {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);

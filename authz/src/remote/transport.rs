@@ -65,6 +65,11 @@ pub enum CallError {
     /// Another status than what means yes or no.
     #[error("the service answered with a status that says neither yes nor no")]
     Status,
+    /// The authorization server does not know us.
+    #[error(
+        "the authorization server does not accept us as its client; check the client's identifier, secret or key, and method"
+    )]
+    Client,
     /// Not JSON by its own word.
     #[error("the content-type of the answer is not JSON")]
     ContentType,
@@ -104,6 +109,7 @@ impl CallError {
             Self::Response(_) => "the service could not be asked",
             Self::Redirect => "the service answered with a redirect, which is not followed",
             Self::Status => "the service answered with a status that says neither yes nor no",
+            Self::Client => "the authorization server does not accept us as its client",
             Self::ContentType | Self::Encoding | Self::NotJson => "the service did not answer in JSON",
             Self::Shape => "the answer of the service lacks a member, or has one of a wrong type",
             Self::Incomplete => "a Secret or ConfigMap that is needed to ask the service is missing",
@@ -119,6 +125,7 @@ impl CallError {
             Self::Response(ResponseError::TooLarge(_)) => "too_large",
             Self::Response(_) => "connection",
             Self::Redirect | Self::Status => "status",
+            Self::Client => "client",
             Self::ContentType | Self::Encoding | Self::NotJson | Self::Shape => "content",
             Self::Incomplete => "incomplete",
             Self::Busy => "busy",

@@ -233,6 +233,23 @@ fn forwarded_headers_are_part_of_the_question() {
 }
 
 #[test]
+fn a_credential_cannot_pretend_to_be_a_header() {
+    let world = world(WEBHOOK, "credentials: [{query: key}]");
+    let yes = |what: &What| match asked(what) {
+        Asked::Credential(question) if question["credential"] == "k" => {
+            read(what, json!({"authenticated": true, "claims": {"sub": "alice"}}))
+        }
+        _ => Reply::Refused("no"),
+    };
+    let headers = [("x-tenant", "one")];
+    assert_eq!(code(&ask_with(&world, &get("/?key=k", &headers), NOW_MS, 60_000, &yes).0), Ok(()));
+    // Name and value of the header as they are hashed, and then the good key.
+    let length = |bytes: u8| format!("{}%{bytes:02x}", "%00".repeat(7));
+    let path = format!("/?key={}x-tenant{}onek", length(8), length(3));
+    assert_eq!(code(&ask_with(&world, &get(&path, &[]), NOW_MS, 60_000, &yes).0), Err(Code::InvalidToken));
+}
+
+#[test]
 fn only_what_may_be_of_the_kind_is_asked_about() {
     let prefixed = format!("{INTROSPECTION}, accepts: {{prefix: opq_}}}}");
     let pattern = "webhook: {url: 'https://hook.test/verify', accepts: {pattern: 'k[0-9]{3}'}}";

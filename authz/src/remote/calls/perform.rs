@@ -102,7 +102,7 @@ async fn introspect(transport: &Transport, rules: &Introspection, token: &Secret
         Ok(answer) => Ok(introspection::read(rules, answer)),
         Err(OAuthError::Call(error)) => Err(error),
         // A refusal is about us and never about the token (RFC 7662 section 2.3).
-        Err(OAuthError::Refused { .. }) => Err(CallError::Status),
+        Err(OAuthError::Refused { .. }) => Err(CallError::Client),
     }
 }
 

@@ -145,6 +145,9 @@ async fn a_good_answer_and_a_no_of_each_kind() {
                 refused && kind == "userInfo",
                 "{kind} {status}: {answer:?}"
             );
+            if kind == "introspection" && status.starts_with("401") {
+                assert_eq!(failed(&answer), "the authorization server does not accept us as its client");
+            }
         }
     }
 }
