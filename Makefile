@@ -1,13 +1,13 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart test lint fmt clippy deny doc
+.PHONY: help build quickstart test test-keycloak lint fmt clippy deny doc
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build gatewright and the quickstart
 	cargo build $(WORKSPACE) --bins
@@ -20,13 +20,18 @@ test: build ## every test; installs Envoy and oidc-provider into the cache on fi
 	tests/tools/install oidc-provider
 	cargo test $(WORKSPACE)
 
+test-keycloak: build ## introspection, UserInfo and key rotation with a real Keycloak; installs it on first use, needs Java and Maven
+	tests/tools/install envoy
+	tests/tools/install keycloak
+	cargo test $(WORKSPACE) --test keycloak
+
 lint: fmt clippy deny ## formatting, clippy, dependencies
 
 fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --all --check
 
 clippy: ## clippy, warnings are errors
-	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets --test keycloak -- -D warnings
 
 deny: ## licences, sources and duplicates of the dependencies; builds cargo-deny on first use
 	"$$(tests/tools/install cargo-deny)" --locked check bans licenses sources

@@ -5,12 +5,12 @@
 //!  explain's flags ────────────────► RequestView ─┤
 //!                                                 ▼
 //!          Snapshot ────────────────────────► decide ──► Decision ─► server::response ─► CheckResponse
-//!          KeyStore, TokenCache, now ───────────┘  ▲          └────► explain
+//! KeyStore, RemoteStore, TokenCache, now ──────┘  ▲          └────► explain
 //!                                                  └── Wait(Need): the caller awaits it and asks again
 //! ```
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`net`] says what may be dialled.
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`net`] says what may be dialled.
 
 pub mod cache;
 pub mod decide;
@@ -24,6 +24,7 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod net;
 pub mod principal;
+pub mod remote;
 pub mod request;
 #[cfg(feature = "server")]
 pub mod server;

@@ -21,6 +21,7 @@ pub mod envoy;
 pub mod error;
 pub mod grpc;
 pub mod issuer;
+pub mod keycloak;
 pub mod keys;
 pub mod oidc_provider;
 pub mod process;

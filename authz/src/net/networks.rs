@@ -64,6 +64,12 @@ impl Networks {
         Self::with(allowed, ProxySettings::default(), Arc::new(SystemLookup))
     }
 
+    /// The same where another resolver knows the names.
+    #[cfg(test)]
+    pub(crate) fn looked_up_by(allowed: Vec<IpNet>, lookup: Arc<dyn Lookup>) -> Self {
+        Self::with(allowed, ProxySettings::default(), lookup)
+    }
+
     pub(crate) fn with(allowed: Vec<IpNet>, proxies: ProxySettings, lookup: Arc<dyn Lookup>) -> Self {
         Self { allowed: allowed.into(), proxies, lookup }
     }
