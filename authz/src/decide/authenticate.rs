@@ -30,7 +30,7 @@ pub struct Proven {
     /// When it ends, in milliseconds since the Unix epoch, skew included.
     pub ends_ms: Option<i64>,
     /// Encoded identity headers; `None` when a value cannot be carried.
-    pub headers: Option<Vec<(IdentityHeader, Box<str>)>>,
+    pub headers: Option<Vec<(IdentityHeader, Arc<str>)>>,
     /// What the caller may do.
     pub grants: Grants,
 }

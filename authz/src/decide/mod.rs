@@ -9,6 +9,7 @@ mod authenticate;
 mod authorize;
 mod by_api_key;
 mod by_jwt;
+mod changes;
 mod credential;
 mod encode;
 mod forward;
@@ -31,7 +32,7 @@ use smallvec::SmallVec;
 
 pub use authenticate::{Outcome, Proven};
 pub use authorize::Grants;
-pub use forward::{HeaderChanges, SetHeader};
+pub use changes::{HeaderChanges, HeaderText, SetHeader};
 pub use limits::RateLimited;
 pub use require::Checked;
 pub use select::Choice;
