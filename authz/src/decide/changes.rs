@@ -112,7 +112,7 @@ impl HeaderChanges {
         self.set(name, value);
     }
 
-    pub(super) fn set(&mut self, name: &Arc<str>, value: impl Into<HeaderText>) {
+    pub(crate) fn set(&mut self, name: &Arc<str>, value: impl Into<HeaderText>) {
         self.remove.retain(|own| own != name);
         match self.set.iter_mut().find(|(own, _)| own == name) {
             Some((_, own)) => *own = value.into(),
@@ -120,19 +120,19 @@ impl HeaderChanges {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &Arc<str>) {
+    pub(crate) fn remove(&mut self, name: &Arc<str>) {
         if !self.set.iter().any(|(own, _)| own == name) && !self.remove.contains(name) {
             self.remove.push(name.clone());
         }
     }
 
-    pub(super) fn remove_parameters(&mut self, spellings: impl Iterator<Item = String>) {
+    pub(crate) fn remove_parameters(&mut self, spellings: impl Iterator<Item = String>) {
         self.query.extend(spellings);
         self.query.sort_unstable();
         self.query.dedup();
     }
 
-    pub(super) fn select_protocol(&mut self, name: &str) {
+    pub(crate) fn select_protocol(&mut self, name: &str) {
         self.protocol = Some(name.into());
     }
 }
