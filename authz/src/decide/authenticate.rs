@@ -35,7 +35,7 @@ pub struct Proven {
     /// Whether the policy's service says that the caller is still active; `None`: nobody was asked.
     pub active: Option<bool>,
     /// Encoded identity headers; `None` when a value cannot be carried.
-    pub headers: Option<Vec<(IdentityHeader, Box<str>)>>,
+    pub headers: Option<Vec<(IdentityHeader, Arc<str>)>>,
     /// What the caller may do.
     pub grants: Grants,
 }

@@ -1,5 +1,7 @@
 //! Claim values as header values (contract, section 3). One rule for every header: what cannot be carried refuses the request.
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crds::snapshot::IdentityHeader;
 use serde_json::{Map, Value};
@@ -64,7 +66,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The identity headers of a principal; `None` when one cannot be carried.
-pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Box<str>)>> {
+pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Arc<str>)>> {
     let optional = |header, value: &Option<Box<str>>| value.as_deref().map(|value| (header, text(value)));
     let several =
         |header, values: &[Box<str>]| (!values.is_empty()).then(|| (header, list(values.iter().map(|one| &**one))));

@@ -1,6 +1,6 @@
 //! Step 8: what changes on the way to the upstream. Identity is overwritten or removed on every allowed request, whoever calls.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lc_rs::hmac;
 use crds::{
@@ -13,6 +13,7 @@ use crds::{
 use super::{
     Deny, Facts,
     authenticate::Proven,
+    changes::HeaderChanges,
     credential, encode, query,
     select::Place,
     websocket::{self, Handshake},
@@ -24,83 +25,6 @@ use crate::{
     request::RequestView,
 };
 
-/// A header and its value.
-pub type SetHeader = (Arc<str>, String);
-
-/// Headers to set and to remove. A name is in one of the two at most: Envoy applies removals last, so a name in both would be lost.
-/// Beside them query parameters to remove, and a protocol that the answer to a handshake selects unless the upstream did.
-#[derive(Default, Clone, PartialEq, Eq)]
-pub struct HeaderChanges {
-    set: Vec<SetHeader>,
-    remove: Vec<Arc<str>>,
-    /// One of `set` whose value nobody but the upstream may see.
-    secret: Option<Arc<str>>,
-    query: Vec<String>,
-    protocol: Option<Box<str>>,
-}
-
-// === impl HeaderChanges ===
-
-impl HeaderChanges {
-    /// Headers to set, each name once, lower case.
-    pub fn set_headers(&self) -> &[SetHeader] {
-        &self.set
-    }
-
-    /// Headers to remove; none of them is set.
-    pub fn removed_headers(&self) -> &[Arc<str>] {
-        &self.remove
-    }
-
-    /// Whether the value of a header that is set must not be shown.
-    pub fn is_secret(&self, name: &str) -> bool {
-        self.secret.as_deref() == Some(name)
-    }
-
-    /// Query parameters to remove, in the spelling of the request.
-    pub fn removed_parameters(&self) -> &[String] {
-        &self.query
-    }
-
-    /// The `Sec-WebSocket-Protocol` of the answer, if the upstream selects none: a browser drops a connection for which none of the
-    /// protocols it offered was selected, and the upstream may know nothing of this one.
-    pub fn selected_protocol(&self) -> Option<&str> {
-        self.protocol.as_deref()
-    }
-
-    /// Both lists of headers.
-    pub fn into_parts(self) -> (Vec<SetHeader>, Vec<Arc<str>>) {
-        (self.set, self.remove)
-    }
-
-    pub(super) fn set_secret(&mut self, name: &Arc<str>, value: String) {
-        self.secret = Some(name.clone());
-        self.set(name, value);
-    }
-
-    fn set(&mut self, name: &Arc<str>, value: String) {
-        self.remove.retain(|own| own != name);
-        match self.set.iter_mut().find(|(own, _)| own == name) {
-            Some((_, own)) => *own = value,
-            None => self.set.push((name.clone(), value)),
-        }
-    }
-
-    pub(super) fn remove(&mut self, name: &Arc<str>) {
-        if !self.set.iter().any(|(own, _)| own == name) && !self.remove.contains(name) {
-            self.remove.push(name.clone());
-        }
-    }
-}
-
-/// Names only: a value may be a secret.
-impl fmt::Debug for HeaderChanges {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set: Vec<&str> = self.set.iter().map(|(name, _)| &**name).collect();
-        out.debug_struct("HeaderChanges").field("set", &set).field("remove", &self.remove).finish_non_exhaustive()
-    }
-}
-
 /// All changes of an allowed request.
 pub(super) fn changes(
     request: &RequestView<'_>,
@@ -108,7 +32,8 @@ pub(super) fn changes(
     caller: CallerKind,
     facts: &Facts,
 ) -> Result<HeaderChanges, Deny> {
-    let mut changes = HeaderChanges::default();
+    let owned = place.policy.owned.iter().count();
+    let mut changes = HeaderChanges::with_room(owned, owned);
     let proven = facts.proven.as_deref();
     let forward = &place.rules.forward;
     identity(&mut changes, forward, place, caller, proven)?;
@@ -167,12 +92,12 @@ fn identity(
         None => &[],
     };
     for (header, value) in headers {
-        changes.set(name_of(forward, *header)?, value.to_string());
+        changes.set(name_of(forward, *header)?, value);
     }
     if proven.is_none() {
-        changes.set(name_of(forward, IdentityHeader::Type)?, caller.as_str().to_owned());
+        changes.set(name_of(forward, IdentityHeader::Type)?, caller.as_str());
     }
-    changes.set(name_of(forward, IdentityHeader::Traffic)?, place.traffic.as_str().to_owned());
+    changes.set(name_of(forward, IdentityHeader::Traffic)?, place.traffic.as_str());
     Ok(())
 }
 
@@ -235,7 +160,7 @@ fn strip_credentials(
             SourceKind::Query { name, only_on } => {
                 let stays = matches!(kept, Some(SourceKind::Query { name: kept, .. }) if kept == name);
                 if !stays && credential::counts(request, *only_on) {
-                    changes.query.extend(query::spellings(request, name).map(str::to_owned));
+                    changes.remove_parameters(query::spellings(request, name).map(str::to_owned));
                 }
             }
             SourceKind::WebSocketProtocol { name } => {
@@ -257,8 +182,6 @@ fn strip_credentials(
         }
     }
     strip_cookies(changes, request, &cookies);
-    changes.query.sort_unstable();
-    changes.query.dedup();
 }
 
 /// Takes the credential out of the list and leaves the name: the upstream may select it.
@@ -269,7 +192,7 @@ fn strip_protocol(changes: &mut HeaderChanges, request: &RequestView<'_>, name: 
     if !stays {
         changes.set(&websocket::HEADER.into(), handshake.without_credential());
     }
-    changes.protocol = Some(name.into());
+    changes.select_protocol(name);
 }
 
 fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: &BTreeSet<&str>) {
@@ -286,27 +209,4 @@ fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: 
         .collect();
     let cookie: Arc<str> = "cookie".into();
     if rest.is_empty() { changes.remove(&cookie) } else { changes.set(&cookie, rest.join("; ")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Whatever is set and removed in whatever order, no name is in both lists: Envoy removes last.
-        #[test]
-        fn set_and_removed_never_overlap(steps in prop::collection::vec((any::<bool>(), "[a-d]"), 0..40)) {
-            let mut changes = HeaderChanges::default();
-            for (set, name) in steps {
-                let name: Arc<str> = name.into();
-                if set { changes.set(&name, String::new()) } else { changes.remove(&name) }
-            }
-            for (name, _) in changes.set_headers() {
-                prop_assert!(!changes.removed_headers().contains(name));
-                prop_assert_eq!(changes.set_headers().iter().filter(|(own, _)| own == name).count(), 1);
-            }
-        }
-    }
 }

@@ -10,6 +10,7 @@ mod authorize;
 mod by_api_key;
 mod by_jwt;
 mod by_service;
+mod changes;
 mod credential;
 mod encode;
 mod forward;
@@ -34,7 +35,7 @@ use smallvec::SmallVec;
 
 pub use authenticate::Proven;
 pub use authorize::Grants;
-pub use forward::{HeaderChanges, SetHeader};
+pub use changes::{HeaderChanges, HeaderText, SetHeader};
 pub use limits::RateLimited;
 pub use outcome::Outcome;
 pub use require::Checked;

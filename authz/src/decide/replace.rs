@@ -12,7 +12,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Deny, Deps, Facts,
-    forward::{HeaderChanges, inputs},
+    changes::HeaderChanges,
+    forward::inputs,
     select::Place,
 };
 use crate::{

@@ -163,7 +163,7 @@ fn changes(decision: &Decision) -> &HeaderChanges {
 }
 
 fn set<'a>(decision: &'a Decision, name: &str) -> Option<&'a str> {
-    changes(decision).set_headers().iter().find(|(own, _)| **own == *name).map(|(_, value)| value.as_str())
+    changes(decision).set_headers().iter().find(|(own, _)| **own == *name).map(|(_, value)| &**value)
 }
 
 fn removed(decision: &Decision, name: &str) -> bool {

@@ -1,19 +1,34 @@
 //! `envoy.service.auth.v3.Authorization/Check`: decode, decide, wait where needed, encode, observe.
 
 use std::{
+    borrow::Cow,
+    convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crds::code::Code;
-use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse, authorization_server::Authorization};
+use futures_util::future::BoxFuture;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
-use tonic::{Request, Response, Status, transport::server::UdsConnectInfo};
+use tonic::{
+    Request, Response, Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+    transport::server::UdsConnectInfo,
+};
+use tower::Service;
 use tracing::error;
 
-use super::{log::DecisionLog, metrics::Metrics, request, response, state::SnapshotCell};
+use super::{
+    log::DecisionLog,
+    metrics::Metrics,
+    request, response,
+    state::SnapshotCell,
+    wire::{Check, CheckCodec},
+};
 use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
@@ -23,6 +38,11 @@ use crate::{
     remote::calls::{self, RemoteCache},
     request::RequestView,
 };
+
+/// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// The one method.
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Limits of the check service.
 #[derive(Debug, Clone)]
@@ -104,16 +124,15 @@ impl CheckService {
     }
 }
 
-#[tonic::async_trait]
-impl Authorization for CheckService {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+impl CheckService {
+    async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
         let proven = is_on_this_machine(&request);
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);
-        let request_id =
-            request::id(&check, view.as_ref().ok()).unwrap_or_else(|| format!("gw-{:016x}", fastrand::u64(..)));
+        let request_id = request::id(&check, view.as_ref().ok())
+            .unwrap_or_else(|| Cow::Owned(format!("gw-{:016x}", fastrand::u64(..))));
         let asked = view
             .as_ref()
             .map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
@@ -124,6 +143,41 @@ impl Authorization for CheckService {
         self.inner.observe(&decision, &request_id, now_ms);
         Ok(Response::new(response::respond(decision, &asked)))
     }
+}
+
+impl UnaryService<Check> for CheckService {
+    type Response = Vec<u8>;
+    type Future = BoxFuture<'static, Result<Response<Vec<u8>>, Status>>;
+
+    fn call(&mut self, request: Request<Check>) -> Self::Future {
+        Box::pin(self.clone().check(request))
+    }
+}
+
+/// What `envoy_types` generates, with our codec.
+impl Service<http::Request<Body>> for CheckService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != CHECK {
+                return Ok(Status::unimplemented("only Check is served here").into_http());
+            }
+            let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
+            Ok(grpc.unary(service, request).await)
+        })
+    }
+}
+
+impl NamedService for CheckService {
+    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
 }
 
 // === impl Inner ===
@@ -198,7 +252,7 @@ impl Inner {
 
 /// Our own deadline, or three quarters of what the proxy gives (`grpc-timeout`), whichever is shorter: an answer after the proxy
 /// gave up is none.
-fn budget(request: &Request<CheckRequest>, own: Duration) -> Duration {
+fn budget(request: &Request<Check>, own: Duration) -> Duration {
     let given = request.metadata().get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     given.map_or(own, |given| own.min(given * 3 / 4))
 }
@@ -219,7 +273,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Unix sockets and loopback: whoever can reach those already runs beside us.
-fn is_on_this_machine(request: &Request<CheckRequest>) -> bool {
+fn is_on_this_machine(request: &Request<Check>) -> bool {
     if request.extensions().get::<UdsConnectInfo>().is_some() {
         return true;
     }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use futures_util::stream::unfold;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -17,8 +16,6 @@ use tonic::transport::Server;
 
 use super::{accept, check::CheckService};
 
-/// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Streams of one connection at once; a proxy that has more opens another connection or waits.
 const MAX_STREAMS: u32 = 1024;
 /// A peer that does not answer a ping for this long is gone.
@@ -135,7 +132,7 @@ async fn is_dead_socket(path: &Path) -> bool {
 /// Serves until drained. Ends when every check under way has ended; the caller bounds that time.
 pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Result<(), ListenError> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_not_serving::<AuthorizationServer<CheckService>>().await;
+    health.set_not_serving::<CheckService>().await;
     let router = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -143,14 +140,14 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_service(health_service)
-        .add_service(AuthorizationServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES));
+        .add_service(service);
     let drained = async move {
         tokio::select! {
-            () = serving.ready.cancelled() => health.set_serving::<AuthorizationServer<CheckService>>().await,
+            () = serving.ready.cancelled() => health.set_serving::<CheckService>().await,
             () = serving.drain.cancelled() => {}
         }
         serving.drain.cancelled().await;
-        health.set_not_serving::<AuthorizationServer<CheckService>>().await;
+        health.set_not_serving::<CheckService>().await;
     };
     match bound.socket {
         Socket::Tcp(listener) => {

@@ -12,6 +12,8 @@ mod readiness;
 mod request;
 mod response;
 mod state;
+mod wire;
+mod writer;
 
 pub use admin::{Admin, LogLevel, serve_nothing};
 pub use check::{CheckOptions, CheckService};

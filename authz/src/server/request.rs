@@ -3,11 +3,8 @@
 use std::{borrow::Cow, net::IpAddr};
 
 use crds::code::Code;
-use envoy_types::pb::envoy::{
-    config::core::v3::{Address, address::Address as AddressKind},
-    service::auth::v3::{AttributeContext, CheckRequest, attribute_context::HttpRequest},
-};
 
+use super::wire::{Address, Attributes, Check, Http};
 use crate::{
     decide::Deny,
     request::{Headers, RequestView},
@@ -19,17 +16,19 @@ const TRAFFIC: &str = "gatewright.dev/traffic";
 
 /// The view. `proven`: the peer is on this machine, so its extensions are its operator's words. An unproven peer can only make
 /// itself external, never choose a policy, and is given no secret.
-pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>, Deny> {
+pub(super) fn view(check: &Check, proven: bool) -> Result<RequestView<'_>, Deny> {
     let none = Deny::new(Code::Forbidden, "the check holds no HTTP request");
     let attributes = check.attributes.as_ref().ok_or(none.clone())?;
     let http = http(attributes).ok_or(none)?;
-    let extension = |name| attributes.context_extensions.get(name).map(String::as_str);
+    // Of entries with one key the last counts, as in every map of protobuf.
+    let extension = |name: &str| attributes.context_extensions.iter().rev().find(|entry| entry.key == name);
+    let extension = |name| extension(name).and_then(|entry| str::from_utf8(&entry.value).ok());
     Ok(RequestView {
         method: &http.method,
         host: &http.host,
         path: &http.path,
         scheme: &http.scheme,
-        headers: headers(http),
+        headers: headers(http)?,
         source: attributes.source.as_ref().and_then(|peer| peer.address.as_ref()).and_then(ip),
         policy: extension(POLICY).filter(|_| proven),
         forced_external: extension(TRAFFIC) == Some("external"),
@@ -38,43 +37,43 @@ pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>
 }
 
 /// The id under which the proxy logs the request (`x-request-id`), else its own count; `None` if neither is fit to be shown.
-pub(super) fn id(check: &CheckRequest, view: Option<&RequestView<'_>>) -> Option<String> {
-    let header = view.and_then(|view| view.headers.text("x-request-id")).map(Cow::into_owned);
-    let count = || check.attributes.as_ref().and_then(http).map(|http| http.id.clone());
-    let fit = |id: &String| {
+pub(super) fn id<'c>(check: &'c Check, view: Option<&RequestView<'c>>) -> Option<Cow<'c, str>> {
+    let header = view.and_then(|view| view.headers.text("x-request-id"));
+    let count = || check.attributes.as_ref().and_then(http).map(|http| Cow::Borrowed(http.id.as_str()));
+    let fit = |id: &Cow<'_, str>| {
         let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         plain && (1..=128).contains(&id.len())
     };
     header.filter(fit).or_else(|| count().filter(fit))
 }
 
-fn http(attributes: &AttributeContext) -> Option<&HttpRequest> {
+fn http(attributes: &Attributes) -> Option<&Http> {
     attributes.request.as_ref()?.http.as_ref()
 }
 
 /// With `encode_raw_headers` Envoy sends a list with the bytes as they came, else a map in which bad bytes became `!`: neither
 /// `!` nor a byte outside ASCII is part of any token, so both give the same answer.
-fn headers(http: &HttpRequest) -> Headers<'_> {
-    match &http.header_map {
-        Some(raw) if !raw.headers.is_empty() => {
-            let mut headers = Headers::with_capacity(raw.headers.len());
-            for line in &raw.headers {
-                let value = if line.raw_value.is_empty() { line.value.as_bytes() } else { &line.raw_value };
-                headers.push(&line.key, value);
-            }
-            headers
-        }
-        _ => {
-            let mut headers = Headers::with_capacity(http.headers.len());
-            http.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
-            headers
+fn headers(http: &Http) -> Result<Headers<'_>, Deny> {
+    // Envoy's names are ASCII: a name that is no text would be no header that anybody could compare.
+    let name = |key| {
+        str::from_utf8(key).map_err(|_| Deny::new(Code::MalformedRequest, "the name of a header is not text"))
+    };
+    let raw = http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
+    let mut headers = Headers::with_capacity(raw.len().max(http.headers.len()));
+    for line in raw {
+        headers.push(name(&line.key)?, if line.raw_value.is_empty() { &line.value } else { &line.raw_value });
+    }
+    if raw.is_empty() {
+        for entry in &http.headers {
+            headers.push(name(&entry.key)?, &entry.value);
         }
     }
+    Ok(headers)
 }
 
 fn ip(address: &Address) -> Option<IpAddr> {
-    match address.address.as_ref()? {
-        AddressKind::SocketAddress(socket) => socket.address.parse().ok(),
-        _ => None,
-    }
+    address.socket.as_ref()?.address.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

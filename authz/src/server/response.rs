@@ -9,18 +9,18 @@ use std::{borrow::Cow, num::NonZeroI32};
 use envoy_types::pb::{
     envoy::{
         config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
-        service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse, check_response::HttpResponse},
+        service::auth::v3::{CheckResponse, DeniedHttpResponse, check_response::HttpResponse},
         r#type::v3::HttpStatus,
     },
-    google::{
-        protobuf::{Struct, Value, value::Kind},
-        rpc::Status,
-    },
+    google::rpc::Status,
 };
+use prost::Message;
 
+use super::writer::Writer;
 use crate::{
     decide::{Answer, Decision, Facts, HeaderChanges, Verdict},
     errors::{self, Asked, Refusal},
+    principal::CallerKind,
 };
 
 /// PERMISSION_DENIED: to Envoy, an answer of our own is a request that does not pass.
@@ -32,24 +32,24 @@ const ANSWERED: NonZeroI32 = match NonZeroI32::new(7) {
 /// Our member of the dynamic metadata.
 const METADATA: &str = "gatewright.dev";
 
-/// The answer to Envoy.
-pub(super) fn respond(decision: Decision, asked: &Asked<'_>) -> CheckResponse {
+/// The answer to Envoy, encoded.
+pub(super) fn respond(decision: Decision, asked: &Asked<'_>) -> Vec<u8> {
     let Decision { facts, verdict } = decision;
     match verdict {
         Verdict::Allow(changes) => {
             let audited = facts.audited.as_ref().map_or("", |deny| deny.code.as_str());
-            allow(changes, limit_headers(&facts), metadata(&facts, "allow", audited))
+            allow(&changes, &facts, audited)
         }
         // Decided as "allow", and yet not one for Envoy: it sends what is denied, with our status, and asks no upstream.
         Verdict::Answer(answer) => {
             let Answer { status, mut headers, body } = answer;
             add_limit(&mut headers, &facts);
-            denied(ANSWERED, "answered", status, headers, body, metadata(&facts, "allow", ""))
+            denied(ANSWERED, "answered", status, headers, body, (&facts, "allow", ""))
         }
         Verdict::Deny(deny) => {
             let mut refusal = errors::refusal(&deny, facts.rules.as_deref(), asked);
             add_limit(&mut refusal.headers, &facts);
-            refuse(refusal, metadata(&facts, "deny", deny.code.as_str()))
+            refuse(refusal, (&facts, "deny", deny.code.as_str()))
         }
     }
 }
@@ -67,33 +67,68 @@ fn add_limit(headers: &mut Vec<(Cow<'static, str>, String)>, facts: &Facts) {
     }
 }
 
-fn allow(
-    changes: HeaderChanges,
-    answer: impl Iterator<Item = (&'static str, String)>,
-    metadata: Struct,
-) -> CheckResponse {
-    let protocol = changes.selected_protocol().map(if_absent);
-    let query_parameters_to_remove = changes.removed_parameters().to_vec();
-    let (set, remove) = changes.into_parts();
-    CheckResponse {
-        status: Some(Status { code: 0, message: String::new(), details: Vec::new() }),
-        dynamic_metadata: Some(metadata),
-        http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
-            headers: set.into_iter().map(|(name, value)| overwriting(&name, value)).collect(),
-            headers_to_remove: remove.iter().map(ToString::to_string).collect(),
-            query_parameters_to_remove,
-            // Overwriting: an upstream that counts for itself must not make two truths of it.
-            response_headers_to_add: answer.map(|(name, value)| overwriting(name, value)).chain(protocol).collect(),
-            ..OkHttpResponse::default()
-        })),
+/// Fields of `CheckResponse` and what it holds, by number.
+mod field {
+    pub(super) const STATUS: u32 = 1;
+    pub(super) const OK_RESPONSE: u32 = 3;
+    pub(super) const DYNAMIC_METADATA: u32 = 4;
+    /// `OkHttpResponse`.
+    pub(super) mod ok {
+        pub(in super::super) const HEADERS: u32 = 2;
+        pub(in super::super) const HEADERS_TO_REMOVE: u32 = 5;
+        pub(in super::super) const RESPONSE_HEADERS_TO_ADD: u32 = 6;
+        pub(in super::super) const QUERY_PARAMETERS_TO_REMOVE: u32 = 8;
     }
 }
 
-fn refuse(refusal: Refusal, metadata: Struct) -> CheckResponse {
+/// The one answer that lets a request pass. Written field by field: it is nearly every answer, and as strings, maps and messages it
+/// would cost more than the decision.
+fn allow(changes: &HeaderChanges, facts: &Facts, audited: &str) -> Vec<u8> {
+    let mut out = Writer::with_capacity(1024);
+    // Present and empty: status code 0, which is what lets the request pass.
+    out.message(field::STATUS, |_| {});
+    out.message(field::OK_RESPONSE, |out| {
+        for (name, value) in changes.set_headers() {
+            out.message(field::ok::HEADERS, |out| header_option(out, name, value, OVERWRITE));
+        }
+        changes.removed_headers().iter().for_each(|name| out.text(field::ok::HEADERS_TO_REMOVE, name));
+        // Overwriting: an upstream that counts for itself must not make two truths of it.
+        for (name, value) in limit_headers(facts) {
+            out.message(field::ok::RESPONSE_HEADERS_TO_ADD, |out| header_option(out, name, &value, OVERWRITE));
+        }
+        // The protocol that the answer to a handshake selects, unless the upstream selected one.
+        if let Some(protocol) = changes.selected_protocol() {
+            let name = "sec-websocket-protocol";
+            out.message(field::ok::RESPONSE_HEADERS_TO_ADD, |out| header_option(out, name, protocol, IF_ABSENT));
+        }
+        changes.removed_parameters().iter().for_each(|name| out.text(field::ok::QUERY_PARAMETERS_TO_REMOVE, name));
+    });
+    out.message(field::DYNAMIC_METADATA, |out| metadata(out, facts, "allow", audited));
+    out.into_bytes()
+}
+
+/// A client's value never stands beside ours: `append` unset overwrites, whatever the action says; the action says the same for an
+/// Envoy that reads it first.
+const OVERWRITE: HeaderAppendAction = HeaderAppendAction::OverwriteIfExistsOrAdd;
+const IF_ABSENT: HeaderAppendAction = HeaderAppendAction::AddIfAbsent;
+
+/// `HeaderValueOption`. Its `append` stays unset: it would add to the client's value.
+fn header_option(out: &mut Writer, name: &str, value: &str, action: HeaderAppendAction) {
+    out.message(1, |out| {
+        out.text(1, name);
+        out.text(2, value);
+    });
+    out.number(3, action as u64);
+}
+
+fn refuse(refusal: Refusal, told: Told<'_>) -> Vec<u8> {
     // PERMISSION_DENIED (7) if a code ever claimed to be 0: a refusal cannot be written down as anything Envoy lets pass.
     let code = NonZeroI32::new(i32::from(refusal.code.grpc())).unwrap_or(ANSWERED);
-    denied(code, refusal.code.as_str(), refusal.status, refusal.headers, refusal.body, metadata)
+    denied(code, refusal.code.as_str(), refusal.status, refusal.headers, refusal.body, told)
 }
+
+/// What the metadata tells: facts, decision, reason.
+type Told<'a> = (&'a Facts, &'a str, &'a str);
 
 /// What Envoy sends itself. The type of `code` leaves no way to write an "allow" down here.
 fn denied(
@@ -102,17 +137,20 @@ fn denied(
     status: u16,
     headers: Vec<(Cow<'static, str>, String)>,
     body: String,
-    metadata: Struct,
-) -> CheckResponse {
-    CheckResponse {
+    (facts, decision, reason): Told<'_>,
+) -> Vec<u8> {
+    let response = CheckResponse {
         status: Some(Status { code: code.get(), message: message.to_owned(), details: Vec::new() }),
-        dynamic_metadata: Some(metadata),
+        dynamic_metadata: None,
         http_response: Some(HttpResponse::DeniedResponse(DeniedHttpResponse {
             status: Some(HttpStatus { code: i32::from(status) }),
             headers: headers.into_iter().map(|(name, value)| header(&name, value)).collect(),
             body,
         })),
-    }
+    };
+    let mut out = Writer::new(response.encode_to_vec());
+    out.message(field::DYNAMIC_METADATA, |out| metadata(out, facts, decision, reason));
+    out.into_bytes()
 }
 
 /// A header for the client. `append` stays unset: set, Envoy drops repeated `Set-Cookie` lines.
@@ -123,127 +161,45 @@ fn header(name: &str, value: String) -> HeaderValueOption {
     }
 }
 
-/// A header for the upstream: a client's value never stands beside ours. `append` unset overwrites, whatever the action says; the
-/// action says the same for an Envoy that reads it first.
-fn overwriting(name: &str, value: String) -> HeaderValueOption {
-    HeaderValueOption { append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32, ..header(name, value) }
+/// What access logs and later filters may read (a `google.protobuf.Struct`); never a token or a claim beyond the identity.
+fn metadata(out: &mut Writer, facts: &Facts, decision: &str, reason: &str) {
+    member(out, METADATA, |out| {
+        out.message(STRUCT_VALUE, |out| {
+            text_member(out, "decision", decision);
+            text_member(out, "reason", reason);
+            text_member(out, "policy", facts.policy.as_ref().map_or("", |(name, _)| name));
+            text_member(out, "route", facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default());
+            member(out, "principal", |out| out.message(STRUCT_VALUE, |out| principal(out, facts)));
+        });
+    });
 }
 
-/// The protocol that the answer to a handshake selects, unless the upstream selected one.
-fn if_absent(protocol: &str) -> HeaderValueOption {
-    let option = header("sec-websocket-protocol", protocol.to_owned());
-    HeaderValueOption { append_action: HeaderAppendAction::AddIfAbsent as i32, ..option }
-}
-
-/// What access logs and later filters may read; never a token or a claim beyond the identity.
-fn metadata(facts: &Facts, decision: &str, reason: &str) -> Struct {
-    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-    let record = |fields: Vec<(&str, Value)>| Struct {
-        fields: fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-    };
-    let mut principal = vec![("type", text(facts.caller.map_or("", crate::principal::CallerKind::as_str)))];
+fn principal(out: &mut Writer, facts: &Facts) {
+    text_member(out, "type", facts.caller.map_or("", CallerKind::as_str));
     if let Some(proven) = &facts.proven {
         let one = &proven.principal;
-        principal.push(("issuer", text(one.issuer.as_deref().unwrap_or_default())));
-        principal.push(("subject", text(&one.subject)));
-        principal.push(("user", text(&one.user)));
+        text_member(out, "issuer", one.issuer.as_deref().unwrap_or_default());
+        text_member(out, "subject", &one.subject);
+        text_member(out, "user", &one.user);
     }
-    let ours = record(vec![
-        ("decision", text(decision)),
-        ("reason", text(reason)),
-        ("policy", text(facts.policy.as_ref().map_or("", |(name, _)| name))),
-        ("route", text(facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default())),
-        ("principal", Value { kind: Some(Kind::StructValue(record(principal))) }),
-    ]);
-    record(vec![(METADATA, Value { kind: Some(Kind::StructValue(ours)) })])
+}
+
+/// `Value.struct_value` and `Value.string_value`.
+const STRUCT_VALUE: u32 = 5;
+const STRING_VALUE: u32 = 3;
+
+/// One member of a `Struct`: an entry of its map of values.
+fn member(out: &mut Writer, name: &str, value: impl FnOnce(&mut Writer)) {
+    out.message(1, |out| {
+        out.text(1, name);
+        out.message(2, value);
+    });
+}
+
+fn text_member(out: &mut Writer, name: &str, text: &str) {
+    // Written even if empty: a value without a kind is none that Envoy shows as text.
+    member(out, name, |out| out.text(STRING_VALUE, text));
 }
 
 #[cfg(test)]
-mod tests {
-    use crds::code::Code;
-    use proptest::prelude::*;
-    use prost::Message;
-
-    use super::*;
-    use crate::decide::Deny;
-
-    /// What Envoy makes of a response: measured, `status` unset or 0 is "allow" whatever else there is.
-    fn envoy_allows(bytes: &[u8]) -> bool {
-        CheckResponse::decode(bytes).is_ok_and(|response| response.status.is_none_or(|status| status.code == 0))
-    }
-
-    fn decision(code: Code, detail: &'static str) -> Decision {
-        Decision::refusal(Deny { scopes: vec!["a".into()], ..Deny::new(code, detail) })
-    }
-
-    proptest! {
-        #[test]
-        fn no_refusal_is_read_as_allow(index in 0..Code::ALL.len(), grpc: bool, id in ".*") {
-            let response = respond(decision(Code::ALL[index], "why"), &Asked { is_grpc: grpc, ..Asked::unread(&id, 0) });
-            prop_assert!(!envoy_allows(&response.encode_to_vec()));
-            let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else { panic!("not a denied response") };
-            prop_assert!(denied.status.is_some_and(|status| status.code >= 400));
-        }
-    }
-
-    #[test]
-    fn an_answer_of_our_own_is_not_read_as_allow() {
-        for status in [200, 204, 307, 418, 503] {
-            let answer = Answer { status, headers: vec![("x-a".into(), "b".to_owned())], body: "c".to_owned() };
-            let decision = Decision { facts: Facts::default(), verdict: Verdict::Answer(answer) };
-            let response = respond(decision, &Asked::default());
-            assert!(!envoy_allows(&response.encode_to_vec()));
-            let Some(HttpResponse::DeniedResponse(denied)) = response.http_response else {
-                panic!("not a denied response")
-            };
-            assert_eq!(
-                (denied.status.unwrap().code, denied.body.as_str(), denied.headers.len()),
-                (i32::from(status), "c", 1)
-            );
-        }
-    }
-
-    /// A member of our metadata.
-    fn told(response: &CheckResponse, name: &str) -> String {
-        let ours = response
-            .dynamic_metadata
-            .as_ref()
-            .and_then(|all| all.fields.get(METADATA))
-            .and_then(|ours| ours.kind.clone());
-        let Some(Kind::StructValue(ours)) = ours else { panic!("no metadata") };
-        match ours.fields.get(name).and_then(|value| value.kind.clone()) {
-            Some(Kind::StringValue(text)) => text,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn metadata_tells_what_was_decided_and_what_would_have_been() {
-        let answer = Answer { status: 200, headers: Vec::new(), body: String::new() };
-        let trial = || Facts { audited: Some(Box::new(Deny::new(Code::NotFound, ""))), ..Facts::default() };
-        for (facts, verdict, expected) in [
-            (Facts::default(), Verdict::Allow(HeaderChanges::default()), ["allow", ""]),
-            (Facts::default(), Verdict::Answer(answer), ["allow", ""]),
-            (trial(), Verdict::Allow(HeaderChanges::default()), ["allow", "not_found"]),
-            (Facts::default(), Verdict::Deny(Deny::new(Code::NotFound, "")), ["deny", "not_found"]),
-        ] {
-            let response = respond(Decision { facts, verdict }, &Asked::default());
-            assert_eq!(["decision", "reason"].map(|name| told(&response, name)), expected.map(str::to_owned));
-        }
-    }
-
-    #[test]
-    fn the_default_response_is_what_we_think_it_is() {
-        assert!(envoy_allows(&CheckResponse::default().encode_to_vec()), "if this fails, Envoy's types became safer");
-    }
-
-    #[test]
-    fn header_options_overwrite() {
-        let option = overwriting("x-a", "b".to_owned());
-        assert_eq!(option.append_action(), HeaderAppendAction::OverwriteIfExistsOrAdd);
-        assert!(
-            option.encode_to_vec().windows(2).all(|pair| pair != [0x12, 0x02]),
-            "`append` must stay unset: it adds to the client's value"
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,214 @@
+//! `checks`: sends ext_authz checks as Envoy does and counts how they were answered and how long it took.
+//!
+//! Owns the load, not the verdict: it prints one JSON object, and `bench/figures` compares servers.
+
+use std::{
+    collections::HashMap,
+    error::Error,
+    io::{self, Write},
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use envoy_types::pb::envoy::{
+    config::core::v3::{Address, SocketAddress, address::Address as Kind},
+    service::auth::v3::{
+        AttributeContext, CheckRequest,
+        attribute_context::{HttpRequest, Peer, Request},
+        authorization_client::AuthorizationClient,
+    },
+};
+use serde::Serialize;
+use tonic::transport::{Channel, Endpoint};
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Send checks to an ext_authz server and print how they were answered.
+#[derive(Parser)]
+struct Args {
+    /// HOST:PORT of the server; only one on this machine.
+    address: String,
+    /// File with tokens, one a line; each stream takes the next one in turn. `-` sends none.
+    tokens: PathBuf,
+    /// Host of the requests; `{}` becomes a number below --hosts.
+    #[arg(long, default_value = "api.example.com")]
+    host: String,
+    /// How many hosts.
+    #[arg(long, default_value_t = 1)]
+    hosts: usize,
+    /// Path of the requests.
+    #[arg(long, default_value = "/v1/x?y=1")]
+    path: String,
+    /// Connections.
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Checks under way at once on each connection.
+    #[arg(long, default_value_t = 32)]
+    streams: usize,
+    /// Checks a second over all streams; 0: as fast as answers come.
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// For how long.
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+}
+
+/// Everything that was counted; times in microseconds.
+#[derive(Serialize, Default)]
+struct Counted {
+    checks: usize,
+    allowed: usize,
+    failed: usize,
+    p50: u32,
+    p99: u32,
+    p999: u32,
+    max: u32,
+    /// Of checks that were refused.
+    refused_p99: u32,
+    refused_max: u32,
+}
+
+struct Sample {
+    micros: u32,
+    outcome: Outcome,
+}
+
+#[derive(PartialEq, Clone, Copy)]
+enum Outcome {
+    Allowed,
+    Refused,
+    Failed,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let args = Args::parse();
+    let host = args.address.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    if !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+        return Err("load is for servers on this machine: give a loopback address".into());
+    }
+    let tokens = if args.tokens.as_os_str() == "-" { String::new() } else { std::fs::read_to_string(&args.tokens)? };
+    let tokens: Vec<&str> = tokens.lines().filter(|line| !line.is_empty()).collect();
+    let requests: Vec<CheckRequest> = (0..tokens.len().max(args.hosts).max(1))
+        .map(|index| {
+            let host = args.host.replace("{}", &(index % args.hosts).to_string());
+            request(&host, &args.path, tokens.get(index % tokens.len().max(1)).copied())
+        })
+        .collect();
+    let requests = Arc::new(requests);
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    let total = args.connections * args.streams;
+    let pause = (args.rate > 0).then(|| Duration::from_secs(1) * u32::try_from(total).unwrap_or(u32::MAX) / args.rate);
+    let mut tasks = Vec::new();
+    for connection in 0..args.connections {
+        let channel = Endpoint::new(format!("http://{}", args.address))?.tcp_nodelay(true).connect().await?;
+        for stream in 0..args.streams {
+            let first = connection * args.streams + stream;
+            tasks.push(tokio::spawn(ask(channel.clone(), requests.clone(), first, total, pause, end)));
+        }
+    }
+    let mut samples = Vec::new();
+    for task in tasks {
+        samples.extend(task.await?);
+    }
+    writeln!(io::stdout(), "{}", serde_json::to_string(&count(&samples))?)?;
+    Ok(())
+}
+
+async fn ask(
+    channel: Channel,
+    requests: Arc<Vec<CheckRequest>>,
+    first: usize,
+    step: usize,
+    pause: Option<Duration>,
+    end: Instant,
+) -> Vec<Sample> {
+    let mut client = AuthorizationClient::new(channel);
+    let mut samples = Vec::new();
+    let mut index = first;
+    // A paced stream starts somewhere in its first period, or all would come at once.
+    let mut due = Instant::now() + pause.unwrap_or_default().mul_f64(first as f64 / step as f64);
+    while Instant::now() < end {
+        if let Some(pause) = pause {
+            tokio::time::sleep_until(due.into()).await;
+            due += pause;
+        }
+        let Some(request) = requests.get(index % requests.len()).cloned() else { break };
+        index += step;
+        let begin = Instant::now();
+        let outcome = match client.check(request).await {
+            Ok(answer) if answer.get_ref().status.as_ref().is_some_and(|status| status.code == 0) => Outcome::Allowed,
+            Ok(_) => Outcome::Refused,
+            Err(_) => Outcome::Failed,
+        };
+        samples.push(Sample { micros: u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX), outcome });
+    }
+    samples
+}
+
+fn count(samples: &[Sample]) -> Counted {
+    let sorted = |wanted: Outcome| {
+        let mut micros: Vec<u32> =
+            samples.iter().filter(|sample| sample.outcome == wanted).map(|sample| sample.micros).collect();
+        micros.sort_unstable();
+        micros
+    };
+    let (allowed, refused) = (sorted(Outcome::Allowed), sorted(Outcome::Refused));
+    Counted {
+        checks: samples.len(),
+        allowed: allowed.len(),
+        failed: sorted(Outcome::Failed).len(),
+        p50: quantile(&allowed, 500),
+        p99: quantile(&allowed, 990),
+        p999: quantile(&allowed, 999),
+        max: allowed.last().copied().unwrap_or(0),
+        refused_p99: quantile(&refused, 990),
+        refused_max: refused.last().copied().unwrap_or(0),
+    }
+}
+
+fn quantile(sorted: &[u32], permille: usize) -> u32 {
+    let index = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
+    sorted.get(index).copied().unwrap_or(0)
+}
+
+/// A check with the attributes and headers that Envoy sends for a small request.
+fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
+    let mut headers: HashMap<String, String> = [
+        (":authority", host),
+        (":path", path),
+        (":method", "GET"),
+        (":scheme", "http"),
+        ("user-agent", "curl/8.5.0"),
+        ("accept", "*/*"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-request-id", "7d7b2b0a-3c3c-4b5f-9d4c-1f2e3d4c5b6a"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    if let Some(token) = token {
+        headers.insert("authorization".to_owned(), format!("Bearer {token}"));
+    }
+    let http = HttpRequest {
+        id: "1".to_owned(),
+        method: "GET".to_owned(),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        scheme: "http".to_owned(),
+        protocol: "HTTP/1.1".to_owned(),
+        headers,
+        ..HttpRequest::default()
+    };
+    let socket = SocketAddress { address: "127.0.0.1".to_owned(), ..SocketAddress::default() };
+    let peer =
+        Peer { address: Some(Address { address: Some(Kind::SocketAddress(socket)) }), ..Peer::default() };
+    let request = Request { http: Some(http), ..Request::default() };
+    CheckRequest {
+        attributes: Some(AttributeContext { source: Some(peer), request: Some(request), ..AttributeContext::default() }),
+    }
+}
