@@ -38,6 +38,8 @@ pub(super) struct Kept {
     pub(super) accepted: Option<Arc<Value>>,
     /// Sent again after a reconnect: another sender, or another build here, may know better.
     refused: bool,
+    /// Why the newest text cannot be read at all; what was before it is in force.
+    unread: Option<String>,
 }
 
 /// One resource as it came.
@@ -54,6 +56,7 @@ pub(super) struct Incoming {
 #[derive(Debug)]
 pub(super) struct Applied {
     pub(super) snapshot: Snapshot,
+    /// Everything that is refused now, not only what came last.
     pub(super) rejected: Vec<Rejection>,
     pub(super) key_sets: Vec<(Arc<str>, KeySetId)>,
     pub(super) trust: Option<Arc<str>>,
@@ -100,7 +103,7 @@ impl Held {
                 Ok(Body::Policy(policy)) => one.policy = Some((*policy).into()),
                 Ok(Body::Values(values)) => held.put(&name, values.shared()),
                 Ok(Body::Trust(_) | Body::State(_)) => {}
-                Err(_) => one.refused = true,
+                Err(error) => (one.refused, one.unread) = (true, Some(error.to_string())),
             }
             held.resources.insert(name, one);
         }
@@ -178,35 +181,29 @@ impl Held {
     }
 
     fn apply(&mut self, staged: BTreeMap<Name, Option<Incoming>>) -> Applied {
-        let (mut rejected, mut trust) = (Vec::new(), None);
         for (name, change) in staged {
             match change {
                 None => self.remove(&name),
                 Some(Incoming { body: Err(reason), version, text, .. }) => {
-                    rejected.push(Rejection { resource: name.to_string(), reason });
-                    let unread = || Kept { version, text, policy: None, accepted: None, refused: true };
-                    self.resources.entry(name).or_insert_with(unread).refused = true;
+                    let kept = self.resources.entry(name).or_insert_with(|| Kept::restored(version, text, None));
+                    (kept.refused, kept.unread) = (true, Some(reason));
                 }
                 Some(Incoming { body: Ok(body), version, text, .. }) => {
-                    let mut kept = Kept { version, text, policy: None, accepted: None, refused: false };
+                    let mut kept = Kept::restored(version, text, None);
                     match body {
                         Body::Policy(policy) => {
                             kept.policy = Some((*policy).into());
                             kept.accepted = self.resources.remove(&name).and_then(|before| before.accepted);
                         }
                         Body::Values(values) => self.put(&name, values.shared()),
-                        Body::Trust(Trust { authorities }) => trust = Some(authorities),
-                        // Taken out before.
-                        Body::State(_) => {}
+                        // Read where it is needed; a state was taken out before.
+                        Body::Trust(_) | Body::State(_) => {}
                     }
                     self.resources.insert(name, kept);
                 }
             }
         }
-        let mut applied = self.assemble();
-        applied.rejected.splice(0..0, rejected);
-        applied.trust = trust;
-        applied
+        self.assemble()
     }
 
     /// Everything that is held, compiled. Refused documents are marked, so that they are sent again.
@@ -217,14 +214,16 @@ impl Held {
             let Some(policy) = &kept.policy else { continue };
             if assembled.rejected.iter().any(|one| one.policy == policy.name) {
                 kept.refused = true;
-            } else {
+            } else if kept.unread.is_none() {
                 kept.accepted.clone_from(&policy.document);
             }
         }
-        let rejected = assembled.rejected.into_iter();
-        let rejected = rejected
-            .map(|one| Rejection { resource: Name::Policy(one.policy).to_string(), reason: one.reason })
-            .collect();
+        let unread = self.resources.iter().filter_map(|(name, kept)| {
+            Some(Rejection { resource: name.to_string(), reason: kept.unread.clone()? })
+        });
+        let refused = assembled.rejected.into_iter();
+        let refused = refused.map(|one| Rejection { resource: Name::Policy(one.policy).to_string(), reason: one.reason });
+        let rejected = unread.chain(refused).collect();
         let trust = self.resources.get(&Name::Trust).and_then(|kept| {
             let Ok(Trust { authorities }) = serde_json::from_str(&kept.text) else { return None };
             Some(authorities)
@@ -252,7 +251,7 @@ impl Held {
 impl Kept {
     /// As it was kept on disk.
     pub(super) fn restored(version: Arc<str>, text: Arc<str>, accepted: Option<Arc<Value>>) -> Self {
-        Self { version, text, policy: None, accepted, refused: false }
+        Self { version, text, policy: None, accepted, refused: false, unread: None }
     }
 
     /// Whether the newest document is not the one in force.

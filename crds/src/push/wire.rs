@@ -38,7 +38,7 @@ pub enum Name {
 pub struct State {
     /// The leadership under which this was made; never goes back.
     pub epoch: u64,
-    /// The how-manieth change of the replica that sends it.
+    /// The how-manieth change of the stream.
     pub counter: u64,
     /// How many policies the receiver holds after this change. Another number means that something was lost.
     pub policies: usize,
