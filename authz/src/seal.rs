@@ -48,7 +48,8 @@ impl Seal {
 
     /// Seals `plain` for `purpose`.
     pub fn seal(&self, purpose: &str, mut plain: Vec<u8>) -> Result<Vec<u8>, SealError> {
-        let nonce = self.key.seal_in_place_append_tag(associated(purpose), &mut plain).map_err(|_| SealError::Failed)?;
+        let nonce =
+            self.key.seal_in_place_append_tag(associated(purpose), &mut plain).map_err(|_| SealError::Failed)?;
         Ok([&FRAME[..], nonce.as_ref(), &plain].concat())
     }
 
@@ -59,8 +60,7 @@ impl Seal {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Frame)?;
         let mut text = text.to_vec();
         let length = {
-            let plain =
-                self.key.open_in_place(nonce, associated(purpose), &mut text).map_err(|_| SealError::Broken)?;
+            let plain = self.key.open_in_place(nonce, associated(purpose), &mut text).map_err(|_| SealError::Broken)?;
             plain.len()
         };
         text.truncate(length);

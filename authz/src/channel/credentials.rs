@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::tls::{TlsError, certificates, not_after, server_config, not_before};
+use crate::tls::{TlsError, certificates, not_after, not_before, server_config};
 
 /// A key with its certificate. Serialising it writes the key: for sealed files only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,8 @@ impl Credentials {
 
 /// A client without an identity yet.
 pub(super) fn client_config(authorities: &str, more: &str) -> ClientTlsConfig {
-    ClientTlsConfig::new().ca_certificates([authorities, more].into_iter().filter(|pem| !pem.is_empty()).map(Certificate::from_pem))
+    ClientTlsConfig::new()
+        .ca_certificates([authorities, more].into_iter().filter(|pem| !pem.is_empty()).map(Certificate::from_pem))
 }
 
 impl std::fmt::Debug for Credentials {

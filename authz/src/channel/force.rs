@@ -1,9 +1,6 @@
 //! A change into force: keys first, then the snapshot; and what is told about issuers.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use crds::push::Report;

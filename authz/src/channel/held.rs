@@ -143,11 +143,7 @@ impl Held {
     }
 
     /// One message. `Some`: it ended a change, which is in force now.
-    pub(super) fn take(
-        &mut self,
-        incoming: Vec<Incoming>,
-        removed: Vec<Name>,
-    ) -> Result<Option<Applied>, Refusal> {
+    pub(super) fn take(&mut self, incoming: Vec<Incoming>, removed: Vec<Name>) -> Result<Option<Applied>, Refusal> {
         let mut end = None;
         for one in incoming {
             match one.body {
@@ -218,11 +214,13 @@ impl Held {
                 kept.accepted.clone_from(&policy.document);
             }
         }
-        let unread = self.resources.iter().filter_map(|(name, kept)| {
-            Some(Rejection { resource: name.to_string(), reason: kept.unread.clone()? })
-        });
+        let unread = self
+            .resources
+            .iter()
+            .filter_map(|(name, kept)| Some(Rejection { resource: name.to_string(), reason: kept.unread.clone()? }));
         let refused = assembled.rejected.into_iter();
-        let refused = refused.map(|one| Rejection { resource: Name::Policy(one.policy).to_string(), reason: one.reason });
+        let refused =
+            refused.map(|one| Rejection { resource: Name::Policy(one.policy).to_string(), reason: one.reason });
         let rejected = unread.chain(refused).collect();
         let trust = self.resources.get(&Name::Trust).and_then(|kept| {
             let Ok(Trust { authorities }) = serde_json::from_str(&kept.text) else { return None };

@@ -25,7 +25,11 @@ impl Metrics {
         let own = Self::default();
         let gauges = [
             ("gatewright_channel_connected", "Whether a stream to the operator stands", &own.connected),
-            ("gatewright_channel_certificate_end_seconds", "End of the certificate's life, since 1970", &own.certificate_end),
+            (
+                "gatewright_channel_certificate_end_seconds",
+                "End of the certificate's life, since 1970",
+                &own.certificate_end,
+            ),
             ("gatewright_channel_epoch", "The leadership whose state is in force", &own.epoch),
             ("gatewright_channel_policies", "Policies in force", &own.policies),
             ("gatewright_channel_rejected", "Resources that this build refuses", &own.rejected),
@@ -36,7 +40,11 @@ impl Metrics {
         let counters = [
             ("gatewright_channel_changes", "Changes put in force", &own.applied),
             ("gatewright_channel_refusals", "Changes refused as a whole", &own.refused),
-            ("gatewright_channel_failures", "Failed attempts to reach the operator, and streams that broke", &own.failures),
+            (
+                "gatewright_channel_failures",
+                "Failed attempts to reach the operator, and streams that broke",
+                &own.failures,
+            ),
             ("gatewright_channel_write_errors", "Failed writes of the sealed copies", &own.not_kept),
         ];
         for (name, help, counter) in counters {

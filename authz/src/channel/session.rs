@@ -174,7 +174,11 @@ fn trust(shared: &Shared, authorities: &Arc<str>) {
 }
 
 /// Lets the refusal reach the operator before the stream is dropped; the operator ends it.
-async fn part(mut stream: Streaming<DeltaDiscoveryResponse>, patience: std::time::Duration, refusal: Refusal) -> SessionError {
+async fn part(
+    mut stream: Streaming<DeltaDiscoveryResponse>,
+    patience: std::time::Duration,
+    refusal: Refusal,
+) -> SessionError {
     let drained = async { while let Ok(Some(_)) = stream.message().await {} };
     // Either way the stream is over.
     let _ = timeout(patience, drained).await;

@@ -76,11 +76,9 @@ impl FromStr for PeerId {
             return Err(Unnamed);
         }
         match *parts.as_slice() {
-            ["ns", namespace, "sa", account, "pod", pod] => Ok(Self::Workload {
-                namespace: namespace.to_owned(),
-                account: account.to_owned(),
-                pod: pod.to_owned(),
-            }),
+            ["ns", namespace, "sa", account, "pod", pod] => {
+                Ok(Self::Workload { namespace: namespace.to_owned(), account: account.to_owned(), pod: pod.to_owned() })
+            }
             ["gateway", name] => Ok(Self::Gateway { name: name.to_owned() }),
             _ => Err(Unnamed),
         }

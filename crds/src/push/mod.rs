@@ -21,7 +21,8 @@ use serde_json::Value;
 
 pub use values::{PushedValues, values_for};
 pub use wire::{
-    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust, Undecodable, VALUES_TYPE, version,
+    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust, Undecodable,
+    VALUES_TYPE, version,
 };
 
 use crate::{documents::ReferenceKind, hosts::HostPattern};
@@ -99,7 +100,9 @@ impl Reference {
     /// The namespace it points into.
     pub fn namespace(&self) -> &str {
         match self {
-            Self::Entry { name, .. } | Self::Secret { name } => name.split_once('/').map_or("", |(namespace, _)| namespace),
+            Self::Entry { name, .. } | Self::Secret { name } => {
+                name.split_once('/').map_or("", |(namespace, _)| namespace)
+            }
             Self::Labelled { namespace, .. } => namespace,
         }
     }

@@ -65,7 +65,9 @@ pub(super) struct Subject {
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     /// The Secret does not hold what it should.
-    #[error("the Secret of the CA holds no usable `{0}`; delete the Secret to start with a new CA (every data plane and proxy must then get new certificates)")]
+    #[error(
+        "the Secret of the CA holds no usable `{0}`; delete the Secret to start with a new CA (every data plane and proxy must then get new certificates)"
+    )]
     Content(&'static str),
     /// A certificate or key in it cannot be read.
     #[error("the CA cannot be used: {0}")]
@@ -217,12 +219,7 @@ impl Authority {
     }
 
     /// Signs for this key. Nothing of the certificate comes from whoever has the key.
-    pub(super) fn sign(
-        &self,
-        subject: Subject,
-        key: &impl PublicKeyData,
-        now: SystemTime,
-    ) -> Result<String, CaError> {
+    pub(super) fn sign(&self, subject: Subject, key: &impl PublicKeyData, now: SystemTime) -> Result<String, CaError> {
         let mut params = params(now, subject.life);
         // An end that is past the CA's own would be believed by nobody.
         let end = self.life()?.1;

@@ -277,12 +277,9 @@ impl Identity {
 
 /// Both Secrets, made if need be and allowed.
 async fn first(store: &dyn Store, settings: &Settings, leads: bool) -> Result<(Authorities, Seal), IdentityError> {
-    let ca = had(store, CA_SECRET, leads, || {
-        Ok(Authorities::create(SystemTime::now(), &settings.lives)?.data())
-    });
+    let ca = had(store, CA_SECRET, leads, || Ok(Authorities::create(SystemTime::now(), &settings.lives)?.data()));
     let ca = ca.await?;
-    let sealing =
-        had(store, seal::SECRET, leads, || Ok(BTreeMap::from([(seal::ENTRY.to_owned(), seal::new_key()?)])));
+    let sealing = had(store, seal::SECRET, leads, || Ok(BTreeMap::from([(seal::ENTRY.to_owned(), seal::new_key()?)])));
     let sealing = sealing.await?;
     let key = sealing.data.get(seal::ENTRY).map(Vec::as_slice).unwrap_or_default();
     Ok((Authorities::read(&ca.data)?, Seal::new(key)?))

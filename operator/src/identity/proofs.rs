@@ -114,8 +114,7 @@ mod tests {
     fn every_part_must_be_there() {
         let user = serde_json::json!({"username": "system:serviceaccount:a:shop", "extra": {POD_NAME: ["shop-0"]}});
         let good = serde_json::json!({"authenticated": true, "audiences": [AUDIENCE], "user": user});
-        let expected =
-            Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
+        let expected = Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
         assert_eq!(workload(&review(good.clone())), Ok(expected));
         for (path, value) in [
             ("authenticated", serde_json::json!(false)),

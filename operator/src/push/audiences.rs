@@ -1,9 +1,6 @@
 //! The tables of the audiences that somebody listens for.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 

@@ -74,12 +74,7 @@ enum Has {
 }
 
 /// Until either side ends it.
-pub(super) async fn run(
-    inner: Arc<Inner>,
-    peer: Peer,
-    inbound: Streaming<DeltaDiscoveryRequest>,
-    outbound: Outbound,
-) {
+pub(super) async fn run(inner: Arc<Inner>, peer: Peer, inbound: Streaming<DeltaDiscoveryRequest>, outbound: Outbound) {
     let name = peer.name.clone();
     inner.metrics.clients.inc();
     let ended = serve(inner.clone(), peer, inbound, &outbound).await;
@@ -114,7 +109,11 @@ async fn serve(
     let expired = sleep(lifetime);
     tokio::pin!(expired);
     loop {
-        stream.begin_change(&published.borrow_and_update().clone(), *epoch.borrow_and_update(), &trust.borrow_and_update().clone());
+        stream.begin_change(
+            &published.borrow_and_update().clone(),
+            *epoch.borrow_and_update(),
+            &trust.borrow_and_update().clone(),
+        );
         let sending = stream.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_sent());
         tokio::select! {
             permit = outbound.reserve(), if sending => {
@@ -251,7 +250,9 @@ impl Stream {
 
     /// What a node says of itself.
     fn note(&mut self, node: Option<&Node>) {
-        let Some(fields) = node.and_then(|node| node.metadata.as_ref()).map(|metadata| &metadata.fields) else { return };
+        let Some(fields) = node.and_then(|node| node.metadata.as_ref()).map(|metadata| &metadata.fields) else {
+            return;
+        };
         let text = |name| match fields.get(name).and_then(|value| value.kind.as_ref()) {
             Some(Kind::StringValue(text)) => Some(text.as_str()),
             _ => None,

@@ -16,10 +16,7 @@ pub(super) enum Audience {
     /// The operator's own authz: every policy that selects no workload.
     Own,
     /// A pod of these labels: the policies of its namespace that select it.
-    Workload {
-        namespace: String,
-        labels: BTreeMap<String, String>,
-    },
+    Workload { namespace: String, labels: BTreeMap<String, String> },
 }
 
 /// One resource, encoded once for everybody.
@@ -167,8 +164,7 @@ impl Table {
         }
         let mut table = Self { counter: published.counter, resources, values, changed: HashMap::new() };
         let diff = Diff::between(before, &table);
-        let names: HashSet<&Name> =
-            diff.changed.iter().map(|one| &one.name).chain(&diff.removed).collect();
+        let names: HashSet<&Name> = diff.changed.iter().map(|one| &one.name).chain(&diff.removed).collect();
         let changed = policies.iter().map(|one| {
             let name = one.pushed.policy.name.clone();
             let before = before.changed.get(&name).copied();
@@ -191,7 +187,8 @@ impl Diff {
     /// From one table to the next. Most resources are the same allocation: those cost a comparison of pointers.
     pub(super) fn between(before: &Table, after: &Table) -> Self {
         let same = |one: &Arc<Encoded>, old: &Arc<Encoded>| Arc::ptr_eq(one, old) || one.version == old.version;
-        let changed = after.resources.iter().filter(|(name, one)| !before.resources.get(name).is_some_and(|old| same(one, old)));
+        let changed =
+            after.resources.iter().filter(|(name, one)| !before.resources.get(name).is_some_and(|old| same(one, old)));
         let removed = before.resources.keys().filter(|name| !after.resources.contains_key(name));
         Self { changed: changed.map(|(_, one)| one.clone()).collect(), removed: removed.cloned().collect() }
     }
