@@ -175,6 +175,26 @@ async fn keep_copies(shared: &Shared) {
     }
 }
 
+/// Tells of a failure once; the same again only on request (`debug`).
+#[derive(Debug, Default)]
+struct Told(String);
+
+impl Told {
+    fn tell(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let error = causes(error);
+        if self.0 == error {
+            tracing::debug!(error, "{what}");
+        } else {
+            tracing::warn!(error, "{what}");
+            self.0 = error;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
 /// An error with its causes: those of the transport say nothing by themselves.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

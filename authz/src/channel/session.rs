@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::{
-    Shared, causes,
+    Shared, Told,
     credentials::Credentials,
     files::Copy,
     held::{Held, Refusal},
@@ -43,7 +43,7 @@ enum SessionError {
 
 /// For ever.
 pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
-    let mut failures = 0;
+    let (mut failures, mut told) = (0, Told::default());
     loop {
         let credentials = valid(shared).await;
         let mut heard = false;
@@ -51,11 +51,12 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
         shared.metrics.connected.set(0);
         if heard {
             failures = 0;
+            told.forget();
         }
         let Err(error) = ended else { continue };
         failures += 1;
         shared.metrics.failures.inc();
-        warn!(error = causes(&error), "no stream from the operator; what is in force stays, trying again");
+        told.tell("no stream from the operator; what is in force stays, trying again", &error);
         sleep(shared.options.pace.retry(failures)).await;
     }
 }

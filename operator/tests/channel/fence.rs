@@ -51,7 +51,7 @@ async fn a_workload_of_others_cannot_invent_a_leadership() {
     let plane = Start::own("authz-0").run(&operator);
     operator.publish(&[policy("a", "p", "x.test", OPEN)]);
     plane.holds(&["a/p"]).await;
-    assert_eq!(*operator.push.highest_epoch().borrow(), 0 , "only our own are believed");
+    assert_eq!(*operator.push.highest_epoch().borrow(), 0, "only our own are believed");
 }
 
 fn claims(epoch: u64) -> envoy_types::pb::envoy::config::core::v3::Node {

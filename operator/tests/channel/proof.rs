@@ -54,8 +54,7 @@ async fn names_are_ours_and_keys_are_of_one_kind() {
     let pair = sign(&operator, "gatewright-operator a shop shop-0", greedy).await.unwrap();
     let certificate = certificates("the certificate", &pair.certificate).unwrap().remove(0);
     let identified = identify(&certificate).unwrap();
-    let expected =
-        PeerId::Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
+    let expected = PeerId::Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
     assert_eq!(identified.id, expected);
     for foreign in ["kubernetes", "masters", "everybody"] {
         assert!(!certificate.windows(foreign.len()).any(|bytes| bytes == foreign.as_bytes()), "{foreign}");

@@ -158,7 +158,8 @@ impl Operator {
 
     /// Waits until a policy stands so.
     pub(crate) async fn stands(&self, policy: &str, standing: &Standing) {
-        until(&format!("{policy} is {standing:?}"), || self.push.standings().policies.get(policy) == Some(standing)).await;
+        until(&format!("{policy} is {standing:?}"), || self.push.standings().policies.get(policy) == Some(standing))
+            .await;
     }
 
     pub(crate) async fn stop(self) {
@@ -204,6 +205,8 @@ pub(crate) struct DataPlane {
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     pub(crate) registry: Registry,
     run: JoinHandle<()>,
+    /// Its files live as long as it does.
+    _folder: Arc<tempfile::TempDir>,
 }
 
 /// How a data plane is started.
@@ -261,7 +264,15 @@ impl Start {
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
-        DataPlane { snapshots, credentials, in_force, rejected, registry, run: tokio::spawn(channel.run()) }
+        DataPlane {
+            snapshots,
+            credentials,
+            in_force,
+            rejected,
+            registry,
+            run: tokio::spawn(channel.run()),
+            _folder: self.folder.clone(),
+        }
     }
 }
 
