@@ -25,7 +25,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use credentials::Credentials;
 pub use held::Refusal;
@@ -86,6 +86,8 @@ struct Shared {
     metrics: Metrics,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
     copy: watch::Sender<Option<Copy>>,
+    /// Asks for a new certificate before its time: the operator may have a new CA that knows nothing of ours.
+    doubt: Notify,
 }
 
 // === impl Pace ===
@@ -134,6 +136,7 @@ impl Channel {
             metrics,
             credentials: watch::Sender::new(identity),
             copy: watch::Sender::new(None),
+            doubt: Notify::new(),
         };
         Self { shared, held }
     }

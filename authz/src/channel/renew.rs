@@ -25,8 +25,10 @@ pub(super) async fn keep_renewed(shared: &Shared) {
         let current = shared.credentials.borrow().clone();
         let due = current.and_then(|current| current.renew_in(SystemTime::now()).ok()).unwrap_or_default();
         if !due.is_zero() {
-            sleep(due.min(LOOK)).await;
-            continue;
+            let doubted = timeout(due.min(LOOK), shared.doubt.notified()).await;
+            if doubted.is_err() {
+                continue;
+            }
         }
         match obtain(shared).await {
             Ok(new) => {

@@ -28,6 +28,9 @@ const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Answers that may wait for the transport.
 const ANSWERS: usize = 8;
 
+/// Failures in a row after which our certificate is doubted.
+const DOUBT: u32 = 3;
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
@@ -56,6 +59,9 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
         let Err(error) = ended else { continue };
         failures += 1;
         shared.metrics.failures.inc();
+        if failures % DOUBT == 0 {
+            shared.doubt.notify_one();
+        }
         told.tell("no stream from the operator; what is in force stays, trying again", &error);
         sleep(shared.options.pace.retry(failures)).await;
     }

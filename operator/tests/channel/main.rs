@@ -3,7 +3,9 @@
 mod change;
 mod fence;
 mod proof;
+mod proxy;
 mod raw;
+mod replicas;
 mod restart;
 mod rotate;
 mod world;

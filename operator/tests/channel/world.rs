@@ -127,11 +127,16 @@ impl Operator {
     }
 
     pub(crate) async fn start_with(api: &Arc<Api>, epoch: u64, lives: Lives) -> Self {
+        Self::start_as(api, epoch, settings(lives)).await
+    }
+
+    pub(crate) async fn start_as(api: &Arc<Api>, epoch: u64, settings: Settings) -> Self {
         let (leader, leads) = watch::channel(true);
-        let identity = Identity::start_with(api.clone(), api.clone(), settings(lives), leads).await.unwrap();
+        let identity = Identity::start_with(api.clone(), api.clone(), settings, leads).await.unwrap();
         let options = push::Options {
             namespace: "gatewright".to_owned(),
             account: "gatewright-authz".to_owned(),
+            operator_account: "gatewright-operator".to_owned(),
             proofs: api.clone(),
             pace: push::PACE,
         };
