@@ -18,7 +18,7 @@ pub(super) struct Force {
     keys: Arc<KeyCache>,
     metrics: Metrics,
     users: Mutex<Vec<(Arc<str>, KeySetId)>>,
-    in_force: watch::Sender<bool>,
+    done: watch::Sender<bool>,
     rejected: Arc<ArcSwap<serde_json::Value>>,
 }
 
@@ -31,13 +31,13 @@ impl Force {
             keys,
             metrics,
             users: Mutex::default(),
-            in_force: watch::Sender::new(false),
+            done: watch::Sender::new(false),
             rejected: Arc::new(ArcSwap::from_pointee(serde_json::Value::Array(Vec::new()))),
         }
     }
 
     pub(super) fn in_force(&self) -> watch::Receiver<bool> {
-        self.in_force.subscribe()
+        self.done.subscribe()
     }
 
     pub(super) fn rejected(&self) -> Arc<ArcSwap<serde_json::Value>> {
@@ -58,7 +58,7 @@ impl Force {
             warn!(resource = one.resource, reason = one.reason, "refused: what was in force before stays");
         }
         info!(epoch, policies, rejected = rejected.len(), "in force");
-        self.in_force.send_replace(true);
+        self.done.send_replace(true);
     }
 
     /// How the issuers of each policy answer, in order.

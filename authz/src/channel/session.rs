@@ -112,13 +112,11 @@ async fn session(
         tokio::select! {
             message = stream.message() => {
                 let message = message?.ok_or(SessionError::Ended)?;
-                match take(shared, held, message) {
-                    Ok(answer) => answers.send(answer).await.map_err(|_| SessionError::Ended)?,
-                    Err((answer, refusal)) => {
-                        let _ = answers.send(answer).await;
-                        drop(answers);
-                        return Err(part(stream, pace.connect, refusal).await);
-                    }
+                let (answer, refusal) = take(shared, held, message);
+                answers.send(answer).await.map_err(|_| SessionError::Ended)?;
+                if let Some(refusal) = refusal {
+                    drop(answers);
+                    return Err(part(stream, pace.connect, refusal).await);
                 }
                 *heard = true;
             }
@@ -139,15 +137,11 @@ async fn session(
     }
 }
 
-/// Takes one message in and says what to answer.
-fn take(
-    shared: &Shared,
-    held: &mut Held,
-    message: DeltaDiscoveryResponse,
-) -> Result<DeltaDiscoveryRequest, (DeltaDiscoveryRequest, Refusal)> {
+/// Takes one message in, and says what to answer, and whether the stream is over with that.
+fn take(shared: &Shared, held: &mut Held, message: DeltaDiscoveryResponse) -> (DeltaDiscoveryRequest, Option<Refusal>) {
     let wire::Message { nonce, incoming, removed } = wire::read(message);
     match held.take(incoming, removed) {
-        Ok(None) => Ok(wire::acknowledge(nonce, &[])),
+        Ok(None) => (wire::acknowledge(nonce, &[]), None),
         Ok(Some(applied)) => {
             let answer = wire::acknowledge(nonce, &applied.rejected);
             if let Some(authorities) = &applied.trust {
@@ -155,14 +149,14 @@ fn take(
             }
             shared.force.put(applied);
             shared.copy.send_replace(Some(Copy::of(held)));
-            Ok(answer)
+            (answer, None)
         }
         Err(refusal) => {
             shared.metrics.refused.inc();
             if !matches!(refusal, Refusal::Epoch { .. }) {
                 held.doubt();
             }
-            Err((wire::refuse(nonce, &refusal), refusal))
+            (wire::refuse(nonce, &refusal), Some(refusal))
         }
     }
 }

@@ -219,7 +219,7 @@ impl Authority {
     }
 
     /// Signs for this key. Nothing of the certificate comes from whoever has the key.
-    pub(super) fn sign(&self, subject: Subject, key: &impl PublicKeyData, now: SystemTime) -> Result<String, CaError> {
+    pub(super) fn sign(&self, subject: &Subject, key: &impl PublicKeyData, now: SystemTime) -> Result<String, CaError> {
         let mut params = params(now, subject.life);
         // An end that is past the CA's own would be believed by nobody.
         let end = self.life()?.1;

@@ -217,7 +217,7 @@ impl Identity {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::from)?;
         let uri = PeerId::Gateway { name: name.to_owned() }.to_string();
         let authorities = self.inner.authorities.load();
-        let certificate = authorities.signing().sign(Subject { uri, dns: Vec::new(), life }, &key, now)?;
+        let certificate = authorities.signing().sign(&Subject { uri, dns: Vec::new(), life }, &key, now)?;
         Ok(ClientCertificate {
             certificate,
             key: key.serialize_pem(),
@@ -290,7 +290,7 @@ impl Identity {
         let uri = PeerId::Workload { namespace, account, pod }.to_string();
         let authorities = self.inner.authorities.load();
         let subject = Subject { uri, dns, life: settings.lives.leaf };
-        Ok((authorities.signing().sign(subject, key, SystemTime::now())?, authorities.bundle()))
+        Ok((authorities.signing().sign(&subject, key, SystemTime::now())?, authorities.bundle()))
     }
 }
 
@@ -328,7 +328,7 @@ fn own_certificate(
     let Settings { namespace, account, pod, service, .. } = settings.clone();
     let dns = names(&service, &namespace);
     let uri = PeerId::Workload { namespace, account, pod }.to_string();
-    let certificate = authorities.signing().sign(Subject { uri, dns, life }, &key, now)?;
+    let certificate = authorities.signing().sign(&Subject { uri, dns, life }, &key, now)?;
     let own = Own { certificate, key: key.serialize_pem() };
     let config = server_config(&own.certificate, &own.key, &authorities.bundle())?;
     Ok((own, config, now + life * 2 / 3))

@@ -1,7 +1,7 @@
 //! One stream: one change at a time, the newest when the one before is answered.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -109,11 +109,9 @@ async fn serve(
     let expired = sleep(lifetime);
     tokio::pin!(expired);
     loop {
-        stream.begin_change(
-            &published.borrow_and_update().clone(),
-            *epoch.borrow_and_update(),
-            &trust.borrow_and_update().clone(),
-        );
+        let (newest, leads, believed) =
+            (published.borrow_and_update().clone(), *epoch.borrow_and_update(), trust.borrow_and_update().clone());
+        stream.begin_change(&newest, leads, believed.as_ref());
         let sending = stream.outgoing.as_ref().is_some_and(|outgoing| !outgoing.is_sent());
         tokio::select! {
             permit = outbound.reserve(), if sending => {
@@ -148,7 +146,7 @@ impl Stream {
             name: peer.name.clone(),
             audience: peer.audience.clone(),
             acknowledged: 0,
-            rejected: Default::default(),
+            rejected: BTreeMap::new(),
             reports: Vec::new(),
             ends,
         };
@@ -174,7 +172,7 @@ impl Stream {
 
     /// Begins the next change, if there is one and the one before is answered. A leadership older than what the peer has seen stays
     /// silent: it would be refused.
-    fn begin_change(&mut self, published: &Arc<Published>, epoch: u64, trust: &Option<Arc<Encoded>>) {
+    fn begin_change(&mut self, published: &Arc<Published>, epoch: u64, trust: Option<&Arc<Encoded>>) {
         if self.outgoing.is_some() || published.counter == 0 || epoch == 0 || epoch < self.seen {
             return;
         }
@@ -183,13 +181,13 @@ impl Stream {
             Has::Said(held) => (true, Arc::new(Diff::from_held(held, &table))),
             Has::Table(has) => (false, self.cell.way(has, &table)),
         };
-        let new_trust = self.new_trust(trust.as_ref());
+        let new_trust = self.new_trust(trust);
         if !first && diff.is_empty() && epoch == self.epoch && new_trust.is_none() {
             self.carry_on(table);
             return;
         }
         self.counter += 1;
-        self.considered = trust.clone();
+        self.considered = trust.cloned();
         let state = State { epoch, counter: self.counter, policies: table.policies() };
         self.outgoing = Some(Outgoing::new(table, diff, new_trust, state));
     }

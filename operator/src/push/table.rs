@@ -27,11 +27,13 @@ pub(super) struct Encoded {
     pub(super) bytes: Vec<u8>,
 }
 
+type Labels = BTreeMap<String, String>;
+
 /// One policy of a publication, encoded.
 #[derive(Debug, Clone)]
 pub(super) struct EncodedPolicy {
     pushed: Arc<Pushed>,
-    labels: Option<BTreeMap<String, String>>,
+    labels: Option<Labels>,
     encoded: Arc<Encoded>,
 }
 
@@ -121,7 +123,7 @@ impl Published {
     }
 }
 
-fn encode(policy: &PushedPolicy) -> Option<(Option<BTreeMap<String, String>>, Arc<Encoded>)> {
+fn encode(policy: &PushedPolicy) -> Option<(Option<Labels>, Arc<Encoded>)> {
     Some((policy.workload_labels(), Encoded::new(Name::Policy(policy.name.clone()), policy)?))
 }
 

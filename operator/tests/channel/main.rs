@@ -1,5 +1,13 @@
 //! The channel between operator and data plane over real sockets and real TLS; only the API server is played.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "all of it is tests: a helper that fails, fails the test that calls it"
+)]
+
 mod change;
 mod fence;
 mod proof;

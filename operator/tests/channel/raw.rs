@@ -1,7 +1,5 @@
 //! A peer that speaks the protocol by hand, and a cable that can be cut.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helper fails the test that calls it")]
-
 use std::{
     net::SocketAddr,
     sync::{

@@ -1,9 +1,12 @@
 //! Replicas of the operator: the leader knows what data planes of every one of them have in force.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use operator::{identity::Lives, push::Standing};
-use tokio::sync::watch;
+use operator::{
+    identity::{Identity, Lives},
+    push::Standing,
+};
+use tokio::{sync::watch, task::yield_now, time::timeout};
 
 use crate::raw::Cable;
 use crate::world::{Api, OPEN, Operator, Start, policy, settings, until};
@@ -67,4 +70,48 @@ async fn only_replicas_are_heard() {
     tokio::time::sleep(operator::push::PACE * 5).await;
     assert_eq!(leader.push.standings().policies["a/p"], Standing::NoDataPlane);
     reporting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_one_ca_and_one_seal_that_the_leader_makes() {
+    let api = Arc::new(Api::default());
+    let (leader, follows) = (watch::channel(true), watch::channel(false));
+    let wait = |leads: watch::Receiver<bool>| {
+        let api = api.clone();
+        tokio::spawn(
+            async move { Identity::start_with(api.clone(), api, settings(Lives::default()), leads).await.unwrap() },
+        )
+    };
+    let follower = wait(follows.1);
+    // It makes nothing by itself.
+    assert!(
+        timeout(Duration::from_millis(300), async {
+            while api.secrets() == 0 {
+                yield_now().await
+            }
+        })
+        .await
+        .is_err()
+    );
+    let first = wait(leader.1).await.unwrap();
+    let second = follower.await.unwrap();
+    assert_eq!(*first.ca_bundle().borrow(), *second.ca_bundle().borrow());
+    let sealed = first.seal().seal("test", b"text".to_vec()).unwrap();
+    assert_eq!(second.seal().open("test", &sealed).unwrap(), b"text");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_ca_comes_back_as_it_was() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 1).await;
+    let before = operator.identity.ca_bundle().borrow().clone();
+    operator.leader.send_replace(false);
+    api.forget(operator::identity::CA_SECRET);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(api.secrets(), 1, "only the leader writes");
+    operator.leader.send_replace(true);
+    until("it is back", || api.secrets() == 2).await;
+    assert_eq!(*operator.identity.ca_bundle().borrow(), before);
+    let late = Operator::start(&api, 1).await;
+    assert_eq!(*late.identity.ca_bundle().borrow(), before);
 }

@@ -1,12 +1,5 @@
 //! Operators and data planes of one machine, and the API server's part in it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test's helper fails the test that calls it"
-)]
-
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -91,6 +84,16 @@ impl Proofs for Api {
 }
 
 impl Api {
+    /// How many Secrets there are.
+    pub(crate) fn secrets(&self) -> usize {
+        self.secrets.lock().len()
+    }
+
+    /// Somebody deletes a Secret.
+    pub(crate) fn forget(&self, name: &str) {
+        self.secrets.lock().remove(name);
+    }
+
     fn answers(&self) -> Result<(), String> {
         if self.away.load(Ordering::Relaxed) { Err("no route to host".to_owned()) } else { Ok(()) }
     }
