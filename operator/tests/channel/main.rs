@@ -5,10 +5,12 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "all of it is tests: a helper that fails, fails the test that calls it"
 )]
 
 mod change;
+mod crowd;
 mod fence;
 mod proof;
 mod proxy;

@@ -328,8 +328,13 @@ fn metric(registry: &Registry, name: &str) -> u64 {
 }
 
 /// Waits for a condition, and fails with its name after ten seconds.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+pub(crate) async fn until(what: &str, condition: impl FnMut() -> bool) {
+    until_within(Duration::from_secs(10), what, condition).await;
+}
+
+/// Waits for a condition, and fails with its name after this time.
+pub(crate) async fn until_within(patience: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + patience;
     while !condition() {
         assert!(Instant::now() < end, "not in time: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
