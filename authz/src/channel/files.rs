@@ -9,8 +9,9 @@ use std::{
 };
 
 use crds::push::Name;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     credentials::Credentials,
@@ -22,9 +23,11 @@ use crate::seal::Seal;
 const FORM: u32 = 1;
 
 /// Where the copies are and how they are sealed.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Files {
-    place: Option<(Arc<Path>, Arc<Seal>)>,
+    place: Option<(Arc<Path>, PathBuf)>,
+    /// Read when it is there: the operator of a new installation makes it after this process has started.
+    seal: Mutex<Option<Arc<Seal>>>,
 }
 
 /// The state in force, to be written.
@@ -51,16 +54,41 @@ const IDENTITY: &str = "identity";
 // === impl Files ===
 
 impl Files {
-    pub(super) fn new(folder: Option<PathBuf>, seal: Option<Seal>) -> Self {
-        let place = match (folder, seal) {
-            (Some(folder), Some(seal)) => Some((folder.into(), Arc::new(seal))),
+    pub(super) fn new(folder: Option<PathBuf>, key_file: Option<PathBuf>) -> Self {
+        let place = match (folder, key_file) {
+            (Some(folder), Some(key_file)) => Some((folder.into(), key_file)),
             (None, None) => None,
             _ => {
                 warn!("nothing is kept across a restart: that needs both a data folder and a sealing key");
                 None
             }
         };
-        Self { place }
+        Self { place, seal: Mutex::default() }
+    }
+
+    /// Whether anything shall be kept.
+    pub(super) const fn is_used(&self) -> bool {
+        self.place.is_some()
+    }
+
+    /// Whether the key is there.
+    pub(super) fn has_key(&self) -> bool {
+        self.seal().is_some()
+    }
+
+    fn seal(&self) -> Option<Arc<Seal>> {
+        let (_, key_file) = self.place.as_ref()?;
+        let mut seal = self.seal.lock();
+        if seal.is_none() {
+            let key = fs::read(key_file).inspect_err(|error| {
+                debug!(path = %key_file.display(), %error, "there is no sealing key yet");
+            });
+            let read = Seal::new(&key.ok()?).inspect_err(|error| {
+                warn!(path = %key_file.display(), %error, "the sealing key cannot be used: nothing is kept across a restart");
+            });
+            *seal = read.ok().map(Arc::new);
+        }
+        seal.clone()
     }
 
     /// What was in force when the process ended.
@@ -95,7 +123,7 @@ impl Files {
     }
 
     fn read<T: DeserializeOwned>(&self, what: &str) -> Option<T> {
-        let (folder, seal) = self.place.as_ref()?;
+        let ((folder, _), seal) = (self.place.as_ref()?, self.seal()?);
         let path = file(folder, what);
         let sealed = match fs::read(&path) {
             Ok(sealed) => sealed,
@@ -116,7 +144,7 @@ impl Files {
 
     /// Whole or not at all, readable by its owner only.
     fn write(&self, what: &str, value: &impl Serialize) -> io::Result<()> {
-        let Some((folder, seal)) = &self.place else { return Ok(()) };
+        let (Some((folder, _)), Some(seal)) = (&self.place, self.seal()) else { return Ok(()) };
         let sealed = seal.seal(what, serde_json::to_vec(value)?).map_err(io::Error::other)?;
         let (path, draft) = (file(folder, what), folder.join(format!("{what}.{:016x}.tmp", fastrand::u64(..))));
         fs::create_dir_all(folder)?;

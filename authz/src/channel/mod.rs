@@ -36,7 +36,7 @@ use self::{
     held::Held,
     metrics::Metrics,
 };
-use crate::{jwks::KeyCache, seal::Seal, server::SnapshotCell};
+use crate::{jwks::KeyCache, server::SnapshotCell};
 
 /// Where the operator is and how to prove oneself to it.
 #[derive(Debug)]
@@ -51,8 +51,8 @@ pub struct Options {
     pub pod: String,
     /// Where the sealed copies are; `None`: nowhere.
     pub data_dir: Option<PathBuf>,
-    /// What seals them; `None`: there are none.
-    pub seal: Option<Seal>,
+    /// The key that seals them, 32 bytes; `None`: there are no copies. The file may come late.
+    pub seal_key_file: Option<PathBuf>,
     /// How patient it is.
     pub pace: Pace,
 }
@@ -68,6 +68,8 @@ pub struct Pace {
     pub report: Duration,
     /// Least time between two writes of the state.
     pub write: Duration,
+    /// The wait before a copy that could not be written is tried again.
+    pub rewrite: Duration,
     /// The time that connecting, and each request but the stream, may take.
     pub connect: Duration,
 }
@@ -81,7 +83,7 @@ pub struct Channel {
 /// What the parts share.
 struct Shared {
     options: Options,
-    files: Files,
+    files: Arc<Files>,
     force: Force,
     metrics: Metrics,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
@@ -99,6 +101,7 @@ impl Default for Pace {
             retry_last: Duration::from_secs(10),
             report: Duration::from_secs(2),
             write: Duration::from_secs(1),
+            rewrite: Duration::from_secs(10),
             connect: Duration::from_secs(5),
         }
     }
@@ -118,7 +121,7 @@ impl Channel {
     /// Puts the sealed copy in force, if there is one. Call it inside the runtime that shall fetch keys.
     pub fn new(options: Options, snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, registry: &mut Registry) -> Self {
         let mut options = options;
-        let files = Files::new(options.data_dir.take(), options.seal.take());
+        let files = Arc::new(Files::new(options.data_dir.take(), options.seal_key_file.take()));
         let metrics = Metrics::register(registry);
         let force = Force::new(snapshots, keys, metrics.clone());
         let held = match files.state() {
@@ -163,16 +166,33 @@ impl Channel {
     }
 }
 
-/// Writes the newest state; what a slow disk cannot follow is left out.
+/// Writes what is newest; what a slow disk cannot follow is left out, and what fails is tried again.
 async fn keep_copies(shared: &Shared) {
-    let mut copies = shared.copy.subscribe();
-    while copies.changed().await.is_ok() {
-        let (files, copy) = (shared.files.clone(), copies.borrow_and_update().clone());
-        let Some(copy) = copy else { continue };
-        let written = tokio::task::spawn_blocking(move || files.keep_state(&copy)).await;
-        if let Ok(Err(error)) = written {
-            shared.metrics.not_kept.inc();
-            tracing::warn!(%error, "the state could not be kept: a restart would wait for the operator");
+    let (mut copies, mut identities) = (shared.copy.subscribe(), shared.credentials.subscribe());
+    let (mut state, mut identity) = (false, false);
+    loop {
+        tokio::select! {
+            Ok(()) = copies.changed() => state = true,
+            Ok(()) = identities.changed() => identity = true,
+            () = tokio::time::sleep(shared.options.pace.rewrite), if state || identity => {}
+        }
+        if !shared.files.is_used() || !shared.files.has_key() {
+            continue;
+        }
+        let copy = copies.borrow_and_update().clone().filter(|_| state);
+        let credentials = identities.borrow_and_update().clone().filter(|_| identity);
+        let files = shared.files.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            credentials.map_or(Ok(()), |credentials| files.keep_identity(&credentials))?;
+            copy.map_or(Ok(()), |copy| files.keep_state(&copy))
+        });
+        match written.await {
+            Ok(Ok(())) => (state, identity) = (false, false),
+            Ok(Err(error)) => {
+                shared.metrics.not_kept.inc();
+                tracing::warn!(%error, "what is in force could not be kept: a restart would wait for the operator");
+            }
+            Err(_) => drop(shared.metrics.not_kept.inc()),
         }
         tokio::time::sleep(shared.options.pace.write).await;
     }

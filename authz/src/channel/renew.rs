@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::{
     Shared, Told,
@@ -34,7 +34,7 @@ pub(super) async fn keep_renewed(shared: &Shared) {
             Ok(new) => {
                 failures = 0;
                 told.forget();
-                keep(shared, new).await;
+                take(shared, new);
             }
             Err(error) => {
                 failures += 1;
@@ -46,18 +46,12 @@ pub(super) async fn keep_renewed(shared: &Shared) {
     }
 }
 
-async fn keep(shared: &Shared, new: Credentials) {
+fn take(shared: &Shared, new: Credentials) {
     if let Ok(Ok(end)) = new.not_after().map(|end| end.duration_since(SystemTime::UNIX_EPOCH)) {
         shared.metrics.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
     }
     info!("a new certificate of the operator is in use");
-    let (files, copy) = (shared.files.clone(), new.clone());
     shared.credentials.send_replace(Some(Arc::new(new)));
-    let written = tokio::task::spawn_blocking(move || files.keep_identity(&copy)).await;
-    if let Ok(Err(error)) = written {
-        shared.metrics.not_kept.inc();
-        warn!(%error, "the certificate could not be kept: a restart would wait for the operator");
-    }
 }
 
 async fn obtain(shared: &Shared) -> Result<Credentials, SignError> {

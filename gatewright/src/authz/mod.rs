@@ -26,17 +26,16 @@ pub(crate) fn command(args: &AuthzArgs) -> u8 {
 
 async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
     let mut core = Core::new(&args.process, args.data_dir.as_deref())?;
-    let seal = match &args.seal_key_file {
-        Some(path) => seal(path).await?,
-        None => None,
-    };
+    if let Some(path) = &args.seal_key_file {
+        check_key(path).await?;
+    }
     let options = Options {
         operator: args.operator.clone(),
         authorities_file: args.operator_ca.clone(),
         token_file: args.token_file.clone(),
         pod: args.pod_name.clone(),
-        data_dir: seal.is_some().then(|| args.data_dir.clone()).flatten(),
-        seal,
+        data_dir: args.data_dir.clone().filter(|_| args.seal_key_file.is_some()),
+        seal_key_file: args.seal_key_file.clone().filter(|_| args.data_dir.is_some()),
         pace: Pace::default(),
     };
     let channel = Channel::new(options, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
@@ -63,16 +62,15 @@ fn needs_tls(address: &Address) -> bool {
     }
 }
 
-/// A file that is not there yet costs the memory of a restart; one that holds something else is a mistake.
-async fn seal(path: &Path) -> Result<Option<Seal>, ProcessError> {
-    let shown = path.display().to_string();
+/// A file that is not there yet may come; one that holds something else is a mistake.
+async fn check_key(path: &Path) -> Result<(), ProcessError> {
     match tokio::fs::read(path).await {
-        Ok(key) => {
-            Seal::new(&key).map(Some).map_err(|error| ProcessError::SealKey { path: shown, reason: error.to_string() })
-        }
+        Ok(key) => Seal::new(&key)
+            .map(drop)
+            .map_err(|error| ProcessError::SealKey { path: path.display().to_string(), reason: error.to_string() }),
         Err(error) => {
-            warn!(path = shown, %error, "there is no sealing key: a restart waits for the operator");
-            Ok(None)
+            warn!(path = %path.display(), %error, "there is no sealing key yet: until it comes, a restart waits for the operator");
+            Ok(())
         }
     }
 }

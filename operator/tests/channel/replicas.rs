@@ -87,7 +87,7 @@ async fn replicas_share_one_ca_and_one_seal_that_the_leader_makes() {
     assert!(
         timeout(Duration::from_millis(300), async {
             while api.secrets() == 0 {
-                yield_now().await
+                yield_now().await;
             }
         })
         .await

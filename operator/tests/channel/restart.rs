@@ -102,6 +102,24 @@ async fn without_a_key_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_comes_late_is_used_all_the_same() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 4).await;
+    let mut start = Start::own("authz-0");
+    start.seal = None;
+    let plane = start.run(&operator);
+    operator.publish(&[policy("b", "open", "o.test", OPEN)]);
+    plane.holds(&["b/open"]).await;
+    let data = start.folder.path().join("data");
+    assert!(!data.exists());
+    fs::write(start.folder.path().join("seal"), [3; KEY_LEN]).unwrap();
+    until("both copies are there", || {
+        ["state", "identity"].iter().all(|what| data.join(format!("{what}.sealed")).exists())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_goes_on_where_it_was_when_the_operator_is_back() {
     let api = Arc::new(Api::default());
     let operator = Operator::start(&api, 4).await;

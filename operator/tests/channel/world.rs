@@ -14,7 +14,7 @@ use std::{
 use authz::{
     channel::{Channel, Options, Pace},
     jwks::{self, KeyCache},
-    seal::{KEY_LEN, Seal},
+    seal::KEY_LEN,
     server::{Registry, SnapshotCell},
 };
 use crds::{
@@ -252,18 +252,24 @@ impl Start {
             std::fs::write(&path, text).unwrap();
             path
         };
+        let key_file = self.folder.path().join("seal");
+        match self.seal {
+            Some(key) => std::fs::write(&key_file, key).unwrap(),
+            None => drop(std::fs::remove_file(&key_file)),
+        }
         let options = Options {
             operator: format!("https://localhost:{}", address.port()),
             authorities_file: file("ca.crt", self.authorities.as_deref().unwrap_or(authorities)),
             token_file: file("token", &self.token),
             pod: "pod".to_owned(),
             data_dir: Some(self.folder.path().join("data")),
-            seal: self.seal.map(|key| Seal::new(&key).unwrap()),
+            seal_key_file: Some(key_file),
             pace: Pace {
                 retry_first: Duration::from_millis(10),
                 retry_last: Duration::from_millis(100),
                 report: Duration::from_millis(20),
                 write: Duration::from_millis(10),
+                rewrite: Duration::from_millis(20),
                 ..Pace::default()
             },
         };
