@@ -175,6 +175,12 @@ async fn it_is_ready_with_a_state_and_a_certificate_and_restarts_alone() {
     until_ready(admin, |ready, _| ready, &log).await;
     let addresses = fs::read_to_string(folder.path().join("addresses.json")).unwrap();
     assert!(!addresses.contains("broker"), "{addresses}");
+    // At most a second after the change.
+    let (copy, end) = (folder.path().join("data/state.sealed"), Instant::now() + Duration::from_secs(10));
+    while !copy.exists() {
+        assert!(Instant::now() < end, "no copy; {}", fs::read_to_string(&log).unwrap());
+        sleep(Duration::from_millis(20)).await;
+    }
     assert!(process.end(), "{}", fs::read_to_string(&log).unwrap());
 
     shutdown.cancel();
