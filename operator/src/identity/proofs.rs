@@ -106,7 +106,7 @@ async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, Pro
 mod tests {
     use super::*;
 
-    fn review(status: serde_json::Value) -> TokenReview {
+    fn review(status: &serde_json::Value) -> TokenReview {
         serde_json::from_value(serde_json::json!({"spec": {}, "status": status})).unwrap()
     }
 
@@ -115,7 +115,7 @@ mod tests {
         let user = serde_json::json!({"username": "system:serviceaccount:a:shop", "extra": {POD_NAME: ["shop-0"]}});
         let good = serde_json::json!({"authenticated": true, "audiences": [AUDIENCE], "user": user});
         let expected = Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
-        assert_eq!(workload(&review(good.clone())), Ok(expected));
+        assert_eq!(workload(&review(&good)), Ok(expected));
         for (path, value) in [
             ("authenticated", serde_json::json!(false)),
             ("authenticated", serde_json::Value::Null),
@@ -126,7 +126,7 @@ mod tests {
         ] {
             let mut bad = good.clone();
             bad[path] = value.clone();
-            assert!(matches!(workload(&review(bad)), Err(ProofError::Refused(_))), "{path}: {value}");
+            assert!(matches!(workload(&review(&bad)), Err(ProofError::Refused(_))), "{path}: {value}");
         }
         assert!(workload(&TokenReview::default()).is_err());
     }

@@ -32,6 +32,17 @@ async fn an_edit_reaches_a_thousand_data_planes() {
     until_within(Duration::from_mins(1), "the first has everything", || plane.policies().len() == POLICIES).await;
     println!("{POLICIES} policies to one that starts: {:?}", begin.elapsed());
 
+    for round in 0..5 {
+        tokio::time::sleep(operator::push::PACE * 2).await;
+        let host = format!("alone{round}.test");
+        documents[1] = policy("a", "p1", &host, OPEN);
+        let (compiled, objects) = crate::world::compile(&documents);
+        let begin = Instant::now();
+        operator.push.publish(compiled.pushed, Arc::new(objects));
+        until_within(Duration::from_secs(10), "it has it", || plane.answers(&host).is_some()).await;
+        println!("an edit to one alone: {:?}", begin.elapsed());
+    }
+
     let (begin, slots) = (Instant::now(), Arc::new(Semaphore::new(8)));
     let mut streams = JoinSet::new();
     for one in 1..CLIENTS {
