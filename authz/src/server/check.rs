@@ -37,6 +37,7 @@ use crate::{
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    tls,
 };
 
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
@@ -127,7 +128,7 @@ impl CheckService {
 impl CheckService {
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
-        let proven = is_on_this_machine(&request);
+        let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);

@@ -1,0 +1,87 @@
+//! Names of peers: one spelling each, nothing that could be read in two ways.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{CertificateParams, KeyPair, SanType};
+
+use super::{accept::Peer, *};
+
+fn certificate(uris: &[&str]) -> CertificateDer<'static> {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())).collect();
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+}
+
+#[test]
+fn names_are_read_as_they_are_written() {
+    let workload = PeerId::Workload { namespace: "a".to_owned(), account: "shop".to_owned(), pod: "shop-0".to_owned() };
+    let gateway = PeerId::Gateway { name: "edge.a".to_owned() };
+    for (id, text) in
+        [(workload, "spiffe://gatewright/ns/a/sa/shop/pod/shop-0"), (gateway, "spiffe://gatewright/gateway/edge.a")]
+    {
+        assert_eq!(id.to_string(), text);
+        assert_eq!(text.parse::<PeerId>().unwrap(), id);
+        assert_eq!(identify(&certificate(&[text])).unwrap().id, id);
+    }
+}
+
+#[test]
+fn what_is_not_exactly_one_name_is_none() {
+    for text in [
+        "",
+        "spiffe://gatewright/",
+        "spiffe://gatewright/gateway/",
+        "spiffe://gatewright/gateway/a/b",
+        "spiffe://gatewright/gateway/A",
+        "spiffe://gatewright/gateway/a%2fb",
+        "spiffe://gatewright/gateway/..%2f",
+        "spiffe://other/gateway/a",
+        "https://gatewright/gateway/a",
+        "spiffe://gatewright/ns//sa/shop/pod/shop-0",
+        "spiffe://gatewright/ns/a/sa/shop",
+        "spiffe://gatewright/ns/a/sa/shop/pod/shop-0/",
+        "spiffe://gatewright/ns/a b/sa/shop/pod/shop-0",
+    ] {
+        assert!(text.parse::<PeerId>().is_err(), "{text:?}");
+    }
+    assert!(identify(&certificate(&[])).is_err());
+    let two = ["spiffe://gatewright/gateway/a", "spiffe://gatewright/gateway/b"];
+    assert!(identify(&certificate(&two)).is_err());
+    assert!(identify(&certificate(&["https://example.com", two[0]])).is_err());
+    assert!(identify(&CertificateDer::from(vec![0x30, 0x00])).is_err());
+}
+
+#[test]
+fn proxies_on_this_machine_or_with_a_certificate_that_lives_are_proven() {
+    let now = SystemTime::now();
+    let until = |not_after| {
+        let id = PeerId::Gateway { name: "edge".to_owned() };
+        Some(Arc::new(Identified { id, not_after }))
+    };
+    let of = |id| Some(Arc::new(Identified { id, not_after: now + Duration::from_secs(9) }));
+    let pod = PeerId::Workload { namespace: "a".to_owned(), account: "s".to_owned(), pod: "p".to_owned() };
+    for (address, identified, proven) in [
+        ("127.0.0.1:1", None, true),
+        ("[::1]:1", None, true),
+        ("[::ffff:127.0.0.1]:1", None, true),
+        ("10.0.0.1:1", None, false),
+        ("10.0.0.1:1", until(now + Duration::from_secs(1)), true),
+        ("10.0.0.1:1", until(now), false),
+        ("10.0.0.1:1", of(pod), false),
+    ] {
+        let peer = Peer { address: address.parse().unwrap(), identified };
+        assert_eq!(peer.is_proven_proxy(now), proven, "{peer:?}");
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let key = KeyPair::generate().unwrap();
+    let other = KeyPair::generate().unwrap();
+    let chain = CertificateParams::default().self_signed(&key).unwrap().pem();
+    assert!(server_config(&chain, &key.serialize_pem(), &chain).is_ok());
+    assert!(matches!(server_config(&chain, &other.serialize_pem(), &chain), Err(TlsError::Unusable(_))));
+    assert!(matches!(server_config("", &key.serialize_pem(), &chain), Err(TlsError::Empty(_))));
+    assert!(matches!(server_config(&chain, "", &chain), Err(TlsError::Pem { .. })));
+    assert!(matches!(server_config(&chain, &key.serialize_pem(), ""), Err(TlsError::Empty(_))));
+}
