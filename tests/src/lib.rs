@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod issuer;
 pub mod keys;
 pub mod oidc_provider;
+pub mod operator;
 pub mod process;
 pub mod product;
 pub mod tools;
