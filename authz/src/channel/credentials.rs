@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::tls::{TlsError, certificates, not_after, not_before, server_config};
+use crate::tls::{TlsError, certificates, not_after, server_config};
 
 /// A key with its certificate. Serialising it writes the key: for sealed files only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub struct Credentials {
     certificate: Arc<str>,
     key: Arc<str>,
     authorities: Arc<str>,
+    /// When it came, by our clock: the beginning that the certificate names lies before it, for the sake of slow clocks.
+    since: SystemTime,
 }
 
 // === impl Credentials ===
@@ -24,7 +26,8 @@ pub struct Credentials {
 impl Credentials {
     /// Takes PEM texts that fit together.
     pub(super) fn new(certificate: String, key: String, authorities: String) -> Result<Self, TlsError> {
-        let new = Self { certificate: certificate.into(), key: key.into(), authorities: authorities.into() };
+        let (certificate, key, authorities) = (certificate.into(), key.into(), authorities.into());
+        let new = Self { certificate, key, authorities, since: SystemTime::now() };
         new.server_config()?;
         Ok(new)
     }
@@ -63,10 +66,8 @@ impl Credentials {
 
     /// How long until it is renewed: two thirds of its life; zero if that is over.
     pub(super) fn renew_in(&self, now: SystemTime) -> Result<Duration, TlsError> {
-        let chain = certificates("the certificate", &self.certificate)?;
-        let certificate = chain.first().ok_or(TlsError::Certificate)?;
-        let (from, to) = (not_before(certificate)?, not_after(certificate)?);
-        let due = from + to.duration_since(from).unwrap_or_default() * 2 / 3;
+        let end = self.not_after()?;
+        let due = self.since + end.duration_since(self.since).unwrap_or_default() * 2 / 3;
         Ok(due.duration_since(now).unwrap_or_default())
     }
 }

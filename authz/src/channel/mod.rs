@@ -25,7 +25,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use credentials::Credentials;
 pub use held::Refusal;
@@ -86,6 +86,8 @@ struct Shared {
     metrics: Metrics,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
     copy: watch::Sender<Option<Copy>>,
+    /// Asks for a new certificate before its time: the operator may have a new CA that knows nothing of ours.
+    doubt: Notify,
 }
 
 // === impl Pace ===
@@ -134,6 +136,7 @@ impl Channel {
             metrics,
             credentials: watch::Sender::new(identity),
             copy: watch::Sender::new(None),
+            doubt: Notify::new(),
         };
         Self { shared, held }
     }
@@ -172,6 +175,26 @@ async fn keep_copies(shared: &Shared) {
             tracing::warn!(%error, "the state could not be kept: a restart would wait for the operator");
         }
         tokio::time::sleep(shared.options.pace.write).await;
+    }
+}
+
+/// Tells of a failure once; the same again only on request (`debug`).
+#[derive(Debug, Default)]
+struct Told(String);
+
+impl Told {
+    fn tell(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let error = causes(error);
+        if self.0 == error {
+            tracing::debug!(error, "{what}");
+        } else {
+            tracing::warn!(error, "{what}");
+            self.0 = error;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -7,10 +7,10 @@ use std::{
 
 use tokio::time::{sleep, timeout};
 use tonic::transport::Endpoint;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
-    Shared, causes,
+    Shared, Told,
     credentials::{Credentials, client_config},
     sign::{self, SignError},
 };
@@ -20,23 +20,26 @@ const LOOK: Duration = Duration::from_secs(30);
 
 /// For ever.
 pub(super) async fn keep_renewed(shared: &Shared) {
-    let mut failures = 0;
+    let (mut failures, mut told) = (0, Told::default());
     loop {
         let current = shared.credentials.borrow().clone();
         let due = current.and_then(|current| current.renew_in(SystemTime::now()).ok()).unwrap_or_default();
         if !due.is_zero() {
-            sleep(due.min(LOOK)).await;
-            continue;
+            let doubted = timeout(due.min(LOOK), shared.doubt.notified()).await;
+            if doubted.is_err() {
+                continue;
+            }
         }
         match obtain(shared).await {
             Ok(new) => {
                 failures = 0;
+                told.forget();
                 keep(shared, new).await;
             }
             Err(error) => {
                 failures += 1;
                 shared.metrics.failures.inc();
-                warn!(error = causes(&error), "no certificate from the operator yet; trying again");
+                told.tell("no certificate from the operator yet; trying again", &error);
                 sleep(shared.options.pace.retry(failures)).await;
             }
         }
@@ -75,7 +78,7 @@ async fn obtain(shared: &Shared) -> Result<Credentials, SignError> {
 pub(super) async fn authorities(shared: &Shared) -> String {
     let path = &shared.options.authorities_file;
     tokio::fs::read_to_string(path).await.unwrap_or_else(|error| {
-        warn!(path = %path.display(), %error, "the operator's CA certificates cannot be read; is the ConfigMap there yet?");
+        debug!(path = %path.display(), %error, "the operator's CA certificates cannot be read; is the ConfigMap there yet?");
         String::new()
     })
 }

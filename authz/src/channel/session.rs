@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
 use super::{
-    Shared, causes,
+    Shared, Told,
     credentials::Credentials,
     files::Copy,
     held::{Held, Refusal},
@@ -27,6 +27,9 @@ use super::{
 const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// Answers that may wait for the transport.
 const ANSWERS: usize = 8;
+
+/// Failures in a row after which our certificate is doubted.
+const DOUBT: u32 = 3;
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +46,7 @@ enum SessionError {
 
 /// For ever.
 pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
-    let mut failures = 0;
+    let (mut failures, mut told) = (0, Told::default());
     loop {
         let credentials = valid(shared).await;
         let mut heard = false;
@@ -51,11 +54,15 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
         shared.metrics.connected.set(0);
         if heard {
             failures = 0;
+            told.forget();
         }
         let Err(error) = ended else { continue };
         failures += 1;
         shared.metrics.failures.inc();
-        warn!(error = causes(&error), "no stream from the operator; what is in force stays, trying again");
+        if failures % DOUBT == 0 {
+            shared.doubt.notify_one();
+        }
+        told.tell("no stream from the operator; what is in force stays, trying again", &error);
         sleep(shared.options.pace.retry(failures)).await;
     }
 }

@@ -17,7 +17,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 
-pub use accept::{Connection, Shared, incoming};
+pub(crate) use accept::by_proven_proxy;
+pub use accept::{Connection, Peer, Shared, incoming};
 pub use peer::{Identified, PeerId, identify, not_after, not_before};
 
 /// Why certificates or a key cannot be used.

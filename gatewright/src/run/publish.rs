@@ -17,8 +17,7 @@ use crds::{
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::data::DataDir;
-use crate::check;
+use crate::{check, process::DataDir};
 
 /// The one writer of the snapshot.
 pub(super) struct Publisher {

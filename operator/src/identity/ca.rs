@@ -160,8 +160,8 @@ impl Authorities {
 
     /// The next step of a rotation, if one is due.
     pub(super) fn rotated(&self, now: SystemTime, lives: &Lives) -> Result<Option<Self>, CaError> {
-        let (from, to) = self.signing.life()?;
-        let since = now.duration_since(from).unwrap_or_default();
+        let (made, to) = (self.signing.issued()?, self.signing.life()?.1);
+        let since = now.duration_since(made).unwrap_or_default();
         if let Some(next) = &self.next {
             let announced = now.duration_since(next.issued()?).unwrap_or_default();
             let due = announced >= lives.overlap || now >= to;
@@ -171,7 +171,7 @@ impl Authorities {
                 previous: vec![self.signing.certificate.clone()],
             }));
         }
-        if since * 3 >= to.duration_since(from).unwrap_or_default() * 2 {
+        if since * 3 >= to.duration_since(made).unwrap_or_default() * 2 {
             let next = Authority::create(now, lives)?;
             return Ok(Some(Self { next: Some(next), ..self.clone() }));
         }

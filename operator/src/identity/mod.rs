@@ -25,6 +25,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+use tonic::transport::{Certificate, ClientTlsConfig};
 use tracing::{info, warn};
 
 pub use ca::{CaError, Lives};
@@ -76,10 +77,17 @@ struct Inner {
     authorities: ArcSwap<Authorities>,
     bundle: watch::Sender<Arc<str>>,
     server: Shared,
+    own: ArcSwap<Own>,
     /// When our own certificate is replaced.
     due: Mutex<SystemTime>,
     seal: Arc<Seal>,
     limits: Limits,
+}
+
+/// Our own certificate with its key, in PEM.
+struct Own {
+    certificate: String,
+    key: String,
 }
 
 /// A certificate with its key, for a proxy's Secret.
@@ -157,7 +165,7 @@ impl Identity {
                 sleep(RETRY).await;
             }
         };
-        let (server, due) = own_certificate(&authorities, &settings)?;
+        let (own, server, due) = own_certificate(&authorities, &settings)?;
         let inner = Inner {
             store,
             proofs,
@@ -166,6 +174,7 @@ impl Identity {
             bundle: watch::Sender::new(authorities.bundle()),
             authorities: ArcSwap::from_pointee(authorities),
             server: Arc::new(ArcSwap::new(server)),
+            own: ArcSwap::from_pointee(own),
             due: Mutex::new(due),
             seal: Arc::new(seal),
             limits: Limits::default(),
@@ -186,6 +195,15 @@ impl Identity {
     /// TLS of the listener for data planes; replaced while serving.
     pub fn server_config(&self) -> Shared {
         self.inner.server.clone()
+    }
+
+    /// TLS towards another replica, whatever the address it is dialled at.
+    pub(crate) fn client_config(&self) -> ClientTlsConfig {
+        let (own, settings) = (self.inner.own.load(), &self.inner.settings);
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(&**self.inner.bundle.borrow()))
+            .identity(tonic::transport::Identity::from_pem(&own.certificate, &own.key))
+            .domain_name(names(&settings.service, &settings.namespace).swap_remove(0))
     }
 
     /// The gRPC service that signs.
@@ -247,8 +265,9 @@ impl Identity {
             new
         });
         if told || !signs || now >= *inner.due.lock() {
-            let (server, due) = own_certificate(&inner.authorities.load(), &inner.settings)?;
+            let (own, server, due) = own_certificate(&inner.authorities.load(), &inner.settings)?;
             inner.server.store(server);
+            inner.own.store(Arc::new(own));
             *inner.due.lock() = due;
         }
         Ok(())
@@ -303,15 +322,16 @@ async fn had(
 fn own_certificate(
     authorities: &Authorities,
     settings: &Settings,
-) -> Result<(Arc<rustls::ServerConfig>, SystemTime), IdentityError> {
+) -> Result<(Own, Arc<rustls::ServerConfig>, SystemTime), IdentityError> {
     let (now, life) = (SystemTime::now(), settings.lives.leaf);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::from)?;
     let Settings { namespace, account, pod, service, .. } = settings.clone();
     let dns = names(&service, &namespace);
     let uri = PeerId::Workload { namespace, account, pod }.to_string();
     let certificate = authorities.signing().sign(Subject { uri, dns, life }, &key, now)?;
-    let config = server_config(&certificate, &key.serialize_pem(), &authorities.bundle())?;
-    Ok((config, now + life * 2 / 3))
+    let own = Own { certificate, key: key.serialize_pem() };
+    let config = server_config(&own.certificate, &own.key, &authorities.bundle())?;
+    Ok((own, config, now + life * 2 / 3))
 }
 
 /// The names of a Service, as pods spell them.

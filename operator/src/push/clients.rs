@@ -7,6 +7,7 @@ use std::{
 
 use crds::push::{Name, Rejection, Report};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::{
 /// Names that a standing lists at most.
 const NAMES: usize = 10;
 
-/// What is known about the policies, as far as the streams of this replica tell.
+/// What is known about the policies, as far as the streams of this replica tell, and those of the replicas that report to it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standings {
     /// Every published policy.
@@ -56,7 +57,7 @@ pub enum Standing {
 }
 
 /// What one data plane says about one issuer.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IssuerReport {
     /// The data plane.
     pub replica: String,
@@ -122,36 +123,35 @@ impl Clients {
         Entry { id, clients: self.clone() }
     }
 
-    /// How far each policy has come.
-    pub(super) fn standings(&self, published: &Published, audiences: &Audiences) -> Standings {
+    /// What the streams of this replica tell about each policy that is published here.
+    pub(super) fn tallies(&self, published: &Published, audiences: &Audiences) -> Tallies {
         let clients = self.clients.lock();
         let mut by_audience: HashMap<&Audience, Vec<&Client>> = HashMap::new();
         for client in clients.values() {
             by_audience.entry(&client.audience).or_default().push(client);
         }
-        let mut tallies: BTreeMap<Arc<str>, Tally<'_>> =
-            published.policies().map(|one| (one.policy.name.clone(), Tally::default())).collect();
-        let mut issuers: BTreeMap<Arc<str>, Vec<IssuerReport>> = BTreeMap::new();
+        let mut tallies = Tallies { replicas: clients.len(), ..Tallies::default() };
+        for (policy, version) in published.versions() {
+            tallies.policies.insert(policy.clone(), Tally { version: version.to_owned(), ..Tally::default() });
+        }
         for (audience, mut members) in by_audience {
             members.sort_by(|a, b| (a.acknowledged, &a.name).cmp(&(b.acknowledged, &b.name)));
             let table = audiences.cell(audience).table(published, audience);
             for (policy, changed) in &table.changed {
-                let Some(tally) = tallies.get_mut(policy) else { continue };
-                let waiting = members.partition_point(|one| one.acknowledged < *changed);
-                tally.replicas += members.len();
-                tally.waiting += waiting;
-                let room = NAMES.saturating_sub(tally.names.len());
-                tally.names.extend(members.iter().take(waiting.min(room)).map(|one| one.name.as_str()));
+                if let Some(tally) = tallies.policies.get_mut(policy) {
+                    let waiting = members.partition_point(|one| one.acknowledged < *changed);
+                    tally.add(members.len(), waiting, members.iter().take(waiting).map(|one| &*one.name));
+                }
             }
             for client in members {
                 for (policy, reason) in &client.rejected {
-                    if let Some(tally) = tallies.get_mut(policy) {
+                    if let Some(tally) = tallies.policies.get_mut(policy) {
                         tally.reject(&client.name, reason);
                     }
                 }
                 // About a policy that is not its business nobody is believed.
                 for report in client.reports.iter().filter(|one| table.changed.contains_key(&one.policy)) {
-                    issuers.entry(report.policy.clone()).or_default().push(IssuerReport {
+                    tallies.issuers.entry(report.policy.clone()).or_default().push(IssuerReport {
                         replica: client.name.clone(),
                         issuer: report.issuer.clone(),
                         error: report.error.clone(),
@@ -159,38 +159,92 @@ impl Clients {
                 }
             }
         }
-        issuers.values_mut().for_each(|reports| reports.sort());
-        let policies = tallies.into_iter().map(|(policy, tally)| (policy, tally.standing())).collect();
-        Standings { policies, issuers, replicas: clients.len() }
+        tallies
     }
 }
 
-#[derive(Default)]
-struct Tally<'c> {
+/// What one replica of the operator knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tallies {
+    pub(super) policies: BTreeMap<Arc<str>, Tally>,
+    issuers: BTreeMap<Arc<str>, Vec<IssuerReport>>,
     replicas: usize,
-    waiting: usize,
-    names: Vec<&'c str>,
-    rejected: Option<(&'c str, &'c str)>,
 }
 
-impl<'c> Tally<'c> {
-    fn reject(&mut self, by: &'c str, reason: &'c str) {
-        if self.rejected.is_none_or(|(first, _)| by < first) {
-            self.rejected = Some((by, reason));
+/// What is known about one policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tally {
+    /// The version that was sent.
+    version: String,
+    replicas: usize,
+    waiting: usize,
+    /// Of those who wait, at most 10.
+    names: Vec<String>,
+    /// Who refuses it, and why.
+    rejected: Option<(String, String)>,
+}
+
+// === impl Tallies ===
+
+impl Tallies {
+    /// With what another replica knows.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.replicas += other.replicas;
+        for (policy, theirs) in &other.policies {
+            if let Some(own) = self.policies.get_mut(policy) {
+                // A replica that publishes another version has nobody who has ours.
+                let waiting = if theirs.version == own.version { theirs.waiting } else { theirs.replicas };
+                own.add(theirs.replicas, waiting, theirs.names.iter().map(String::as_str));
+                if let Some((by, reason)) = theirs.rejected.as_ref().filter(|_| theirs.version == own.version) {
+                    own.reject(by, reason);
+                }
+            }
+        }
+        for (policy, reports) in &other.issuers {
+            self.issuers.entry(policy.clone()).or_default().extend(reports.iter().cloned());
+        }
+    }
+
+    /// Without the policies that nobody takes: those say nothing.
+    pub(super) fn said(mut self) -> Self {
+        self.policies.retain(|_, tally| tally.replicas > 0);
+        self
+    }
+
+    pub(super) fn standings(mut self) -> Standings {
+        self.issuers.values_mut().for_each(|reports| reports.sort());
+        let policies = self.policies.into_iter().map(|(policy, tally)| (policy, tally.standing())).collect();
+        Standings { policies, issuers: self.issuers, replicas: self.replicas }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn add<'n>(&mut self, replicas: usize, waiting: usize, names: impl Iterator<Item = &'n str>) {
+        self.replicas += replicas;
+        self.waiting += waiting;
+        let room = NAMES.saturating_sub(self.names.len());
+        self.names.extend(names.take(room.min(waiting)).map(str::to_owned));
+    }
+
+    fn reject(&mut self, by: &str, reason: &str) {
+        if self.rejected.as_ref().is_none_or(|(first, _)| by < first.as_str()) {
+            self.rejected = Some((by.to_owned(), reason.to_owned()));
         }
     }
 
     fn standing(self) -> Standing {
         if let Some((by, reason)) = self.rejected {
-            return Standing::Rejected { by: by.to_owned(), reason: reason.to_owned() };
+            return Standing::Rejected { by, reason };
         }
         match (self.replicas, self.waiting) {
             (0, _) => Standing::NoDataPlane,
             (replicas, 0) => Standing::Programmed { replicas },
             (_, waiting) => {
-                let mut names: Vec<String> = self.names.into_iter().map(str::to_owned).collect();
+                let mut names = self.names;
                 names.sort();
-                let more = waiting - names.len();
+                let more = waiting.saturating_sub(names.len());
                 Standing::Lagging { waiting: names, more }
             }
         }

@@ -13,6 +13,7 @@ mod audiences;
 mod clients;
 mod metrics;
 mod outgoing;
+mod relay;
 mod serve;
 mod service;
 mod stream;
@@ -21,6 +22,7 @@ mod table;
 mod tests;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,12 +44,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use clients::{IssuerReport, Standing, Standings};
+pub use relay::Replicas;
 pub use serve::serve;
 pub use service::Discovery;
 
 use self::{
     audiences::Audiences,
-    clients::Clients,
+    clients::{Clients, Tallies},
     metrics::Metrics,
     table::{Encoded, Published},
 };
@@ -60,6 +63,8 @@ pub struct Options {
     pub namespace: String,
     /// The ServiceAccount there that gets every policy which selects no workload.
     pub account: String,
+    /// The operator's own ServiceAccount: replicas report to their leader.
+    pub operator_account: String,
     /// What is known about other workloads.
     pub proofs: Arc<dyn Proofs>,
     /// Least time between two publications.
@@ -83,6 +88,8 @@ struct Inner {
     trust: watch::Sender<Option<Arc<Encoded>>>,
     audiences: Audiences,
     clients: Arc<Clients>,
+    /// What other replicas know, by pod.
+    reported: Mutex<HashMap<String, Tallies>>,
     metrics: Metrics,
     streams: AtomicU64,
     ends: CancellationToken,
@@ -106,6 +113,7 @@ impl Push {
             trust: watch::Sender::new(None),
             audiences: Audiences::default(),
             clients: Clients::new(),
+            reported: Mutex::default(),
             metrics: Metrics::register(registry),
             streams: AtomicU64::new(0),
             ends: CancellationToken::new(),
@@ -131,8 +139,9 @@ impl Push {
 
     /// How far each policy has come.
     pub fn standings(&self) -> Standings {
-        let published = self.inner.published.borrow().clone();
-        self.inner.clients.standings(&published, &self.inner.audiences)
+        let mut tallies = self.inner.tallies();
+        self.inner.reported.lock().values().for_each(|theirs| tallies.merge(theirs));
+        tallies.standings()
     }
 
     /// Moves when an answer, a report, a connection or a publication changed a standing.
@@ -171,6 +180,21 @@ impl Push {
 }
 
 impl Inner {
+    /// What the streams of this replica tell.
+    fn tallies(&self) -> Tallies {
+        let published = self.published.borrow().clone();
+        self.clients.tallies(&published, &self.audiences)
+    }
+
+    /// A data plane of ours has seen this leadership.
+    fn saw(&self, epoch: u64) {
+        self.highest.send_if_modified(|highest| {
+            let higher = epoch > *highest;
+            *highest = epoch.max(*highest);
+            higher
+        });
+    }
+
     /// A number no other stream has.
     fn stream_id(&self) -> u64 {
         self.streams.fetch_add(1, Ordering::Relaxed)

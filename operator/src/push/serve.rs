@@ -31,6 +31,7 @@ pub async fn serve(
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_service(push.service())
         .add_service(identity.service())
+        .add_service(push.replicas())
         .serve_with_incoming_shutdown(Box::pin(incoming(listener, identity.server_config())), async move {
             stop.cancelled().await;
             ends.cancel();

@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use authz::tls::{Identified, PeerId, identify};
+use authz::tls::{self, Identified, PeerId};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
     aggregated_discovery_service_server::AggregatedDiscoveryService,
@@ -36,10 +36,10 @@ impl Discovery {
 
     /// Who asks: a workload, by its certificate. A proxy's certificate is for asking decisions only.
     async fn peer<T>(&self, request: &Request<T>) -> Result<Peer, Status> {
-        let certificates = request.peer_certs().ok_or_else(|| Status::unauthenticated("connect with a certificate"))?;
-        let certificate = certificates.first().ok_or_else(|| Status::unauthenticated("connect with a certificate"))?;
-        let Identified { id, not_after } =
-            identify(certificate).map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let peer = request.extensions().get::<tls::Peer>().and_then(|peer| peer.identified.as_deref());
+        let Some(Identified { id, not_after }) = peer.cloned() else {
+            return Err(Status::unauthenticated("connect with a certificate of this operator"));
+        };
         let PeerId::Workload { namespace, account, pod } = id else {
             return Err(Status::permission_denied("this certificate is for asking decisions, not for configuration"));
         };

@@ -16,7 +16,7 @@ use envoy_types::pb::{
     google::{protobuf::value::Kind, rpc},
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -261,7 +261,7 @@ impl Stream {
             self.seen = self.seen.max(epoch);
             // Only our own are believed: any pod could claim a leadership that nobody can follow.
             if self.peer.audience == Audience::Own {
-                raise(&self.inner.highest, epoch);
+                self.inner.saw(epoch);
             }
         }
         let reports: Option<Vec<Report>> = text(REPORTS).and_then(|text| serde_json::from_str(text).ok());
@@ -273,14 +273,6 @@ impl Stream {
             });
         }
     }
-}
-
-fn raise(highest: &watch::Sender<u64>, epoch: u64) {
-    highest.send_if_modified(|highest| {
-        let higher = epoch > *highest;
-        *highest = epoch.max(*highest);
-        higher
-    });
 }
 
 fn rejections(detail: &rpc::Status) -> Vec<Rejection> {

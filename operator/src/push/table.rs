@@ -104,9 +104,9 @@ impl Published {
         Self { counter: before.counter + 1, policies: policies.collect(), objects }
     }
 
-    /// The policies, and which of them have which labels.
-    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Pushed>> {
-        self.policies.values().map(|one| &one.pushed)
+    /// Every policy with the version that is sent.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.policies.iter().map(|(name, one)| (name, one.encoded.version.as_str()))
     }
 
     /// Policies that one audience gets.

@@ -30,7 +30,7 @@ use crds::{
 };
 use operator::{
     identity::{Identity, Kept, Lives, ProofError, Proofs, Settings, Store, StoreError, Workload},
-    push::{self, Push},
+    push::{self, Push, Standing},
 };
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -103,6 +103,7 @@ pub(crate) struct Operator {
     pub(crate) address: SocketAddr,
     pub(crate) epoch: watch::Sender<u64>,
     pub(crate) leader: watch::Sender<bool>,
+    registry: Registry,
     shutdown: CancellationToken,
     served: JoinHandle<std::io::Result<()>>,
 }
@@ -126,27 +127,44 @@ impl Operator {
     }
 
     pub(crate) async fn start_with(api: &Arc<Api>, epoch: u64, lives: Lives) -> Self {
+        Self::start_as(api, epoch, settings(lives)).await
+    }
+
+    pub(crate) async fn start_as(api: &Arc<Api>, epoch: u64, settings: Settings) -> Self {
         let (leader, leads) = watch::channel(true);
-        let identity = Identity::start_with(api.clone(), api.clone(), settings(lives), leads).await.unwrap();
+        let identity = Identity::start_with(api.clone(), api.clone(), settings, leads).await.unwrap();
         let options = push::Options {
             namespace: "gatewright".to_owned(),
             account: "gatewright-authz".to_owned(),
+            operator_account: "gatewright-operator".to_owned(),
             proofs: api.clone(),
             pace: push::PACE,
         };
         let (epoch, epochs) = watch::channel(epoch);
-        let push = Push::new(options, epochs, &mut Registry::default());
+        let mut registry = Registry::default();
+        let push = Push::new(options, epochs, &mut registry);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(push::serve(listener, push.clone(), identity.clone(), shutdown.clone()));
-        Self { push, identity, address, epoch, leader, shutdown, served }
+        Self { push, identity, address, epoch, leader, registry, shutdown, served }
     }
 
     /// Compiles these documents and publishes what is in force.
     pub(crate) fn publish(&self, documents: &[String]) {
         let (compiled, objects) = compile(documents);
         self.push.publish(compiled.pushed, Arc::new(objects));
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        metric(&self.registry, name)
+    }
+
+    /// Waits until a policy stands so.
+    pub(crate) async fn stands(&self, policy: &str, standing: &Standing) {
+        until(&format!("{policy} is {standing:?}"), || self.push.standings().policies.get(policy) == Some(standing))
+            .await;
     }
 
     pub(crate) async fn stop(self) {
@@ -192,6 +210,8 @@ pub(crate) struct DataPlane {
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     pub(crate) registry: Registry,
     run: JoinHandle<()>,
+    /// Its files live as long as it does.
+    _folder: Arc<tempfile::TempDir>,
 }
 
 /// How a data plane is started.
@@ -249,7 +269,15 @@ impl Start {
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
-        DataPlane { snapshots, credentials, in_force, rejected, registry, run: tokio::spawn(channel.run()) }
+        DataPlane {
+            snapshots,
+            credentials,
+            in_force,
+            rejected,
+            registry,
+            run: tokio::spawn(channel.run()),
+            _folder: self.folder.clone(),
+        }
     }
 }
 
@@ -280,17 +308,20 @@ impl DataPlane {
 
     /// The value of a metric.
     pub(crate) fn metric(&self, name: &str) -> u64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("the metric is there");
-        line.parse().unwrap()
+        metric(&self.registry, name)
     }
 
     pub(crate) async fn stop(self) {
         self.run.abort();
         let _ = self.run.await;
     }
+}
+
+fn metric(registry: &Registry, name: &str) -> u64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).expect("the metric is there");
+    line.parse().unwrap()
 }
 
 /// Waits for a condition, and fails with its name after ten seconds.
