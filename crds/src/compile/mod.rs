@@ -37,7 +37,7 @@ use std::{
 };
 
 pub use assemble::{Assembled, Assembler, Rejected};
-pub use last_good::LastGood;
+pub use last_good::{LastGood, PARTS};
 pub use verdict::{Condition, ConditionType, Reason, Verdict};
 
 use self::{
