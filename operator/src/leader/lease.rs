@@ -30,7 +30,7 @@ pub struct Seen {
     /// `metadata.resourceVersion`: any write changes it.
     pub version: String,
     /// The whole of it: what others put there is kept.
-    lease_object: Lease,
+    pub(super) lease_object: Lease,
 }
 
 /// A Lease as it shall be.

@@ -25,12 +25,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub use lease::{KubeLeases, LeaseError, Leases, Seen};
+pub use lease::{KubeLeases, LeaseError, Leases, Seen, Wanted};
 
-use self::{
-    lease::Wanted,
-    term::{Step, Term},
-};
+use self::term::{Step, Term};
 
 /// Which Lease, and who we are.
 #[derive(Debug, Clone)]
