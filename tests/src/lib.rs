@@ -17,7 +17,6 @@
 
 pub mod bench;
 pub mod client;
-pub mod cluster;
 pub mod envoy;
 pub mod error;
 pub mod grpc;
