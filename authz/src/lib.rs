@@ -10,9 +10,12 @@
 //! ```
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`net`] says what may be dialled.
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`net`] says what may be dialled,
+//! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
 
 pub mod cache;
+#[cfg(feature = "server")]
+pub mod channel;
 pub mod decide;
 pub mod errors;
 pub mod expr;
@@ -26,4 +29,8 @@ pub mod net;
 pub mod principal;
 pub mod request;
 #[cfg(feature = "server")]
+pub mod seal;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod tls;

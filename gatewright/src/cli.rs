@@ -36,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Serve ext_authz from files, without Kubernetes. Edits are in force within a second.
     Run(RunArgs),
+    /// Serve ext_authz in a cluster, as an operator says. Policies in force survive a restart without the operator.
+    Authz(AuthzArgs),
     /// Compile documents and print one verdict per object. Exit 1 if any is not accepted.
     Check(CheckArgs),
     /// Decide one request step by step, by the same function that `run` serves. Exit 1 if it is refused.
@@ -99,6 +101,14 @@ pub struct RunArgs {
     /// Where last good versions and keys survive a restart [default: $XDG_STATE_HOME/gatewright or ~/.local/state/gatewright].
     #[arg(long, value_name = "DIR", env = "GATEWRIGHT_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+}
+
+/// What every serving process takes.
+#[derive(Debug, Args)]
+pub struct ProcessArgs {
     /// Write the bound addresses here as JSON once ready.
     #[arg(long, value_name = "PATH")]
     pub addresses_file: Option<PathBuf>,
@@ -132,6 +142,38 @@ pub struct RunArgs {
     /// Log format [default: text on a terminal, else json].
     #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+/// `gatewright authz`.
+#[derive(Debug, Args)]
+pub struct AuthzArgs {
+    /// The operator, as https://HOST:PORT.
+    #[arg(long, value_name = "URL", value_parser = https, env = "GATEWRIGHT_OPERATOR")]
+    pub operator: String,
+    /// The operator's CA certificates (ConfigMap gatewright-ca). The file may come later; until then nobody is believed.
+    #[arg(long, value_name = "FILE", default_value = "/etc/gatewright/ca/ca.crt")]
+    pub operator_ca: PathBuf,
+    /// A ServiceAccount token of audience `gatewright-operator`, projected into the pod.
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/gatewright/token")]
+    pub token_file: PathBuf,
+    /// Where Envoy asks: IP:PORT or unix:PATH. TLS, but on loopback and on Unix sockets.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9001", env = "GATEWRIGHT_AUTHZ_ADDRESS")]
+    pub authz_address: Address,
+    /// Health, metrics and the live state.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9003", env = "GATEWRIGHT_ADMIN_ADDRESS")]
+    pub admin_address: SocketAddr,
+    /// Where policies in force, keys and the certificate survive a restart.
+    #[arg(long, value_name = "DIR", env = "GATEWRIGHT_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// 32 bytes that seal what is in the data folder (Secret gatewright-seal). Without it only public keys are kept.
+    #[arg(long, value_name = "FILE")]
+    pub seal_key_file: Option<PathBuf>,
+    /// The name of this pod.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "authz")]
+    pub pod_name: String,
+    /// The process.
+    #[command(flatten)]
+    pub process: ProcessArgs,
 }
 
 /// Log formats.
@@ -230,6 +272,16 @@ pub struct EnvoyConfigArgs {
 /// Durations as the documents write them.
 fn duration(text: &str) -> Result<Duration, String> {
     crds::v1alpha1::Duration(text.to_owned()).parse().map_err(|error| error.to_string())
+}
+
+fn https(text: &str) -> Result<String, String> {
+    let uri: http::Uri = text.parse().map_err(|_| "write it as https://HOST:PORT")?;
+    let plain = uri.path() == "/" && uri.query().is_none() && uri.host().is_some();
+    if uri.scheme_str() == Some("https") && plain {
+        Ok(text.to_owned())
+    } else {
+        Err("write it as https://HOST:PORT".to_owned())
+    }
 }
 
 fn header(text: &str) -> Result<(String, String), String> {

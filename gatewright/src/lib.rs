@@ -4,12 +4,14 @@
 //! asks `crds::compile`.
 
 mod apikey;
+mod authz;
 mod check;
 pub mod cli;
 mod config;
 mod envoy_config;
 mod explain;
 mod logging;
+mod process;
 mod run;
 
 use std::{io::Write, process::ExitCode};
@@ -26,6 +28,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     let mut out = anstream::stdout().lock();
     let code = match cli.command {
         Command::Run(args) => run::command(&args),
+        Command::Authz(args) => authz::command(&args),
         Command::Check(args) => check::command(&args, &mut out),
         Command::Explain(args) => explain::command(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),

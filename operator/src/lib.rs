@@ -1,1 +1,5 @@
 //! The controller.
+
+pub mod identity;
+pub mod push;
+pub mod seal;

@@ -15,14 +15,17 @@
     reason = "indexing a JSON value yields null and does not panic; nothing else is indexed"
 )]
 
+pub mod apiserver;
 pub mod bench;
 pub mod client;
 pub mod envoy;
 pub mod error;
+pub mod fault_proxy;
 pub mod grpc;
 pub mod issuer;
 pub mod keys;
 pub mod oidc_provider;
+pub mod operator;
 pub mod process;
 pub mod product;
 pub mod tools;

@@ -22,7 +22,7 @@ const FIRST_WORD: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that must speak up.
-pub(super) struct Accepted<S> {
+pub struct Accepted<S> {
     stream: S,
     silence: Option<Pin<Box<Sleep>>>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Patient(pub(super) TcpListener);
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// The next TCP connection.
-pub(super) async fn tcp(listener: &TcpListener) -> (Accepted<TcpStream>, SocketAddr) {
+pub(crate) async fn tcp(listener: &TcpListener) -> (Accepted<TcpStream>, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {

@@ -21,6 +21,7 @@ use crate::{
     jwks::KeyCache,
     limits::LocalLimits,
     request::RequestView,
+    tls,
 };
 
 /// Limits of the check service.
@@ -104,7 +105,7 @@ impl CheckService {
 impl Authorization for CheckService {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
-        let proven = is_on_this_machine(&request);
+        let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use super::{accept, check::CheckService};
+use crate::tls;
 
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -23,6 +24,9 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 const MAX_STREAMS: u32 = 1024;
 /// A peer that does not answer a ping for this long is gone.
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
+
+/// How long a proxy may keep one TLS connection: its certificate is looked at when it connects. It is asked to leave, and connects anew.
+const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +66,7 @@ pub struct Bound {
 
 enum Socket {
     Tcp(TcpListener),
+    Tls(TcpListener, tls::Shared),
     Unix(UnixListener),
 }
 
@@ -104,6 +109,16 @@ impl Bound {
     pub fn address(&self) -> &Address {
         &self.address
     }
+
+    /// Speaks TLS from here on; a Unix socket needs none. The configuration counts for each new connection.
+    #[must_use]
+    pub fn secured(self, config: tls::Shared) -> Self {
+        let socket = match self.socket {
+            Socket::Tcp(listener) | Socket::Tls(listener, _) => Socket::Tls(listener, config),
+            unix @ Socket::Unix(_) => unix,
+        };
+        Self { socket, ..self }
+    }
 }
 
 /// Opens a socket. A Unix socket that a dead process left behind is replaced; one that answers is not.
@@ -136,7 +151,11 @@ async fn is_dead_socket(path: &Path) -> bool {
 pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Result<(), ListenError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_not_serving::<AuthorizationServer<CheckService>>().await;
-    let router = Server::builder()
+    let server = match &bound.socket {
+        Socket::Tls(..) => Server::builder().max_connection_age(MAX_AGE),
+        Socket::Tcp(_) | Socket::Unix(_) => Server::builder(),
+    };
+    let router = server
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -156,6 +175,10 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         Socket::Tcp(listener) => {
             let incoming =
                 unfold(listener, async |listener| Some((Ok::<_, io::Error>(accept::tcp(&listener).await.0), listener)));
+            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
+        }
+        Socket::Tls(listener, config) => {
+            let incoming = tls::incoming(listener, config);
             router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
         }
         Socket::Unix(listener) => {

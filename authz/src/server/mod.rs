@@ -13,6 +13,8 @@ mod request;
 mod response;
 mod state;
 
+pub use accept::Accepted;
+pub(crate) use accept::tcp as accept_tcp;
 pub use admin::{Admin, LogLevel, serve_nothing};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     documents::{Object, Objects, Place},
     push::PushedPolicy,
-    snapshot::{Entry, Held, InForce, Snapshot, SnapshotBuilder},
+    snapshot::{Entry, Held, InForce, KeySetId, Snapshot, SnapshotBuilder},
 };
 
 /// Assembles policy sets one after the other, and keeps the compiled form of what does not change.
@@ -30,6 +30,8 @@ pub struct Assembled {
     /// Policies whose document this build refuses, each with the reasons. What it accepted before stays in force; if there is nothing,
     /// the hosts are answered with `unavailable`.
     pub rejected: Vec<Rejected>,
+    /// Which policy verifies by which remote keys.
+    pub key_sets: Vec<(Arc<str>, KeySetId)>,
 }
 
 /// One refused document.
@@ -45,21 +47,28 @@ pub struct Rejected {
 
 impl Assembler {
     /// Compiles what was pushed, against the values that came with it.
-    pub fn assemble<'p>(&mut self, policies: impl IntoIterator<Item = &'p PushedPolicy>, values: &Objects) -> Assembled {
-        let (mut builder, mut rejected, mut key_sets) = (SnapshotBuilder::default(), Vec::new(), Vec::new());
+    pub fn assemble<'p>(
+        &mut self,
+        policies: impl IntoIterator<Item = &'p PushedPolicy>,
+        values: &Objects,
+    ) -> Assembled {
+        let (mut builder, mut rejected) = (SnapshotBuilder::default(), Vec::new());
+        let (mut key_sets, mut users) = (Vec::new(), Vec::new());
         let mut present: HashSet<Arc<str>> = HashSet::new();
         for pushed in policies {
             present.insert(pushed.name.clone());
             let built = pushed.document.as_ref().and_then(|document| {
                 let object = object(&pushed.name, document.clone());
-                self.built(&object, values).inspect_err(|reason| {
-                    rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
-                })
-                .ok()
-                .or_else(|| self.memo.get(&pushed.name).cloned())
+                self.built(&object, values)
+                    .inspect_err(|reason| {
+                        rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
+                    })
+                    .ok()
+                    .or_else(|| self.memo.get(&pushed.name).cloned())
             });
             let entry = match built {
                 Some(built) => {
+                    users.extend(built.key_sets.iter().map(|set| (pushed.name.clone(), set.id.clone())));
                     key_sets.extend(built.key_sets.iter().cloned());
                     let entry = InForce { policy: built.policy.clone(), hosts: pushed.hosts.clone() };
                     self.memo.insert(pushed.name.clone(), built);
@@ -70,7 +79,7 @@ impl Assembler {
             builder.add(entry, pushed.fallback);
         }
         self.memo.retain(|name, _| present.contains(name));
-        Assembled { snapshot: builder.finish(false, key_sets), rejected }
+        Assembled { snapshot: builder.finish(false, key_sets), rejected, key_sets: users }
     }
 
     fn built(&self, object: &Object, values: &Objects) -> Result<Built, String> {

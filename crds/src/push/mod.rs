@@ -9,6 +9,7 @@
 //! hold more of a Secret than the policies of one receiver name.
 
 mod values;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use values::{PushedValues, values_for};
+pub use wire::{
+    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust, Undecodable,
+    VALUES_TYPE, version,
+};
 
 use crate::{documents::ReferenceKind, hosts::HostPattern};
 
@@ -95,7 +100,9 @@ impl Reference {
     /// The namespace it points into.
     pub fn namespace(&self) -> &str {
         match self {
-            Self::Entry { name, .. } | Self::Secret { name } => name.split_once('/').map_or("", |(namespace, _)| namespace),
+            Self::Entry { name, .. } | Self::Secret { name } => {
+                name.split_once('/').map_or("", |(namespace, _)| namespace)
+            }
             Self::Labelled { namespace, .. } => namespace,
         }
     }

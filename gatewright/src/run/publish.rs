@@ -17,8 +17,7 @@ use crds::{
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::data::DataDir;
-use crate::check;
+use crate::{check, process::DataDir};
 
 /// The one writer of the snapshot.
 pub(super) struct Publisher {
@@ -65,7 +64,7 @@ impl Publisher {
     /// Puts a policy set in force, as a whole.
     pub(super) fn publish(&mut self, mut objects: Objects) {
         objects.carry_over(&self.published);
-        let Compiled { snapshot, verdicts } = self.compiler.compile(&objects);
+        let Compiled { snapshot, verdicts, .. } = self.compiler.compile(&objects);
         // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
         self.keys.sync(snapshot.key_sets().to_vec());
         self.snapshots.store(Arc::new(snapshot));

@@ -10,14 +10,13 @@ use tokio::{
     net::TcpListener,
     runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
     time::{Instant, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Parts, RunError};
-use crate::cli::RunArgs;
+use super::{Parts, ProcessError};
+use crate::cli::ProcessArgs;
 
 /// How often start-up looks whether keys have come.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,12 +25,13 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, serde::Serialize)]
 struct Addresses {
     authz: String,
-    broker: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<String>,
     admin: String,
 }
 
 /// SIGTERM and SIGINT, from the moment this is made.
-pub(super) struct Stop {
+pub(crate) struct Stop {
     term: Signal,
     int: Signal,
 }
@@ -40,7 +40,7 @@ pub(super) struct Stop {
 
 impl Stop {
     /// Takes the signals over.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
 
@@ -54,33 +54,45 @@ impl Stop {
 }
 
 /// How a background task ended, and which.
-type Ended = (&'static str, io::Result<()>);
+pub(crate) type Ended = (&'static str, io::Result<()>);
 
 /// Serves on `data` until SIGTERM or SIGINT, then drains.
-pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle, mut stop: Stop) -> Result<(), RunError> {
-    let Parts { keys, service, admin, readiness, mut publisher, mut watch, starting, .. } = parts;
+pub(crate) async fn until_drained(
+    parts: Parts,
+    args: &ProcessArgs,
+    data: &Handle,
+    mut stop: Stop,
+) -> Result<(), ProcessError> {
+    let Parts { keys, service, admin, readiness, starting, addresses, mut tasks, mut prepared } = parts;
     let (serving, ends) = (Serving::default(), CancellationToken::new());
-    let mut tasks: JoinSet<Ended> = JoinSet::new();
 
-    let authz = server::bind(&args.authz_address).await?;
-    let broker = listen(args.broker_address).await?;
-    let admin_socket = listen(args.admin_address).await?;
+    let authz = server::bind(&addresses.authz).await?;
+    let admin_socket = listen(addresses.admin).await?;
+    let broker = match addresses.broker {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let addresses = Addresses {
         authz: authz.address().to_string(),
-        broker: bound(&broker)?.to_string(),
+        broker: broker.as_ref().map(bound).transpose()?.map(|address| address.to_string()),
         admin: bound(&admin_socket)?.to_string(),
     };
     info!(authz = addresses.authz, broker = addresses.broker, admin = addresses.admin, "listening");
-
-    let checks = data.spawn(server::serve(authz, service, serving.clone()));
     tasks.spawn(named("admin listener", admin.serve(admin_socket, ends.clone())));
-    tasks.spawn(named("broker listener", server::serve_nothing(broker, ends.clone())));
-    tasks.spawn(async move {
-        loop {
-            let objects = watch.next().await;
-            publisher.publish(objects);
-        }
-    });
+    if let Some(broker) = broker {
+        tasks.spawn(named("broker listener", server::serve_nothing(broker, ends.clone())));
+    }
+
+    // Nothing is answered before something is in force.
+    let authz = tokio::select! {
+        tls = &mut prepared => match tls {
+            Some(tls) => authz.secured(tls),
+            None => authz,
+        },
+        () = stop.told() => return Ok(()),
+        Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
+    };
+    let checks = data.spawn(server::serve(authz, service, serving.clone()));
     let waiting = await_keys(&readiness, &keys, args.startup_key_timeout);
     drop(starting);
 
@@ -97,7 +109,7 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle, m
     serving.ready.cancel();
     if let Some(path) = &args.addresses_file {
         write_addresses(path, &addresses)
-            .map_err(|source| RunError::AddressesFile { path: path.display().to_string(), source })?;
+            .map_err(|source| ProcessError::AddressesFile { path: path.display().to_string(), source })?;
     }
     info!("ready");
     tokio::select! {
@@ -171,16 +183,16 @@ fn await_keys(
     }
 }
 
-async fn named(name: &'static str, task: impl Future<Output = io::Result<()>>) -> Ended {
+pub(crate) async fn named(name: &'static str, task: impl Future<Output = io::Result<()>>) -> Ended {
     (name, task.await)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
-    TcpListener::bind(address).await.map_err(|source| RunError::Bind { address, source })
+async fn listen(address: SocketAddr) -> Result<TcpListener, ProcessError> {
+    TcpListener::bind(address).await.map_err(|source| ProcessError::Bind { address, source })
 }
 
-fn bound(listener: &TcpListener) -> Result<SocketAddr, RunError> {
-    listener.local_addr().map_err(RunError::Runtime)
+fn bound(listener: &TcpListener) -> Result<SocketAddr, ProcessError> {
+    listener.local_addr().map_err(ProcessError::Runtime)
 }
 
 /// Whole or not at all: whoever waits for the file must not read half of it.
@@ -192,13 +204,13 @@ fn write_addresses(path: &Path, addresses: &Addresses) -> io::Result<()> {
     Ok(())
 }
 
-fn ended_early(ended: Result<Result<(), server::ListenError>, tokio::task::JoinError>) -> RunError {
+fn ended_early(ended: Result<Result<(), server::ListenError>, tokio::task::JoinError>) -> ProcessError {
     match ended {
-        Ok(Err(error)) => RunError::Listen(error),
-        Ok(Ok(())) | Err(_) => RunError::Task("gRPC server"),
+        Ok(Err(error)) => ProcessError::Listen(error),
+        Ok(Ok(())) | Err(_) => ProcessError::Task("gRPC server"),
     }
 }
 
-fn task_ended(ended: Result<Ended, tokio::task::JoinError>) -> RunError {
-    RunError::Task(ended.map_or("configuration watcher", |(name, _)| name))
+fn task_ended(ended: Result<Ended, tokio::task::JoinError>) -> ProcessError {
+    ProcessError::Task(ended.map_or("a task that panicked", |(name, _)| name))
 }

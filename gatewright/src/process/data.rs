@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 /// A folder for state, or none.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub(crate) struct DataDir {
     path: Option<PathBuf>,
     /// Held as long as the process lives: two processes would undo each other's files.
     _lock: Option<File>,
@@ -24,7 +24,7 @@ const LOCK: &str = "lock";
 
 impl DataDir {
     /// Opens or makes it, readable by its owner only. One that can be read and not written still gives what it holds.
-    pub(super) fn open(path: Option<PathBuf>) -> Self {
+    pub(crate) fn open(path: Option<PathBuf>) -> Self {
         let none = Self { path: None, _lock: None };
         let Some(path) = path else {
             warn!("no data folder: last good versions and keys do not survive a restart; give --data-dir");
@@ -55,12 +55,12 @@ impl DataDir {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> Option<&Path> {
+    pub(crate) fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// What was in force when the process ended. A file that cannot be read counts as none.
-    pub(super) fn last_good(&self) -> LastGood {
+    pub(crate) fn last_good(&self) -> LastGood {
         let Some(path) = self.path.as_ref().map(|path| path.join(LAST_GOOD)) else { return LastGood::default() };
         if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
             warn!(path = %path.display(), "the last good versions are no file and are forgotten");
@@ -80,7 +80,7 @@ impl DataDir {
     }
 
     /// Keeps what is in force, whole or not at all.
-    pub(super) fn keep(&self, last_good: &LastGood) -> io::Result<()> {
+    pub(crate) fn keep(&self, last_good: &LastGood) -> io::Result<()> {
         let Some(path) = &self.path else { return Ok(()) };
         let bytes = serde_json::to_vec(last_good)?;
         let mut file = tempfile::Builder::new().prefix(".last-good").tempfile_in(path)?;

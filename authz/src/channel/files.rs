@@ -1,0 +1,155 @@
+//! The sealed copies in the data folder: the state in force, and who this process is. What cannot be opened counts as absent, with a
+//! warning: a restart without them waits for the operator, and never serves an empty set as if it were the truth.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crds::push::Name;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::{info, warn};
+
+use super::{
+    credentials::Credentials,
+    held::{Held, Kept},
+};
+use crate::seal::Seal;
+
+/// Form of the copies; another one is not read.
+const FORM: u32 = 1;
+
+/// Where the copies are and how they are sealed.
+#[derive(Debug, Clone)]
+pub(super) struct Files {
+    place: Option<(Arc<Path>, Arc<Seal>)>,
+}
+
+/// The state in force, to be written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Copy {
+    form: u32,
+    epoch: u64,
+    resources: Vec<CopyOf>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct CopyOf {
+    name: String,
+    version: Arc<str>,
+    text: Arc<str>,
+    /// Only where the newest document is refused here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accepted: Option<Arc<serde_json::Value>>,
+}
+
+const STATE: &str = "state";
+const IDENTITY: &str = "identity";
+
+// === impl Files ===
+
+impl Files {
+    pub(super) fn new(folder: Option<PathBuf>, seal: Option<Seal>) -> Self {
+        let place = match (folder, seal) {
+            (Some(folder), Some(seal)) => Some((folder.into(), Arc::new(seal))),
+            (None, None) => None,
+            _ => {
+                warn!("nothing is kept across a restart: that needs both a data folder and a sealing key");
+                None
+            }
+        };
+        Self { place }
+    }
+
+    /// What was in force when the process ended.
+    pub(super) fn state(&self) -> Option<Held> {
+        let copy: Copy = self.read(STATE)?;
+        if copy.form != FORM {
+            warn!(form = copy.form, "the sealed copy of the state is of another version and is ignored");
+            return None;
+        }
+        let kept: Option<Vec<(Name, Kept)>> = copy
+            .resources
+            .into_iter()
+            .map(|one| Some((one.name.parse().ok()?, Kept::restored(one.version, one.text, one.accepted))))
+            .collect();
+        info!(epoch = copy.epoch, "the state of before the restart is in force until the operator answers");
+        kept.map(|kept| Held::restore(copy.epoch, kept))
+    }
+
+    /// Who this process was.
+    pub(super) fn identity(&self) -> Option<Credentials> {
+        self.read(IDENTITY)
+    }
+
+    /// Keeps who this process is.
+    pub(super) fn keep_identity(&self, credentials: &Credentials) -> io::Result<()> {
+        self.write(IDENTITY, credentials)
+    }
+
+    /// Keeps what is in force.
+    pub(super) fn keep_state(&self, copy: &Copy) -> io::Result<()> {
+        self.write(STATE, copy)
+    }
+
+    fn read<T: DeserializeOwned>(&self, what: &str) -> Option<T> {
+        let (folder, seal) = self.place.as_ref()?;
+        let path = file(folder, what);
+        let sealed = match fs::read(&path) {
+            Ok(sealed) => sealed,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                warn!(path = %path.display(), %error, "a sealed copy cannot be read and is ignored");
+                return None;
+            }
+        };
+        let plain = seal.open(what, &sealed).inspect_err(|error| {
+            warn!(path = %path.display(), %error, "a sealed copy cannot be opened and is ignored");
+        });
+        // The error of the parser could quote a secret.
+        serde_json::from_slice(&plain.ok()?)
+            .inspect_err(|_| warn!(path = %path.display(), "a sealed copy holds something else and is ignored"))
+            .ok()
+    }
+
+    /// Whole or not at all, readable by its owner only.
+    fn write(&self, what: &str, value: &impl Serialize) -> io::Result<()> {
+        let Some((folder, seal)) = &self.place else { return Ok(()) };
+        let sealed = seal.seal(what, serde_json::to_vec(value)?).map_err(io::Error::other)?;
+        let (path, draft) = (file(folder, what), folder.join(format!("{what}.{:016x}.tmp", fastrand::u64(..))));
+        fs::create_dir_all(folder)?;
+        let written = write_new(&draft, &sealed).and_then(|()| fs::rename(&draft, &path));
+        if written.is_err() {
+            // What remains takes room and nothing else.
+            let _ = fs::remove_file(&draft);
+        }
+        written
+    }
+}
+
+// === impl Copy ===
+
+impl Copy {
+    pub(super) fn of(held: &Held) -> Self {
+        let resources = held.resources().map(|(name, kept)| CopyOf {
+            name: name.to_string(),
+            version: kept.version.clone(),
+            text: kept.text.clone(),
+            accepted: kept.is_refused().then(|| kept.accepted.clone()).flatten(),
+        });
+        Self { form: FORM, epoch: held.epoch(), resources: resources.collect() }
+    }
+}
+
+fn file(folder: &Path, what: &str) -> PathBuf {
+    folder.join(format!("{what}.sealed"))
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

@@ -1,0 +1,213 @@
+//! The data plane's end of the channel to an operator.
+//!
+//! ```text
+//!  token + key ─► Sign ─► Credentials ─► stream ─► staged ─► Held ─► Assembler ─► KeyCache, SnapshotCell
+//!                             │                               └─► sealed copy, reports
+//!                             └─► the TLS of the ext_authz listener
+//! ```
+//!
+//! Owns the certificate, the stream, what is held, and the copies on disk. Applies a change as a whole or not at all, and nothing of a
+//! leadership that is over. Must never serve an empty set because nobody answered.
+
+mod credentials;
+mod files;
+mod force;
+mod held;
+mod metrics;
+mod renew;
+mod session;
+pub mod sign;
+#[cfg(test)]
+mod tests;
+pub mod wire;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Notify, watch};
+
+pub use credentials::Credentials;
+pub use held::Refusal;
+
+use self::{
+    files::{Copy, Files},
+    force::Force,
+    held::Held,
+    metrics::Metrics,
+};
+use crate::{jwks::KeyCache, seal::Seal, server::SnapshotCell};
+
+/// Where the operator is and how to prove oneself to it.
+#[derive(Debug)]
+pub struct Options {
+    /// `https://HOST:PORT`.
+    pub operator: String,
+    /// The operator's CA certificates in PEM. Read at every attempt: the file may come late, and changes with a rotation.
+    pub authorities_file: PathBuf,
+    /// The ServiceAccount token, of audience [`sign::AUDIENCE`]. Read at every attempt: it is rotated.
+    pub token_file: PathBuf,
+    /// The name of this pod, for the logs of the operator.
+    pub pod: String,
+    /// Where the sealed copies are; `None`: nowhere.
+    pub data_dir: Option<PathBuf>,
+    /// What seals them; `None`: there are none.
+    pub seal: Option<Seal>,
+    /// How patient it is.
+    pub pace: Pace,
+}
+
+/// Times of the channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The wait after a first failure; it doubles up to `retry_last`. Real waits are half of it to all of it.
+    pub retry_first: Duration,
+    /// The longest wait.
+    pub retry_last: Duration,
+    /// Least time between two reports.
+    pub report: Duration,
+    /// Least time between two writes of the state.
+    pub write: Duration,
+    /// The time that connecting, and each request but the stream, may take.
+    pub connect: Duration,
+}
+
+/// The channel. [`Channel::run`] it for as long as the process lives.
+pub struct Channel {
+    shared: Shared,
+    held: Held,
+}
+
+/// What the parts share.
+struct Shared {
+    options: Options,
+    files: Files,
+    force: Force,
+    metrics: Metrics,
+    credentials: watch::Sender<Option<Arc<Credentials>>>,
+    copy: watch::Sender<Option<Copy>>,
+    /// Asks for a new certificate before its time: the operator may have a new CA that knows nothing of ours.
+    doubt: Notify,
+}
+
+// === impl Pace ===
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            retry_first: Duration::from_millis(100),
+            retry_last: Duration::from_secs(10),
+            report: Duration::from_secs(2),
+            write: Duration::from_secs(1),
+            connect: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Pace {
+    /// The wait after this many failures in a row.
+    fn retry(&self, failures: u32) -> Duration {
+        let doubled = self.retry_first.saturating_mul(1 << failures.saturating_sub(1).min(30)).min(self.retry_last);
+        doubled.mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}
+
+// === impl Channel ===
+
+impl Channel {
+    /// Puts the sealed copy in force, if there is one. Call it inside the runtime that shall fetch keys.
+    pub fn new(options: Options, snapshots: Arc<SnapshotCell>, keys: Arc<KeyCache>, registry: &mut Registry) -> Self {
+        let mut options = options;
+        let files = Files::new(options.data_dir.take(), options.seal.take());
+        let metrics = Metrics::register(registry);
+        let force = Force::new(snapshots, keys, metrics.clone());
+        let held = match files.state() {
+            Some(mut held) => {
+                force.put(held.assemble());
+                held
+            }
+            None => Held::default(),
+        };
+        let identity = files.identity().map(Arc::new);
+        let shared = Shared {
+            options,
+            files,
+            force,
+            metrics,
+            credentials: watch::Sender::new(identity),
+            copy: watch::Sender::new(None),
+            doubt: Notify::new(),
+        };
+        Self { shared, held }
+    }
+
+    /// Who this process is, as soon as that is known, and whenever it is renewed.
+    pub fn credentials(&self) -> watch::Receiver<Option<Arc<Credentials>>> {
+        self.shared.credentials.subscribe()
+    }
+
+    /// Whether a state of the operator is in force.
+    pub fn in_force(&self) -> watch::Receiver<bool> {
+        self.shared.force.in_force()
+    }
+
+    /// The refused resources, as JSON for the admin listener.
+    pub fn rejected(&self) -> Arc<ArcSwap<serde_json::Value>> {
+        self.shared.force.rejected()
+    }
+
+    /// Renews, connects, applies and keeps, for ever.
+    pub async fn run(self) {
+        let Self { shared, held } = self;
+        tokio::join!(renew::keep_renewed(&shared), session::keep_connected(&shared, held), keep_copies(&shared));
+    }
+}
+
+/// Writes the newest state; what a slow disk cannot follow is left out.
+async fn keep_copies(shared: &Shared) {
+    let mut copies = shared.copy.subscribe();
+    while copies.changed().await.is_ok() {
+        let (files, copy) = (shared.files.clone(), copies.borrow_and_update().clone());
+        let Some(copy) = copy else { continue };
+        let written = tokio::task::spawn_blocking(move || files.keep_state(&copy)).await;
+        if let Ok(Err(error)) = written {
+            shared.metrics.not_kept.inc();
+            tracing::warn!(%error, "the state could not be kept: a restart would wait for the operator");
+        }
+        tokio::time::sleep(shared.options.pace.write).await;
+    }
+}
+
+/// Tells of a failure once; the same again only on request (`debug`).
+#[derive(Debug, Default)]
+struct Told(String);
+
+impl Told {
+    fn tell(&mut self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let error = causes(error);
+        if self.0 == error {
+            tracing::debug!(error, "{what}");
+        } else {
+            tracing::warn!(error, "{what}");
+            self.0 = error;
+        }
+    }
+
+    fn forget(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// An error with its causes: those of the transport say nothing by themselves.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        let part = one.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        cause = one.source();
+    }
+    text
+}

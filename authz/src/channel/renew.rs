@@ -1,0 +1,94 @@
+//! The certificate: had at the start, renewed at two thirds of its life, without a restart and while the old one serves.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
+use tracing::{debug, info, warn};
+
+use super::{
+    Shared, Told,
+    credentials::{Credentials, client_config},
+    sign::{self, SignError},
+};
+
+/// The longest sleep: the wall clock may step meanwhile.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// For ever.
+pub(super) async fn keep_renewed(shared: &Shared) {
+    let (mut failures, mut told) = (0, Told::default());
+    loop {
+        let current = shared.credentials.borrow().clone();
+        let due = current.and_then(|current| current.renew_in(SystemTime::now()).ok()).unwrap_or_default();
+        if !due.is_zero() {
+            let doubted = timeout(due.min(LOOK), shared.doubt.notified()).await;
+            if doubted.is_err() {
+                continue;
+            }
+        }
+        match obtain(shared).await {
+            Ok(new) => {
+                failures = 0;
+                told.forget();
+                keep(shared, new).await;
+            }
+            Err(error) => {
+                failures += 1;
+                shared.metrics.failures.inc();
+                told.tell("no certificate from the operator yet; trying again", &error);
+                sleep(shared.options.pace.retry(failures)).await;
+            }
+        }
+    }
+}
+
+async fn keep(shared: &Shared, new: Credentials) {
+    if let Ok(Ok(end)) = new.not_after().map(|end| end.duration_since(SystemTime::UNIX_EPOCH)) {
+        shared.metrics.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
+    }
+    info!("a new certificate of the operator is in use");
+    let (files, copy) = (shared.files.clone(), new.clone());
+    shared.credentials.send_replace(Some(Arc::new(new)));
+    let written = tokio::task::spawn_blocking(move || files.keep_identity(&copy)).await;
+    if let Ok(Err(error)) = written {
+        shared.metrics.not_kept.inc();
+        warn!(%error, "the certificate could not be kept: a restart would wait for the operator");
+    }
+}
+
+async fn obtain(shared: &Shared) -> Result<Credentials, SignError> {
+    let path = &shared.options.token_file;
+    let token = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| SignError::Token { path: path.display().to_string(), source })?;
+    let current = shared.credentials.borrow().clone();
+    let known = current.map(|current| current.authorities().clone()).unwrap_or_default();
+    let tls = client_config(&authorities(shared).await, &known);
+    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
+    timeout(shared.options.pace.connect, sign::sign(channel, &token))
+        .await
+        .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?
+}
+
+/// The CA certificates of the file; empty if it is not there yet, and then nobody is believed but who was before.
+pub(super) async fn authorities(shared: &Shared) -> String {
+    let path = &shared.options.authorities_file;
+    tokio::fs::read_to_string(path).await.unwrap_or_else(|error| {
+        debug!(path = %path.display(), %error, "the operator's CA certificates cannot be read; is the ConfigMap there yet?");
+        String::new()
+    })
+}
+
+/// How the operator is dialled. A peer that answers no ping is gone.
+pub(super) fn endpoint(shared: &Shared) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(shared.options.operator.clone())?
+        .connect_timeout(shared.options.pace.connect)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5))
+        .keep_alive_while_idle(true))
+}

@@ -1,0 +1,193 @@
+//! One stream after the other: say what is held, take what differs, answer every message.
+
+use std::{sync::Arc, time::SystemTime};
+
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse,
+    aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
+};
+use futures_util::stream::unfold;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+use tonic::{Status, Streaming};
+use tracing::{info, warn};
+
+use super::{
+    Shared, Told,
+    credentials::Credentials,
+    files::Copy,
+    held::{Held, Refusal},
+    renew::{authorities, endpoint},
+    wire,
+};
+
+/// Largest message: the operator cuts at 2 MiB, but one resource is never cut.
+const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Answers that may wait for the transport.
+const ANSWERS: usize = 8;
+
+/// Failures in a row after which our certificate is doubted.
+const DOUBT: u32 = 3;
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum SessionError {
+    #[error("the operator cannot be reached: {0}")]
+    Transport(#[from] tonic::transport::Error),
+    #[error("the stream broke: {} ({:?})", .0.message(), .0.code())]
+    Broken(#[from] Status),
+    #[error("a change was refused: {0}")]
+    Refused(#[from] Refusal),
+    #[error("the operator ended the stream")]
+    Ended,
+}
+
+/// For ever.
+pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
+    let (mut failures, mut told) = (0, Told::default());
+    loop {
+        let credentials = valid(shared).await;
+        let mut heard = false;
+        let ended = session(shared, &credentials, &mut held, &mut heard).await;
+        shared.metrics.connected.set(0);
+        if heard {
+            failures = 0;
+            told.forget();
+        }
+        let Err(error) = ended else { continue };
+        failures += 1;
+        shared.metrics.failures.inc();
+        if failures % DOUBT == 0 {
+            shared.doubt.notify_one();
+        }
+        told.tell("no stream from the operator; what is in force stays, trying again", &error);
+        sleep(shared.options.pace.retry(failures)).await;
+    }
+}
+
+/// Waits for a certificate that has not expired.
+async fn valid(shared: &Shared) -> Arc<Credentials> {
+    let mut credentials = shared.credentials.subscribe();
+    let good = |one: &Option<Arc<Credentials>>| {
+        one.as_ref().is_some_and(|one| one.not_after().is_ok_and(|end| end > SystemTime::now()))
+    };
+    loop {
+        let found = credentials.wait_for(good).await.ok().and_then(|found| found.clone());
+        if let Some(found) = found {
+            return found;
+        }
+        // An error would mean that the sender, which `shared` owns, is gone.
+    }
+}
+
+/// Ends well when there is a new certificate to connect with.
+async fn session(
+    shared: &Shared,
+    credentials: &Credentials,
+    held: &mut Held,
+    heard: &mut bool,
+) -> Result<(), SessionError> {
+    let mut renewed = shared.credentials.subscribe();
+    let tls = credentials.client_config(&authorities(shared).await);
+    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
+    let (pod, pace) = (&*shared.options.pod, shared.options.pace);
+    let (answers, inbound) = mpsc::channel::<DeltaDiscoveryRequest>(ANSWERS);
+    held.begin();
+    let mut told = shared.force.reports();
+    let hello = wire::hello(pod, held.epoch(), &told, held.versions());
+    answers.send(hello).await.map_err(|_| SessionError::Ended)?;
+    let requests = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
+    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let stream = timeout(pace.connect, client.delta_aggregated_resources(Box::pin(requests)));
+    let mut stream =
+        stream.await.map_err(|_| Status::deadline_exceeded("the stream did not begin in time"))??.into_inner();
+    shared.metrics.connected.set(1);
+    info!("connected to the operator");
+
+    let mut ticks = interval(pace.report);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = stream.message() => {
+                let message = message?.ok_or(SessionError::Ended)?;
+                match take(shared, held, message) {
+                    Ok(answer) => answers.send(answer).await.map_err(|_| SessionError::Ended)?,
+                    Err((answer, refusal)) => {
+                        let _ = answers.send(answer).await;
+                        drop(answers);
+                        return Err(part(stream, pace.connect, refusal).await);
+                    }
+                }
+                *heard = true;
+            }
+            _ = ticks.tick() => {
+                let now = shared.force.reports();
+                if now != told {
+                    answers.send(wire::report(pod, held.epoch(), &now)).await.map_err(|_| SessionError::Ended)?;
+                    told = now;
+                }
+            }
+            Ok(()) = renewed.changed() => {
+                let other = renewed.borrow_and_update().as_ref().is_some_and(|new| !new.is_same_identity(credentials));
+                if other {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// Takes one message in and says what to answer.
+fn take(
+    shared: &Shared,
+    held: &mut Held,
+    message: DeltaDiscoveryResponse,
+) -> Result<DeltaDiscoveryRequest, (DeltaDiscoveryRequest, Refusal)> {
+    let wire::Message { nonce, incoming, removed } = wire::read(message);
+    match held.take(incoming, removed) {
+        Ok(None) => Ok(wire::acknowledge(nonce, &[])),
+        Ok(Some(applied)) => {
+            let answer = wire::acknowledge(nonce, &applied.rejected);
+            if let Some(authorities) = &applied.trust {
+                trust(shared, authorities);
+            }
+            shared.force.put(applied);
+            shared.copy.send_replace(Some(Copy::of(held)));
+            Ok(answer)
+        }
+        Err(refusal) => {
+            shared.metrics.refused.inc();
+            if !matches!(refusal, Refusal::Epoch { .. }) {
+                held.doubt();
+            }
+            Err((wire::refuse(nonce, &refusal), refusal))
+        }
+    }
+}
+
+/// The CA of the operator is being replaced: proxies with certificates of either are believed.
+fn trust(shared: &Shared, authorities: &Arc<str>) {
+    shared.credentials.send_if_modified(|current| {
+        let Some(own) = current.as_ref().filter(|own| own.authorities() != authorities) else { return false };
+        let Some(new) = own.trusting(authorities.clone()) else {
+            warn!("the operator sent CA certificates that cannot be used; those of before stay");
+            return false;
+        };
+        *current = Some(Arc::new(new));
+        true
+    });
+}
+
+/// Lets the refusal reach the operator before the stream is dropped; the operator ends it.
+async fn part(
+    mut stream: Streaming<DeltaDiscoveryResponse>,
+    patience: std::time::Duration,
+    refusal: Refusal,
+) -> SessionError {
+    let drained = async { while let Ok(Some(_)) = stream.message().await {} };
+    // Either way the stream is over.
+    let _ = timeout(patience, drained).await;
+    refusal.into()
+}

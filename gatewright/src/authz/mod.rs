@@ -1,0 +1,116 @@
+//! `gatewright authz`: the data plane of a cluster. Policies come from an operator; proxies are answered over TLS.
+//!
+//! Owns files and flags; the channel is `authz::channel`, the process around it [`crate::process`].
+
+use std::{path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+use authz::{
+    channel::{Channel, Credentials, Options, Pace},
+    seal::Seal,
+    server::{Address, LogLevel, Pending},
+    tls,
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{
+    cli::AuthzArgs,
+    process::{self, Addresses, Core, Parts, Prepared, ProcessError, named},
+};
+
+/// Exit 0 after a drain, 1 when something failed, 2 on usage.
+pub(crate) fn command(args: &AuthzArgs) -> u8 {
+    process::command(&args.process, async |log_level| start(args, log_level).await)
+}
+
+async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
+    let mut core = Core::new(&args.process, args.data_dir.as_deref())?;
+    let seal = match &args.seal_key_file {
+        Some(path) => seal(path).await?,
+        None => None,
+    };
+    let options = Options {
+        operator: args.operator.clone(),
+        authorities_file: args.operator_ca.clone(),
+        token_file: args.token_file.clone(),
+        pod: args.pod_name.clone(),
+        data_dir: seal.is_some().then(|| args.data_dir.clone()).flatten(),
+        seal,
+        pace: Pace::default(),
+    };
+    let channel = Channel::new(options, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
+    info!(version = env!("CARGO_PKG_VERSION"), operator = args.operator, "started");
+    let pending = core.readiness.wait_for("operator state");
+    let secured = needs_tls(&args.authz_address);
+    let certificate = secured.then(|| core.readiness.wait_for("certificate"));
+    let (in_force, credentials) = (channel.in_force(), channel.credentials());
+    let prepared: Prepared = Box::pin(prepared(in_force, pending, credentials, certificate));
+    let addresses = Addresses { authz: args.authz_address.clone(), broker: None, admin: args.admin_address };
+    let mut parts = core.parts(&args.process, addresses, log_level, channel.rejected(), prepared);
+    parts.spawn(named("channel to the operator", async move {
+        channel.run().await;
+        Ok(())
+    }));
+    Ok(parts)
+}
+
+/// Proxies elsewhere must know whom they ask, and be known; those on this machine are.
+fn needs_tls(address: &Address) -> bool {
+    match address {
+        Address::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+        Address::Unix(_) => false,
+    }
+}
+
+/// A file that is not there yet costs the memory of a restart; one that holds something else is a mistake.
+async fn seal(path: &Path) -> Result<Option<Seal>, ProcessError> {
+    let shown = path.display().to_string();
+    match tokio::fs::read(path).await {
+        Ok(key) => {
+            Seal::new(&key).map(Some).map_err(|error| ProcessError::SealKey { path: shown, reason: error.to_string() })
+        }
+        Err(error) => {
+            warn!(path = shown, %error, "there is no sealing key: a restart waits for the operator");
+            Ok(None)
+        }
+    }
+}
+
+/// Waits for a state, and for a certificate where one is needed; then keeps the listener's certificate the newest.
+async fn prepared(
+    mut in_force: watch::Receiver<bool>,
+    pending: Pending,
+    mut credentials: watch::Receiver<Option<Arc<Credentials>>>,
+    certificate: Option<Pending>,
+) -> Option<tls::Shared> {
+    // The channel ends with the process only, and so do these waits.
+    if in_force.wait_for(|in_force| *in_force).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    drop(pending);
+    certificate.as_ref()?;
+    let first = loop {
+        let found = credentials.borrow_and_update().clone();
+        if let Some(config) = found.and_then(|found| found.server_config().ok()) {
+            break config;
+        }
+        if credentials.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let shared = Arc::new(ArcSwap::new(first));
+    let kept = shared.clone();
+    tokio::spawn(async move {
+        while credentials.changed().await.is_ok() {
+            let newest = credentials.borrow_and_update().clone();
+            match newest.map(|newest| newest.server_config()) {
+                Some(Ok(config)) => kept.store(config),
+                Some(Err(error)) => warn!(%error, "the new certificate cannot be served; the one before is"),
+                None => {}
+            }
+        }
+    });
+    drop(certificate);
+    Some(shared)
+}

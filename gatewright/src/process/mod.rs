@@ -1,0 +1,179 @@
+//! What every serving process is made of, wherever its policies come from.
+//!
+//! Two runtimes: one decides, the other compiles, fetches keys and answers the admin listener, so that no control work delays a
+//! check. Owns start, order and end.
+
+mod data;
+mod serve;
+
+use std::{io, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use authz::{
+    cache::TokenCache,
+    jwks::{self, KeyCache},
+    server::{
+        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell,
+    },
+    tls,
+};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+
+pub(crate) use data::DataDir;
+pub(crate) use serve::{Ended, named};
+
+use self::serve::Stop;
+use crate::{USAGE, cli::ProcessArgs, config::ConfigError, fail, logging};
+
+/// Threads for control work: compiling and fetching are rare, and never in the way.
+const CONTROL_THREADS: usize = 2;
+
+/// Why the process did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProcessError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Listen(#[from] authz::server::ListenError),
+    #[error("cannot listen on {address}: {source}; is another process there?")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("the client for issuers cannot be made: {0}")]
+    Client(String),
+    #[error("cannot write {path}: {source}")]
+    AddressesFile { path: String, source: io::Error },
+    #[error("the sealing key {path} cannot be used: {reason}")]
+    SealKey { path: String, reason: String },
+    #[error("a background task ended: {0}; the process ends with it rather than serving what nobody updates")]
+    Task(&'static str),
+    #[error("the runtime cannot be made: {0}")]
+    Runtime(#[from] io::Error),
+}
+
+/// Where to listen.
+pub(crate) struct Addresses {
+    pub(crate) authz: Address,
+    pub(crate) broker: Option<SocketAddr>,
+    pub(crate) admin: SocketAddr,
+}
+
+/// What a process starts from: everything that does not depend on where policies come from.
+pub(crate) struct Core {
+    pub(crate) registry: Registry,
+    pub(crate) metrics: Metrics,
+    pub(crate) keys: Arc<KeyCache>,
+    pub(crate) snapshots: Arc<SnapshotCell>,
+    pub(crate) readiness: Readiness,
+    /// Keeps readiness down until the sockets serve.
+    pub(crate) starting: Pending,
+}
+
+/// Resolves when something is in force, with the TLS of the ext_authz listener if it shall have one.
+pub(crate) type Prepared = Pin<Box<dyn Future<Output = Option<tls::Shared>> + Send>>;
+
+/// A process that is about to serve.
+pub(crate) struct Parts {
+    keys: Arc<KeyCache>,
+    service: CheckService,
+    admin: Admin,
+    readiness: Readiness,
+    starting: Pending,
+    addresses: Addresses,
+    tasks: JoinSet<Ended>,
+    prepared: Prepared,
+}
+
+/// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
+pub(crate) fn command(args: &ProcessArgs, start: impl AsyncFnOnce(LogLevel) -> Result<Parts, ProcessError>) -> u8 {
+    let log = match logging::start(&args.log_level, args.log_format) {
+        Ok(log) => log,
+        Err(error) => return fail(USAGE, &error),
+    };
+    match run(args, log.level.clone(), start) {
+        Ok(()) => 0,
+        Err(error @ ProcessError::Config(_)) => fail(USAGE, &error.to_string()),
+        Err(error) => fail(1, &error.to_string()),
+    }
+}
+
+fn run(
+    args: &ProcessArgs,
+    log_level: LogLevel,
+    start: impl AsyncFnOnce(LogLevel) -> Result<Parts, ProcessError>,
+) -> Result<(), ProcessError> {
+    let workers = args.workers.map_or_else(|| std::thread::available_parallelism().map_or(2, usize::from), usize::from);
+    let data = runtime("check", workers)?;
+    let control = runtime("control", CONTROL_THREADS)?;
+    let ended = control.block_on(async {
+        // First of all, or a signal during the start would end the process as a crash does.
+        let stop = Stop::listen()?;
+        let parts = start(log_level).await?;
+        serve::until_drained(parts, args, data.handle(), stop).await
+    });
+    // Whatever is still under way after the drain is not waited for.
+    data.shutdown_timeout(Duration::from_millis(100));
+    control.shutdown_timeout(Duration::from_millis(100));
+    ended
+}
+
+fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+}
+
+// === impl Core ===
+
+impl Core {
+    /// Nothing is in force yet.
+    pub(crate) fn new(args: &ProcessArgs, data_dir: Option<&Path>) -> Result<Self, ProcessError> {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let options = jwks::Options {
+            data_dir: data_dir.map(Path::to_owned),
+            networks: args.network.networks(),
+            max_stale: args.max_stale_keys,
+            ..jwks::Options::default()
+        };
+        let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
+        let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
+        let starting = readiness.wait_for("sockets");
+        Ok(Self { registry, metrics, keys, snapshots, readiness, starting })
+    }
+
+    /// Around what is in force, or will be once `prepared` resolves.
+    pub(crate) fn parts(
+        self,
+        args: &ProcessArgs,
+        addresses: Addresses,
+        log_level: LogLevel,
+        verdicts: Arc<ArcSwap<serde_json::Value>>,
+        prepared: Prepared,
+    ) -> Parts {
+        let Self { registry, metrics, keys, snapshots, readiness, starting } = self;
+        let options = CheckOptions {
+            deadline: args.check_timeout,
+            max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
+        };
+        let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
+        let service = CheckService::new(snapshots.clone(), keys.clone(), tokens, metrics, options);
+        let admin = Admin {
+            readiness: readiness.clone(),
+            registry: Arc::new(registry),
+            snapshots,
+            keys: keys.clone(),
+            verdicts,
+            log_level,
+        };
+        Parts { keys, service, admin, readiness, starting, addresses, tasks: JoinSet::new(), prepared }
+    }
+}
+
+// === impl Parts ===
+
+impl Parts {
+    /// Work beside serving; if it ends, the process does.
+    pub(crate) fn spawn(&mut self, task: impl Future<Output = Ended> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+}

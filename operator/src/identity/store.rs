@@ -1,0 +1,113 @@
+//! Secrets of the operator's own, behind a trait of ours.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{Api, Client, api::PostParams};
+use tokio::time::timeout;
+
+/// A Secret as it was read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its entries.
+    pub data: BTreeMap<String, Vec<u8>>,
+    /// Its version: a write names it, and fails if somebody else wrote since.
+    pub version: String,
+}
+
+/// Why a Secret could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote it: read again.
+    #[error("it was written by somebody else meanwhile")]
+    Conflict,
+    /// The API server refuses or does not answer.
+    #[error("the API server says: {0}")]
+    Unavailable(String),
+}
+
+/// Where Secrets are.
+#[tonic::async_trait]
+pub trait Store: Send + Sync {
+    /// Reads one.
+    async fn read(&self, name: &str) -> Result<Option<Kept>, StoreError>;
+    /// Makes it (`version: None`), or replaces that version.
+    async fn write(
+        &self,
+        name: &str,
+        data: BTreeMap<String, Vec<u8>>,
+        version: Option<String>,
+    ) -> Result<Kept, StoreError>;
+}
+
+/// Secrets of one namespace.
+#[derive(Clone)]
+pub struct KubeStore {
+    api: Api<Secret>,
+}
+
+/// How long the API server may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+// === impl KubeStore ===
+
+impl KubeStore {
+    /// Those of this namespace.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        Self { api: Api::namespaced(client, namespace) }
+    }
+}
+
+#[tonic::async_trait]
+impl Store for KubeStore {
+    async fn read(&self, name: &str) -> Result<Option<Kept>, StoreError> {
+        Ok(answer(self.api.get_opt(name)).await?.map(Kept::of))
+    }
+
+    async fn write(
+        &self,
+        name: &str,
+        data: BTreeMap<String, Vec<u8>>,
+        version: Option<String>,
+    ) -> Result<Kept, StoreError> {
+        let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "gatewright-operator".to_owned())]);
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                resource_version: version.clone(),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),
+            ..Secret::default()
+        };
+        let params = PostParams { field_manager: Some("gatewright-operator".to_owned()), ..PostParams::default() };
+        let written = match version {
+            None => answer(self.api.create(&params, &secret)).await?,
+            Some(_) => answer(self.api.replace(name, &params, &secret)).await?,
+        };
+        Ok(Kept::of(written))
+    }
+}
+
+impl Kept {
+    fn of(secret: Secret) -> Self {
+        let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        Self { data: data.collect(), version: secret.metadata.resource_version.unwrap_or_default() }
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Kept({} entries, version {})", self.data.len(), self.version)
+    }
+}
+
+async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, StoreError> {
+    match timeout(PATIENCE, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(StoreError::Conflict),
+        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
+        Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+    }
+}

@@ -1,0 +1,202 @@
+//! What is in force, to every data plane: tables of resources, streams, acknowledgements.
+//!
+//! ```text
+//!  publish ─► (coalesced) ─► Published ─► Table of an audience ─► Diff ─► stream ─► authz
+//!                                                                          │
+//!  standings ◄─ clients ◄───────────────────────── ack, nack, reports ◄────┘
+//! ```
+//!
+//! Owns who gets what, in which order, and what each has in force. Sends nothing before the first publication, nothing under an unknown
+//! leadership, and nothing to a peer that did not prove itself. Must never read the API, nor wait for one stream on behalf of another.
+
+mod audiences;
+mod clients;
+mod metrics;
+mod outgoing;
+mod relay;
+mod serve;
+mod service;
+mod stream;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use authz::server::Registry;
+use crds::{
+    documents::Objects,
+    push::{Name, Pushed, Trust},
+};
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+pub use clients::{IssuerReport, Standing, Standings};
+pub use relay::Replicas;
+pub use serve::serve;
+pub use service::Discovery;
+
+use self::{
+    audiences::Audiences,
+    clients::{Clients, Tallies},
+    metrics::Metrics,
+    table::{Encoded, Published},
+};
+use crate::identity::Proofs;
+
+/// Who may ask for what.
+#[derive(Clone)]
+pub struct Options {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The ServiceAccount there that gets every policy which selects no workload.
+    pub account: String,
+    /// The operator's own ServiceAccount: replicas report to their leader.
+    pub operator_account: String,
+    /// What is known about other workloads.
+    pub proofs: Arc<dyn Proofs>,
+    /// Least time between two publications.
+    pub pace: Duration,
+}
+
+/// The push side. Cheap to clone.
+#[derive(Clone)]
+pub struct Push {
+    inner: Arc<Inner>,
+}
+
+/// What the streams share.
+struct Inner {
+    options: Options,
+    epoch: watch::Receiver<u64>,
+    highest: watch::Sender<u64>,
+    pending: Mutex<Option<(Vec<Pushed>, Arc<Objects>)>>,
+    wake: Notify,
+    published: watch::Sender<Arc<Published>>,
+    trust: watch::Sender<Option<Arc<Encoded>>>,
+    audiences: Audiences,
+    clients: Arc<Clients>,
+    /// What other replicas know, by pod.
+    reported: Mutex<HashMap<String, Tallies>>,
+    metrics: Metrics,
+    streams: AtomicU64,
+    ends: CancellationToken,
+}
+
+/// Ten a second.
+pub const PACE: Duration = Duration::from_millis(100);
+
+// === impl Push ===
+
+impl Push {
+    /// Nothing is published yet. `epoch`: the leadership that is sent with every change; 0: unknown, and nothing is sent.
+    pub fn new(options: Options, epoch: watch::Receiver<u64>, registry: &mut Registry) -> Self {
+        let inner = Inner {
+            options,
+            epoch,
+            highest: watch::Sender::new(0),
+            pending: Mutex::default(),
+            wake: Notify::new(),
+            published: watch::Sender::new(Arc::default()),
+            trust: watch::Sender::new(None),
+            audiences: Audiences::default(),
+            clients: Clients::new(),
+            reported: Mutex::default(),
+            metrics: Metrics::register(registry),
+            streams: AtomicU64::new(0),
+            ends: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The newest state. Never blocks; what is not sent yet is replaced.
+    pub fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) {
+        *self.inner.pending.lock() = Some((pushed, objects));
+        self.inner.wake.notify_one();
+    }
+
+    /// The CA certificates that data planes shall believe.
+    pub fn trust(&self, authorities: Arc<str>) {
+        let encoded = Encoded::new(Name::Trust, &Trust { authorities });
+        self.inner.trust.send_if_modified(|current| {
+            let new = *current != encoded;
+            *current = encoded;
+            new
+        });
+    }
+
+    /// How far each policy has come.
+    pub fn standings(&self) -> Standings {
+        let mut tallies = self.inner.tallies();
+        self.inner.reported.lock().values().for_each(|theirs| tallies.merge(theirs));
+        tallies.standings()
+    }
+
+    /// Moves when an answer, a report, a connection or a publication changed a standing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.clients.changes()
+    }
+
+    /// The highest leadership that any of the operator's own data planes has seen.
+    pub fn highest_epoch(&self) -> watch::Receiver<u64> {
+        self.inner.highest.subscribe()
+    }
+
+    /// The gRPC service. Its listener must give it the certificates of its peers: see [`serve`].
+    pub fn service(&self) -> AggregatedDiscoveryServiceServer<Discovery> {
+        AggregatedDiscoveryServiceServer::new(Discovery::new(self.inner.clone()))
+    }
+
+    /// Publishes what [`Push::publish`] was given: the first after silence at once, then one per `pace`. For ever.
+    pub async fn run(&self) {
+        let inner = &self.inner;
+        loop {
+            inner.wake.notified().await;
+            let pending = inner.pending.lock().take();
+            let Some((pushed, objects)) = pending else { continue };
+            let next = Instant::now() + inner.options.pace;
+            let before = inner.published.borrow().clone();
+            let published = Arc::new(Published::next(&before, pushed, objects));
+            // Worked out once, before a thousand streams ask.
+            inner.audiences.advance(&published);
+            inner.published.send_replace(published);
+            inner.metrics.publications.inc();
+            inner.clients.moved();
+            sleep_until(next).await;
+        }
+    }
+}
+
+impl Inner {
+    /// What the streams of this replica tell.
+    fn tallies(&self) -> Tallies {
+        let published = self.published.borrow().clone();
+        self.clients.tallies(&published, &self.audiences)
+    }
+
+    /// A data plane of ours has seen this leadership.
+    fn saw(&self, epoch: u64) {
+        self.highest.send_if_modified(|highest| {
+            let higher = epoch > *highest;
+            *highest = epoch.max(*highest);
+            higher
+        });
+    }
+
+    /// A number no other stream has.
+    fn stream_id(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,212 @@
+//! What one audience is sent: encoded resources, what changed when, and the difference between two tables. Pure.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use crds::{
+    documents::{Objects, ReferenceKind},
+    push::{Name, Pushed, PushedPolicy, PushedValues, Reference, values_for, version},
+};
+
+/// Who gets the same resources.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Audience {
+    /// The operator's own authz: every policy that selects no workload.
+    Own,
+    /// A pod of these labels: the policies of its namespace that select it.
+    Workload { namespace: String, labels: BTreeMap<String, String> },
+}
+
+/// One resource, encoded once for everybody.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Encoded {
+    pub(super) name: Name,
+    pub(super) version: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// One policy of a publication, encoded.
+#[derive(Debug, Clone)]
+pub(super) struct EncodedPolicy {
+    pushed: Arc<Pushed>,
+    labels: Option<BTreeMap<String, String>>,
+    encoded: Arc<Encoded>,
+}
+
+/// A policy set as it was published.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    /// The how-manieth; the first is 1.
+    pub(super) counter: u64,
+    policies: BTreeMap<Arc<str>, EncodedPolicy>,
+    objects: Arc<Objects>,
+}
+
+/// What one audience is sent of one publication.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// The publication.
+    pub(super) counter: u64,
+    pub(super) resources: BTreeMap<Name, Arc<Encoded>>,
+    values: BTreeMap<(ReferenceKind, String), PushedValues>,
+    /// The publication in which a policy, or a value that it reads, changed last.
+    pub(super) changed: HashMap<Arc<str>, u64>,
+}
+
+/// What to send to whoever has one table and shall have another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Diff {
+    pub(super) changed: Vec<Arc<Encoded>>,
+    pub(super) removed: Vec<Name>,
+}
+
+// === impl Audience ===
+
+impl Audience {
+    fn takes(&self, name: &str, labels: Option<&BTreeMap<String, String>>) -> bool {
+        match (self, labels) {
+            (Self::Own, labels) => labels.is_none(),
+            (Self::Workload { .. }, None) => false,
+            (Self::Workload { namespace, labels: own }, Some(wanted)) => {
+                let same = name.split_once('/').is_some_and(|(of, _)| of == namespace);
+                same && wanted.iter().all(|(key, value)| own.get(key) == Some(value))
+            }
+        }
+    }
+}
+
+// === impl Encoded ===
+
+impl Encoded {
+    /// `None` if it cannot be written, which no type of ours can cause.
+    pub(super) fn new(name: Name, value: &impl serde::Serialize) -> Option<Arc<Self>> {
+        let bytes = serde_json::to_vec(value).ok()?;
+        Some(Arc::new(Self { name, version: version(&bytes), bytes }))
+    }
+}
+
+// === impl Published ===
+
+impl Published {
+    /// Encodes what changed since `before`.
+    pub(super) fn next(before: &Self, pushed: Vec<Pushed>, objects: Arc<Objects>) -> Self {
+        let policies = pushed.into_iter().filter_map(|pushed| {
+            let name = pushed.policy.name.clone();
+            let kept = before.policies.get(&name).filter(|kept| kept.pushed.policy == pushed.policy);
+            let (labels, encoded) = match kept {
+                Some(kept) => (kept.labels.clone(), kept.encoded.clone()),
+                None => encode(&pushed.policy)?,
+            };
+            Some((name, EncodedPolicy { pushed: pushed.into(), labels, encoded }))
+        });
+        Self { counter: before.counter + 1, policies: policies.collect(), objects }
+    }
+
+    /// Every policy with the version that is sent.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
+        self.policies.iter().map(|(name, one)| (name, one.encoded.version.as_str()))
+    }
+
+    /// Policies that one audience gets.
+    fn of<'p>(&'p self, audience: &'p Audience) -> impl Iterator<Item = &'p EncodedPolicy> {
+        self.policies.iter().filter(|(name, one)| audience.takes(name, one.labels.as_ref())).map(|(_, one)| one)
+    }
+
+    /// Policies of one audience that read this resource.
+    pub(super) fn readers(&self, audience: &Audience, resource: &Name) -> Vec<Arc<str>> {
+        let changed = HashSet::from([resource]);
+        self.of(audience).filter(|one| one.reads(&changed)).map(|one| one.pushed.policy.name.clone()).collect()
+    }
+}
+
+fn encode(policy: &PushedPolicy) -> Option<(Option<BTreeMap<String, String>>, Arc<Encoded>)> {
+    Some((policy.workload_labels(), Encoded::new(Name::Policy(policy.name.clone()), policy)?))
+}
+
+// === impl EncodedPolicy ===
+
+impl EncodedPolicy {
+    /// Whether it, or a value it may read, is among these.
+    fn reads(&self, changed: &HashSet<&Name>) -> bool {
+        let has = |kind, name: &str| changed.contains(&Name::Values(kind, name.into()));
+        changed.contains(&self.encoded.name)
+            || self.pushed.references.iter().any(|reference| match reference {
+                Reference::Entry { kind, name, .. } => has(*kind, name),
+                Reference::Secret { name } => has(ReferenceKind::Secret, name),
+                // Any Secret of the namespace: whether a removed one had the labels is not known any more.
+                Reference::Labelled { namespace, .. } => changed.iter().any(|name| {
+                    matches!(name, Name::Values(ReferenceKind::Secret, name)
+                        if name.split_once('/').is_some_and(|(of, _)| of == namespace))
+                }),
+            })
+    }
+}
+
+// === impl Table ===
+
+impl Table {
+    /// The table of a publication; what did not change is shared with the table before it.
+    pub(super) fn next(before: &Self, published: &Published, audience: &Audience) -> Self {
+        let policies: Vec<&EncodedPolicy> = published.of(audience).collect();
+        let references = policies.iter().flat_map(|one| &one.pushed.references);
+        let values = values_for(references, &published.objects);
+        let mut resources: BTreeMap<Name, Arc<Encoded>> =
+            policies.iter().map(|one| (one.encoded.name.clone(), one.encoded.clone())).collect();
+        for ((kind, name), one) in &values {
+            let key = Name::Values(*kind, name.as_str().into());
+            let same = before.values.get(&(*kind, name.clone())).filter(|old| *old == one);
+            let kept = same.and_then(|_| before.resources.get(&key).cloned());
+            if let Some(encoded) = kept.or_else(|| Encoded::new(key.clone(), one)) {
+                resources.insert(key, encoded);
+            }
+        }
+        let mut table = Self { counter: published.counter, resources, values, changed: HashMap::new() };
+        let diff = Diff::between(before, &table);
+        let names: HashSet<&Name> = diff.changed.iter().map(|one| &one.name).chain(&diff.removed).collect();
+        let changed = policies.iter().map(|one| {
+            let name = one.pushed.policy.name.clone();
+            let before = before.changed.get(&name).copied();
+            let at = before.filter(|_| names.is_empty() || !one.reads(&names)).unwrap_or(published.counter);
+            (name, at)
+        });
+        table.changed = changed.collect();
+        table
+    }
+
+    /// How many policies it holds.
+    pub(super) fn policies(&self) -> usize {
+        self.changed.len()
+    }
+}
+
+// === impl Diff ===
+
+impl Diff {
+    /// From one table to the next. Most resources are the same allocation: those cost a comparison of pointers.
+    pub(super) fn between(before: &Table, after: &Table) -> Self {
+        let same = |one: &Arc<Encoded>, old: &Arc<Encoded>| Arc::ptr_eq(one, old) || one.version == old.version;
+        let changed =
+            after.resources.iter().filter(|(name, one)| !before.resources.get(name).is_some_and(|old| same(one, old)));
+        let removed = before.resources.keys().filter(|name| !after.resources.contains_key(name));
+        Self { changed: changed.map(|(_, one)| one.clone()).collect(), removed: removed.cloned().collect() }
+    }
+
+    /// From what a client says it holds.
+    pub(super) fn from_held(held: &HashMap<String, String>, after: &Table) -> Self {
+        let texts: BTreeSet<String> = after.resources.keys().map(ToString::to_string).collect();
+        let changed = after
+            .resources
+            .iter()
+            .filter(|(name, one)| held.get(&name.to_string()).is_none_or(|version| *version != one.version));
+        // Names of another version of this protocol are the client's own business; `trust` is not part of a table.
+        let gone = held.keys().filter(|name| !texts.contains(*name)).filter_map(|name| name.parse().ok());
+        let removed = gone.filter(|name| matches!(name, Name::Policy(_) | Name::Values(..)));
+        Self { changed: changed.map(|(_, one)| one.clone()).collect(), removed: removed.collect() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+}
