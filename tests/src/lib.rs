@@ -22,6 +22,7 @@ pub mod envoy;
 pub mod error;
 pub mod fault_proxy;
 pub mod grpc;
+pub mod helm;
 pub mod issuer;
 pub mod keys;
 pub mod oidc_provider;
