@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod helm;
 pub mod issuer;
 pub mod keys;
+pub mod node;
 pub mod oidc_provider;
 pub mod operator;
 pub mod process;

@@ -154,7 +154,8 @@ fn every_value_is_explained_and_used() {
         let is_leaf = line.trim_end().split_once(": ").is_some_and(|(key, _)| !key.contains('#'));
         if is_leaf && !line.trim_start().starts_with(['#', '-']) {
             // Members of a default that is a map of the user's are not values of ours.
-            let is_default = ["requests", "limits", "grafana_dashboard"].iter().any(|name| line.trim_start().starts_with(name));
+            let is_default =
+                ["requests", "limits", "grafana_dashboard"].iter().any(|name| line.trim_start().starts_with(name));
             assert!(is_default || previous.trim_start().starts_with('#'), "`{line}` has a comment before it");
         }
         previous = line;
@@ -165,7 +166,8 @@ fn every_value_is_explained_and_used() {
 fn pods_are_restricted_and_hold_no_token_that_they_do_not_need() {
     for case in cases() {
         let all = objects(&case);
-        let templates = of_kind(&all, "Deployment").into_iter().map(|one| (title(one), &one["spec"]["template"]["spec"]));
+        let templates =
+            of_kind(&all, "Deployment").into_iter().map(|one| (title(one), &one["spec"]["template"]["spec"]));
         let pods = of_kind(&all, "Pod").into_iter().map(|one| (title(one), &one["spec"]));
         let specs: Vec<_> = templates.chain(pods).collect();
         assert!(specs.len() >= 2, "{case}");
@@ -181,7 +183,10 @@ fn pods_are_restricted_and_hold_no_token_that_they_do_not_need() {
             for volume in spec["volumes"].as_array().unwrap() {
                 for source in volume["projected"]["sources"].as_array().into_iter().flatten() {
                     let token = &source["serviceAccountToken"];
-                    assert!(token.is_null() || token["expirationSeconds"].as_u64().is_some_and(|life| life <= 86_400), "{case} {name}");
+                    assert!(
+                        token.is_null() || token["expirationSeconds"].as_u64().is_some_and(|life| life <= 86_400),
+                        "{case} {name}"
+                    );
                     let for_api = name == "Deployment/gatewright-operator";
                     assert!(token.is_null() || for_api || token["audience"] == "gatewright-operator", "{case} {name}");
                 }
@@ -203,7 +208,8 @@ fn roles_name_what_they_allow() {
             }
         }
         let everywhere = objects(&case).into_iter().filter(|one| one["kind"] == "ClusterRoleBinding");
-        let names: BTreeSet<String> = everywhere.map(|one| one["roleRef"]["name"].as_str().unwrap().to_owned()).collect();
+        let names: BTreeSet<String> =
+            everywhere.map(|one| one["roleRef"]["name"].as_str().unwrap().to_owned()).collect();
         let reads_secrets = names.contains("gatewright-operator-values");
         assert_eq!(reads_secrets, case == "cluster-secrets", "{case}: Secrets everywhere only where that is chosen");
     }

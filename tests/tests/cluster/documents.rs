@@ -110,7 +110,11 @@ async fn users_documents_are_taken_as_check_says(server: &ApiServer) {
             if document["apiVersion"] == "gatewright.dev/v1alpha1" {
                 seen.insert(name.clone());
                 assert_eq!(reply.status == 201, is_known(&verdicts, &document), "{name}: {}", reply.body);
-                assert!(reply.status == 201 || message(&reply.body).contains("unknown field"), "{name}: {}", reply.body);
+                assert!(
+                    reply.status == 201 || message(&reply.body).contains("unknown field"),
+                    "{name}: {}",
+                    reply.body
+                );
             } else {
                 assert_eq!(reply.status, 201, "{name}: {}", reply.body);
             }
@@ -124,6 +128,7 @@ fn is_known(verdicts: &[Value], document: &Value) -> bool {
     let namespace = document["metadata"]["namespace"].as_str().unwrap_or("default");
     let name = format!("{namespace}/{}", document["metadata"]["name"].as_str().unwrap());
     let verdict = verdicts.iter().find(|one| one["kind"] == document["kind"] && one["name"] == name.as_str());
-    let conditions = verdict.unwrap_or_else(|| panic!("check has a verdict on {name}"))["conditions"].as_array().unwrap();
+    let conditions =
+        verdict.unwrap_or_else(|| panic!("check has a verdict on {name}"))["conditions"].as_array().unwrap();
     !conditions.iter().any(|one| one["message"].as_str().unwrap_or_default().contains("this build does not have `"))
 }

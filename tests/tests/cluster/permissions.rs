@@ -76,13 +76,20 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         }
     }
     for verb in ["get", "list", "watch"] {
-        assert!(may(&server, "team-b", ("gatewright.dev", "authpolicies", verb), "").await, "policies count everywhere");
+        assert!(
+            may(&server, "team-b", ("gatewright.dev", "authpolicies", verb), "").await,
+            "policies count everywhere"
+        );
         assert!(may(&server, "team-a", ("", "secrets", verb), "token-key").await, "Secrets where that was chosen");
         assert!(!may(&server, "team-b", ("", "secrets", verb), "token-key").await, "and nowhere else");
     }
     for (name, allowed) in [("gatewright-client-tls", true), ("token-key", false)] {
         let right = ("", "secrets", "patch");
-        assert_eq!(may(&server, "team-a", right, name).await, allowed, "it changes what it made, and nothing else: {name}");
+        assert_eq!(
+            may(&server, "team-a", right, name).await,
+            allowed,
+            "it changes what it made, and nothing else: {name}"
+        );
     }
     assert!(!may(&server, NAMESPACE, ("coordination.k8s.io", "leases", "update"), "another").await);
 }
