@@ -8,8 +8,8 @@ use std::{
 };
 
 use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    encoding::AsDer,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Method;
@@ -63,8 +63,11 @@ impl ApiServer {
     /// Starts both on an empty store.
     pub async fn start_without_crds() -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
-        let kubernetes = tools::installed("kubernetes")?;
-        let bin = kubernetes.parent().map(PathBuf::from).unwrap_or_default();
+        // Where other projects' tests look for the two programs.
+        let bin = match std::env::var_os("KUBEBUILDER_ASSETS") {
+            Some(folder) => PathBuf::from(folder),
+            None => tools::installed("kubernetes")?.parent().map(PathBuf::from).unwrap_or_default(),
+        };
         write_keys(&home)?;
         let ports = free_ports()?;
         let client = reqwest::Client::builder()
@@ -207,7 +210,7 @@ impl ApiServer {
         ]);
         command.args([
             "--service-account-key-file",
-            &file("sa.key"),
+            &file("sa.pub"),
             "--service-account-signing-key-file",
             &file("sa.key"),
         ]);
@@ -228,10 +231,14 @@ impl Drop for ApiServer {
 /// The key that signs tokens of ServiceAccounts, and the tokens of people.
 fn write_keys(home: &TempDir) -> Result<(), PeerError> {
     let refused = |_| PeerError::unreadable("the key of ServiceAccounts", &"it cannot be made");
-    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).map_err(refused)?;
-    let lines = STANDARD.encode(key.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{lines}\n-----END PRIVATE KEY-----\n");
-    fs::write(home.path().join("sa.key"), pem).map_err(PeerError::io("sa.key"))?;
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(refused)?;
+    let write = |name: &str, label: &str, der: &[u8]| {
+        let pem = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der));
+        fs::write(home.path().join(name), pem).map_err(PeerError::io(name))
+    };
+    write("sa.key", "PRIVATE KEY", key.to_pkcs8v1().map_err(refused)?.as_ref())?;
+    // The API server does not take the public half out of a private key of this form.
+    write("sa.pub", "PUBLIC KEY", key.public_key().as_der().map_err(refused)?.as_ref())?;
     let tokens = format!("{ADMIN},admin,1,system:masters\n{OPERATOR},operator,2\n");
     fs::write(home.path().join("tokens.csv"), tokens).map_err(PeerError::io("tokens.csv"))
 }

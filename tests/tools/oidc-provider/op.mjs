@@ -2,6 +2,7 @@
 // Owns: the issuer's configuration. Never: anything that outlives the process.
 //
 // usage: node op.mjs        prints one line of JSON when it listens: {"issuer":"http://127.0.0.1:PORT"}
+// Environment: LISTEN (host:port, default 127.0.0.1:0) and ISSUER (default http://LISTEN) for a provider in a pod.
 // POST /rotate              puts a new RS256 signing key before the old ones, which stay published
 // It ends when its standard input does, so that it never outlives the test that started it.
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
@@ -53,8 +54,9 @@ const server = createServer((request, response) => {
   handler(request, response);
 });
 let issuer;
-server.listen(0, '127.0.0.1', () => {
-  issuer = `http://127.0.0.1:${server.address().port}`;
+const [host, port] = (process.env.LISTEN ?? '127.0.0.1:0').split(':');
+server.listen(Number(port), host, () => {
+  issuer = process.env.ISSUER ?? `http://${host}:${server.address().port}`;
   handler = makeHandler(issuer);
   console.log(JSON.stringify({ issuer }));
 });
