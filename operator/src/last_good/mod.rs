@@ -54,8 +54,9 @@ struct State {
     versions: BTreeMap<usize, String>,
 }
 
+/// Numbers of what is kept.
 #[derive(Clone, Default)]
-struct Metrics {
+pub struct Metrics {
     writes: Counter,
     failures: Counter,
     unreadable: Counter,
@@ -79,8 +80,7 @@ fn secret(part: usize) -> String {
 
 impl LastGoodStore {
     /// Reads what was in force. Waits for the API server: without an answer nobody knows what was.
-    pub async fn load(store: Arc<dyn Store>, seal: Arc<Seal>, registry: &mut Registry) -> (Self, LastGood) {
-        let metrics = Metrics::register(registry);
+    pub async fn load(store: Arc<dyn Store>, seal: Arc<Seal>, metrics: Metrics) -> (Self, LastGood) {
         let (mut all, mut state) = (LastGood::default(), State::default());
         for part in 0..PARTS {
             let Some(Kept { data, version }) = read(&*store, part).await else { continue };
@@ -203,7 +203,8 @@ impl Inner {
 // === impl Metrics ===
 
 impl Metrics {
-    fn register(registry: &mut Registry) -> Self {
+    /// Registers everything.
+    pub fn register(registry: &mut Registry) -> Self {
         let own = Self::default();
         for (name, help, counter) in [
             ("gatewright_last_good_writes", "Sealed Secrets written", &own.writes),

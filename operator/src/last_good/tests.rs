@@ -77,7 +77,7 @@ fn seal() -> Arc<Seal> {
 }
 
 async fn load(memory: &Arc<Memory>) -> (LastGoodStore, LastGood) {
-    LastGoodStore::load(memory.clone(), seal(), &mut Registry::default()).await
+    LastGoodStore::load(memory.clone(), seal(), Metrics::default()).await
 }
 
 fn objects(names: &[String], spec: &str) -> Objects {
