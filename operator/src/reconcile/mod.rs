@@ -202,10 +202,12 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
     fn statuses(&mut self) {
         let Some(applied) = &self.applied else { return };
         let standings = self.sink.standings();
-        // What data planes said of the state before says nothing of this one.
-        let standings = if self.sink.published() >= applied.number { standings } else { Standings::default() };
-        let known = self.sink.published() >= applied.number;
-        let desired = build::build(&applied.validated, &self.store, known.then_some(&standings));
+        // What data planes said of the state before says nothing of this one: its publication, a moment away, moves the standings, and
+        // nobody's status flaps meanwhile.
+        if self.sink.published() < applied.number {
+            return;
+        }
+        let desired = build::build(&applied.validated, &self.store, Some(&self.sink.standings()));
         self.reports.statuses(desired);
     }
 }

@@ -22,8 +22,8 @@ const WATCH_SECONDS: u64 = 290;
 const SILENCE: Duration = Duration::from_secs(150);
 /// Errors of watches in a row after which the version itself is suspected, and everything is listed again.
 const SUSPECT: u32 = 2;
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1";
-const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=1";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Why a watch ended.
 enum Ended {
