@@ -1,7 +1,7 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart test test-keycloak lint fmt clippy deny doc
+.PHONY: help build quickstart cluster charts test test-keycloak lint fmt clippy deny doc
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
@@ -15,9 +15,17 @@ build: ## build gatewright and the quickstart
 quickstart: build ## Gatewright behind a real Envoy on free ports; ONCE=1 ends after the table
 	@cargo run --quiet --locked --bin quickstart -- $(if $(ONCE),--once)
 
+cluster: build ## the charts, Envoy and an application on a real Kubernetes node of this machine, as root; ONCE=1 ends after the table
+	@cargo run --quiet --locked --bin cluster -- $(if $(ONCE),--once)
+
+charts: build ## renew what is generated: definitions, their chart, and the renders of the charts
+	GATEWRIGHT_BLESS=1 cargo test --locked -p crds --test crds committed_files_are_current
+	GATEWRIGHT_BLESS=1 cargo test --locked -p tests --test cluster -- charts::definitions_are charts::renders_are
+
 test: build ## every test; installs Envoy and oidc-provider into the cache on first use
 	tests/tools/install envoy
 	tests/tools/install oidc-provider
+	tests/tools/install kubernetes
 	cargo test $(WORKSPACE)
 
 test-keycloak: build ## introspection, UserInfo and key rotation with a real Keycloak; installs it on first use, needs Java and Maven

@@ -81,6 +81,15 @@ pub struct Objects {
     pub foreign: Vec<(Place, String)>,
 }
 
+/// Our kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// AuthPolicy.
+    AuthPolicy,
+    /// DataSource.
+    DataSource,
+}
+
 /// What a reference points to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ReferenceKind {
@@ -111,6 +120,15 @@ impl Objects {
     /// Takes in one object that is no text any more, as [`Objects::read`] does. `place` is what messages call it.
     pub fn insert(&mut self, place: &Place, value: Value) {
         self.add(place, value);
+    }
+
+    /// Takes in an AuthPolicy or DataSource whose document is kept elsewhere too: nothing is copied, and a compiler that saw the very
+    /// same document before does no work. `name`: `namespace/name`.
+    pub fn share(&mut self, kind: Kind, name: Arc<str>, place: &Place, value: Arc<Value>) {
+        match kind {
+            Kind::AuthPolicy => self.policies.push(Object::of(AUTH_POLICY, name, place, value)),
+            Kind::DataSource => self.data_sources.push(Object::of(DATA_SOURCE, name, place, value)),
+        }
     }
 
     /// Takes in what a Secret or ConfigMap of this `namespace/name` holds.

@@ -58,6 +58,14 @@ impl HostPattern {
         }
     }
 
+    /// Whether it holds everything that `other` holds.
+    pub fn covers(&self, other: &Self) -> bool {
+        match other {
+            Self::Exact(name) => self.matches(name),
+            Self::Suffix(name) => self == other || (matches!(self, Self::Suffix(_)) && self.matches(name)),
+        }
+    }
+
     /// The name without `*.`.
     pub fn name(&self) -> &str {
         match self {

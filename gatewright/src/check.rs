@@ -42,7 +42,7 @@ pub(crate) fn command(args: &CheckArgs, out: &mut impl Write) -> u8 {
 
 /// The options of a policy set that is served from files.
 pub(crate) fn options() -> Options {
-    Options { lone_policy_answers_all: true, fallback_namespace: None }
+    Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() }
 }
 
 /// What is no verdict: on standard error, so that the output stays a list of verdicts.

@@ -38,6 +38,8 @@ pub enum Command {
     Run(RunArgs),
     /// Serve ext_authz in a cluster, as an operator says. Policies in force survive a restart without the operator.
     Authz(AuthzArgs),
+    /// Hand the policies of a cluster to every `authz`, and say in their status what is in force.
+    Operator(OperatorArgs),
     /// Compile documents and print one verdict per object. Exit 1 if any is not accepted.
     Check(CheckArgs),
     /// Decide one request step by step, by the same function that `run` serves. Exit 1 if it is refused.
@@ -176,6 +178,50 @@ pub struct AuthzArgs {
     pub process: ProcessArgs,
 }
 
+/// `gatewright operator`.
+#[derive(Debug, Args)]
+pub struct OperatorArgs {
+    /// The operator's own namespace [default: the pod's].
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Namespaces whose policies are looked after [default: all of them].
+    #[arg(long = "watch-namespace", value_name = "NAMESPACE", num_args = 1.., value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Hosts that policies of a namespace may have, repeatable. Without any, every namespace may have any host.
+    #[arg(long = "grant", value_name = "NAMESPACE=HOST", value_parser = grant)]
+    pub grants: Vec<(String, crds::hosts::HostPattern)>,
+    /// Where data planes connect.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9004", env = "GATEWRIGHT_XDS_ADDRESS")]
+    pub xds_address: SocketAddr,
+    /// Health, metrics and the live state.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9003", env = "GATEWRIGHT_ADMIN_ADDRESS")]
+    pub admin_address: SocketAddr,
+    /// The operator's Service: data planes dial NAME.NAMESPACE.svc.
+    #[arg(long, value_name = "NAME", default_value = "gatewright-operator")]
+    pub service_name: String,
+    /// The operator's own ServiceAccount.
+    #[arg(long, value_name = "NAME", default_value = "gatewright-operator")]
+    pub service_account: String,
+    /// The ServiceAccount of the data planes beside the operator.
+    #[arg(long, value_name = "NAME", default_value = "gatewright-authz")]
+    pub authz_service_account: String,
+    /// The Service by which proxies reach those.
+    #[arg(long, value_name = "NAME", default_value = "gatewright-authz")]
+    pub authz_service_name: String,
+    /// The name of this pod: no two replicas share one.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "gatewright-operator")]
+    pub pod_name: String,
+    /// The address of this pod, at which other replicas reach it while it leads.
+    #[arg(long, value_name = "IP", env = "POD_IP")]
+    pub pod_ip: Option<std::net::IpAddr>,
+    /// Log filter, such as `debug` or `operator=debug,info`. `PUT /log-level` changes it while running.
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "GATEWRIGHT_LOG")]
+    pub log_level: String,
+    /// Log format [default: text on a terminal, else json].
+    #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
 /// Log formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -272,6 +318,12 @@ pub struct EnvoyConfigArgs {
 /// Durations as the documents write them.
 fn duration(text: &str) -> Result<Duration, String> {
     crds::v1alpha1::Duration(text.to_owned()).parse().map_err(|error| error.to_string())
+}
+
+fn grant(text: &str) -> Result<(String, crds::hosts::HostPattern), String> {
+    let (namespace, host) = text.split_once('=').ok_or("write it as NAMESPACE=HOST")?;
+    let host = crds::hosts::HostPattern::parse(host).map_err(|error| error.to_string())?;
+    Ok((namespace.to_owned(), host))
 }
 
 fn https(text: &str) -> Result<String, String> {

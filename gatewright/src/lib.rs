@@ -11,6 +11,7 @@ mod config;
 mod envoy_config;
 mod explain;
 mod logging;
+mod operator;
 mod process;
 mod run;
 
@@ -29,6 +30,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
     let code = match cli.command {
         Command::Run(args) => run::command(&args),
         Command::Authz(args) => authz::command(&args),
+        Command::Operator(args) => operator::command(&args),
         Command::Check(args) => check::command(&args, &mut out),
         Command::Explain(args) => explain::command(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),

@@ -1,5 +1,20 @@
-//! The controller.
+//! The operator: AuthPolicies and DataSources of a cluster into configuration that every data plane enforces.
+//!
+//! ```text
+//!  watch ─► reconcile ─► push ══► authz
+//!              │  └────► status (the leader)
+//!              └───────► last good versions (the leader)
+//! ```
+//!
+//! `docs/operator.md` is the design. Must never decide a request, and never hold more of the cluster than policies name.
 
+pub mod bundle;
 pub mod identity;
+pub mod last_good;
+pub mod leader;
 pub mod push;
+pub mod reconcile;
+pub mod run;
 pub mod seal;
+pub mod status;
+pub mod watch;

@@ -15,15 +15,20 @@
     reason = "indexing a JSON value yields null and does not panic; nothing else is indexed"
 )]
 
+pub mod apiserver;
 pub mod bench;
 pub mod client;
 pub mod envoy;
 pub mod error;
+pub mod fault_proxy;
 pub mod grpc;
+pub mod helm;
 pub mod issuer;
 pub mod keycloak;
 pub mod keys;
+pub mod node;
 pub mod oidc_provider;
+pub mod operator;
 pub mod process;
 pub mod product;
 pub mod tools;

@@ -71,7 +71,7 @@ impl World {
         let mut objects = Objects::default();
         objects.read("p.yaml", text);
         assert!(objects.unreadable.is_empty(), "{:?}", objects.unreadable);
-        let options = Options { lone_policy_answers_all: true, fallback_namespace: None };
+        let options = Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() };
         let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
         let mut world = Self {
             snapshot: compiled.snapshot,

@@ -45,9 +45,44 @@ pub struct Admin {
 /// Longest accepted log directive.
 const MAX_BODY_BYTES: usize = 4096;
 
+/// The live state as JSON, without a secret in it.
+pub type Dump = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
+
+/// The listener of any process: of it alone depends what the live state is.
+#[derive(Clone)]
+pub struct AdminListener {
+    /// What is missing until the process is ready.
+    pub readiness: Readiness,
+    /// All metrics.
+    pub registry: Arc<Registry>,
+    /// The live state.
+    pub dump: Dump,
+    /// Changes the log filter.
+    pub log_level: LogLevel,
+}
+
 // === impl Admin ===
 
 impl Admin {
+    /// Serves until cancelled.
+    pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
+        let Self { readiness, registry, snapshots, keys, verdicts, log_level } = self;
+        // Compiled policies, verdicts, keys. No type in it that holds a secret serialises.
+        let dump: Dump = Arc::new(move || {
+            serde_json::json!({
+                "version": snapshots.version(),
+                "snapshot": &*snapshots.load_full(),
+                "verdicts": &**verdicts.load(),
+                "keySets": keys.status(),
+            })
+        });
+        AdminListener { readiness, registry, dump, log_level }.serve(listener, ends).await
+    }
+}
+
+// === impl AdminListener ===
+
+impl AdminListener {
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
         let app = self.router().into_make_service_with_connect_info::<Peer>();
@@ -72,7 +107,7 @@ pub async fn serve_nothing(listener: TcpListener, ends: CancellationToken) -> st
     axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
 }
 
-async fn readyz(State(admin): State<Admin>) -> Response {
+async fn readyz(State(admin): State<AdminListener>) -> Response {
     let missing = admin.readiness.missing();
     if missing.is_empty() {
         return "ok\n".into_response();
@@ -80,7 +115,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n").into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
+async fn metrics(State(admin): State<AdminListener>) -> Response {
     let mut body = String::new();
     match text::encode(&mut body, &admin.registry) {
         Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
@@ -89,22 +124,19 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// The live state: compiled policies, verdicts, keys. No type in it that holds a secret serialises.
-async fn config_dump(State(admin): State<Admin>, ConnectInfo(peer): ConnectInfo<Peer>, headers: HeaderMap) -> Response {
+async fn config_dump(
+    State(admin): State<AdminListener>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Response {
     if let Some(refusal) = refuse_remote(peer, &headers) {
         return refusal;
     }
-    let dump = serde_json::json!({
-        "version": admin.snapshots.version(),
-        "snapshot": &*admin.snapshots.load_full(),
-        "verdicts": &**admin.verdicts.load(),
-        "keySets": admin.keys.status(),
-    });
-    ([(header::CONTENT_TYPE, "application/json")], dump.to_string()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], (admin.dump)().to_string()).into_response()
 }
 
 async fn log_level(
-    State(admin): State<Admin>,
+    State(admin): State<AdminListener>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     body: Bytes,

@@ -17,7 +17,7 @@ mod writer;
 
 pub use accept::Accepted;
 pub(crate) use accept::tcp as accept_tcp;
-pub use admin::{Admin, LogLevel, serve_nothing};
+pub use admin::{Admin, AdminListener, Dump, LogLevel, serve_nothing};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};

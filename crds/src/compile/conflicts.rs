@@ -26,6 +26,8 @@ pub(super) struct Share {
     pub(super) kept: Vec<HostPattern>,
     /// Lost hosts and who keeps them.
     pub(super) lost: Vec<(HostPattern, Arc<str>)>,
+    /// Hosts that the namespace may not have.
+    pub(super) not_granted: Vec<HostPattern>,
 }
 
 // === impl Claims ===

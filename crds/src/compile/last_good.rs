@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::documents::{Object, Objects, Place};
 
+/// How many parts a [`LastGood`] is kept in where one place is too small for all of it.
+pub const PARTS: usize = 16;
+
 /// Accepted documents by `namespace/name`. Holds no Secret: those are read anew, so that a deleted one ends at once.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct LastGood {
@@ -20,6 +23,9 @@ pub struct LastGood {
     /// Changes since this was made or read.
     #[serde(skip)]
     changes: u64,
+    /// The same, by part.
+    #[serde(skip)]
+    part_changes: [u64; PARTS],
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +46,42 @@ impl LastGood {
         self.changes
     }
 
+    /// The same, of one part, counted from 0.
+    pub fn part_changes(&self, part: usize) -> u64 {
+        self.part_changes.get(part).copied().unwrap_or_default()
+    }
+
+    /// One part: documents are shared, not copied.
+    #[must_use]
+    pub fn part(&self, part: usize) -> Self {
+        let own = self.policies.iter().filter(|(name, _)| part_of(name) == part);
+        let policies = own.map(|(name, kept)| (name.clone(), kept.clone())).collect();
+        Self { policies, alone: self.alone.clone(), ..Self::default() }
+    }
+
+    /// Takes in what is not here yet.
+    pub fn merge(&mut self, other: Self) {
+        for (name, kept) in other.policies {
+            if !self.policies.contains_key(&name) {
+                self.changed(&name);
+                self.policies.insert(name, kept);
+            }
+        }
+        self.alone = self.alone.take().or(other.alone);
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    fn changed(&mut self, name: &str) {
+        self.changes += 1;
+        if let Some(part) = self.part_changes.get_mut(part_of(name)) {
+            *part += 1;
+        }
+    }
+
     /// The kept version of an object, if it is of the same object: one that was deleted and made anew, or stands in another file, starts anew.
     pub(super) fn get(&self, object: &Object) -> Option<Object> {
         let same = |kept: &&Kept| kept.uid == object.uid && kept.file == object.place.file;
@@ -58,12 +100,14 @@ impl LastGood {
         let Object { place, uid, value, .. } = object;
         let kept = Kept { file: place.file.clone(), line: place.line, uid: uid.clone(), document: value.clone() };
         self.policies.insert(object.name.clone(), kept);
-        self.changes += 1;
+        self.changed(&object.name);
     }
 
     /// Forgets one policy's kept version.
     pub(super) fn forget(&mut self, name: &str) {
-        self.changes += u64::from(self.policies.remove(name).is_some());
+        if self.policies.remove(name).is_some() {
+            self.changed(name);
+        }
     }
 
     /// Forgets what is deleted. A file that holds an unreadable document may still hold any object that was in it.
@@ -71,9 +115,9 @@ impl LastGood {
         let present: HashSet<&str> = objects.policies.iter().map(|object| &*object.name).collect();
         let hiding: HashSet<&str> =
             objects.unreadable.iter().filter(|one| one.hides_object).map(|one| &*one.place.file).collect();
-        let before = self.policies.len();
-        self.policies.retain(|name, kept| present.contains(&**name) || hiding.contains(&*kept.file));
-        self.changes += u64::from(self.policies.len() != before);
+        let gone = |(name, kept): &(&Arc<str>, &Kept)| !present.contains(&***name) && !hiding.contains(&*kept.file);
+        let gone: Vec<Arc<str>> = self.policies.iter().filter(gone).map(|(name, _)| name.clone()).collect();
+        gone.iter().for_each(|name| self.forget(name));
     }
 
     /// The policy that was alone when every document could be read.
@@ -97,6 +141,14 @@ impl LastGood {
     }
 }
 
+/// FNV-1a: which part a policy is in must be the same in every build.
+fn part_of(name: &str) -> usize {
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    usize::try_from(hash % PARTS as u64).unwrap_or_default()
+}
+
 // === impl Kept ===
 
 impl Kept {
@@ -110,5 +162,51 @@ impl Kept {
             generation: self.document.pointer("/metadata/generation").and_then(Value::as_i64),
             value: self.document.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(names: &[&str]) -> Objects {
+        let mut objects = Objects::default();
+        for name in names {
+            let text = format!(
+                "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: {name}, namespace: n}}\nspec: {{}}\n"
+            );
+            objects.read("f", &text);
+        }
+        objects
+    }
+
+    #[test]
+    fn parts_are_all_of_it_and_tell_which_changed() {
+        let names: Vec<String> = (0..100).map(|number| format!("p{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let all = objects(&names);
+        let mut whole = LastGood::default();
+        all.policies.iter().for_each(|one| whole.keep(one));
+        let mut merged = LastGood::default();
+        for part in 0..PARTS {
+            let text = serde_json::to_vec(&whole.part(part)).unwrap();
+            merged.merge(serde_json::from_slice(&text).unwrap());
+        }
+        assert_eq!(merged.policies, whole.policies);
+        let changes = |of: &LastGood| (0..PARTS).map(|part| of.part_changes(part)).collect::<Vec<_>>();
+        assert_eq!(changes(&whole).iter().sum::<u64>(), 100);
+        let before = changes(&whole);
+        whole.forget("n/p7");
+        whole.forget("n/p7");
+        let moved: Vec<usize> = (0..PARTS).filter(|part| changes(&whole)[*part] != before[*part]).collect();
+        assert_eq!(moved, [part_of("n/p7")]);
+        whole.forget_absent(&objects(&["p1"]));
+        assert_eq!(whole.policies.len(), 1);
+        assert!(whole.part(part_of("n/p2")).is_empty() || part_of("n/p2") == part_of("n/p1"));
+    }
+
+    #[test]
+    fn the_part_of_a_name_never_changes() {
+        assert_eq!([part_of("n/a"), part_of("n/b"), part_of("shop/api")], [1, 8, 6]);
     }
 }

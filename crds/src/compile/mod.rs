@@ -38,7 +38,7 @@ use std::{
 };
 
 pub use assemble::{Assembled, Assembler, Rejected};
-pub use last_good::LastGood;
+pub use last_good::{LastGood, PARTS};
 pub use verdict::{Condition, ConditionType, Reason, Verdict};
 
 use self::{
@@ -47,6 +47,7 @@ use self::{
 };
 use crate::{
     documents::{Object, Objects, Place},
+    hosts::HostPattern,
     push::{Pushed, Reference},
     schema::{Problem, ProblemKind},
     snapshot::Snapshot,
@@ -59,6 +60,8 @@ pub struct Options {
     pub lone_policy_answers_all: bool,
     /// The only namespace whose policies may be the fallback; `None`: any.
     pub fallback_namespace: Option<String>,
+    /// Hosts that policies of a namespace may have. Empty: every namespace any host; else a namespace that is not named has none.
+    pub grants: BTreeMap<String, Vec<HostPattern>>,
 }
 
 /// The result.
@@ -99,6 +102,16 @@ enum Outcome {
     Nothing(Vec<Problem>),
     /// Another document has its name, and neither can be told to be the one that is meant.
     Ambiguous(Option<Built>, Place),
+}
+
+// === impl Options ===
+
+impl Options {
+    /// Whether policies of this namespace may have this host.
+    fn grants(&self, namespace: &str, host: &HostPattern) -> bool {
+        let granted = || self.grants.get(namespace).is_some_and(|all| all.iter().any(|one| one.covers(host)));
+        self.grants.is_empty() || granted()
+    }
 }
 
 // === impl Compiler ===

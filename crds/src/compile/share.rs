@@ -107,7 +107,10 @@ impl<'a> Sharing<'a> {
     }
 
     fn take(&mut self, object: &Object, hosts: &[HostPattern], wants_fallback: bool) -> Got {
-        let share = self.claims.claim(&object.name, hosts);
+        let namespace = references::namespace(&object.name);
+        let (granted, not_granted) = hosts.iter().cloned().partition(|host| self.options.grants(namespace, host));
+        let granted: Vec<HostPattern> = granted;
+        let share = Share { not_granted, ..self.claims.claim(&object.name, &granted) };
         let is_fallback = wants_fallback && self.may_be_fallback(object) && self.fallback.is_none();
         if is_fallback {
             self.fallback = Some(object.name.clone());

@@ -155,7 +155,7 @@ pub(super) fn nothing_left(
     fallback: &Fallback,
     last_good_in_force: bool,
 ) -> Verdict {
-    let (reason, what) = if share.lost.is_empty() {
+    let (reason, what) = if share.lost.is_empty() && share.not_granted.is_empty() {
         (Reason::Conflicted, "the role is taken")
     } else {
         (Reason::HostnameConflict, "no host name is left")
@@ -168,6 +168,7 @@ pub(super) fn nothing_left(
 fn lost(share: &Share, fallback: &Fallback) -> String {
     let mut lost: Vec<String> =
         share.lost.iter().map(|(host, keeper)| format!("{host} belongs to the older {keeper}")).collect();
+    lost.extend(share.not_granted.iter().map(|host| format!("{host} is not granted to this namespace")));
     if let Some(keeper) = &fallback.taken_by {
         lost.push(format!("the older {keeper} is the fallback already"));
     }

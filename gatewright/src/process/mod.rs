@@ -24,9 +24,8 @@ use tokio::{
 };
 
 pub(crate) use data::DataDir;
-pub(crate) use serve::{Ended, named};
+pub(crate) use serve::{Ended, Stop, named};
 
-use self::serve::Stop;
 use crate::{USAGE, cli::ProcessArgs, config::ConfigError, fail, logging};
 
 /// Threads for control work: compiling and fetching are rare, and never in the way.
@@ -120,7 +119,8 @@ fn run(
     ended
 }
 
-fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
+/// A runtime of so many threads of this name.
+pub(crate) fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
 }
 

@@ -45,7 +45,7 @@ impl Stop {
     }
 
     /// Resolves at the next signal.
-    async fn told(&mut self) {
+    pub(crate) async fn told(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}

@@ -77,12 +77,20 @@ pub struct Push {
     inner: Arc<Inner>,
 }
 
+/// What was handed over and not published yet, and its number.
+#[derive(Default)]
+struct Pending {
+    number: u64,
+    state: Option<(Vec<Pushed>, Arc<Objects>)>,
+}
+
 /// What the streams share.
 struct Inner {
     options: Options,
     epoch: watch::Receiver<u64>,
     highest: watch::Sender<u64>,
-    pending: Mutex<Option<(Vec<Pushed>, Arc<Objects>)>>,
+    pending: Mutex<Pending>,
+    done: AtomicU64,
     wake: Notify,
     published: watch::Sender<Arc<Published>>,
     trust: watch::Sender<Option<Arc<Encoded>>>,
@@ -108,6 +116,7 @@ impl Push {
             epoch,
             highest: watch::Sender::new(0),
             pending: Mutex::default(),
+            done: AtomicU64::new(0),
             wake: Notify::new(),
             published: watch::Sender::new(Arc::default()),
             trust: watch::Sender::new(None),
@@ -121,10 +130,18 @@ impl Push {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The newest state. Never blocks; what is not sent yet is replaced.
-    pub fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) {
-        *self.inner.pending.lock() = Some((pushed, objects));
+    /// The newest state. Never blocks; what is not sent yet is replaced. Returns its number: 1, 2, ….
+    pub fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) -> u64 {
+        let mut pending = self.inner.pending.lock();
+        pending.number += 1;
+        pending.state = Some((pushed, objects));
         self.inner.wake.notify_one();
+        pending.number
+    }
+
+    /// The number of the state that [`Push::standings`] speaks of.
+    pub fn published(&self) -> u64 {
+        self.inner.done.load(Ordering::Acquire)
     }
 
     /// The CA certificates that data planes shall believe.
@@ -164,7 +181,10 @@ impl Push {
         let inner = &self.inner;
         loop {
             inner.wake.notified().await;
-            let pending = inner.pending.lock().take();
+            let (number, pending) = {
+                let mut pending = inner.pending.lock();
+                (pending.number, pending.state.take())
+            };
             let Some((pushed, objects)) = pending else { continue };
             let next = Instant::now() + inner.options.pace;
             let before = inner.published.borrow().clone();
@@ -172,6 +192,7 @@ impl Push {
             // Worked out once, before a thousand streams ask.
             inner.audiences.advance(&published);
             inner.published.send_replace(published);
+            inner.done.store(number, Ordering::Release);
             inner.metrics.publications.inc();
             inner.clients.moved();
             sleep_until(next).await;

@@ -2,6 +2,7 @@
 // Owns: the issuer's configuration. Never: anything that outlives the process.
 //
 // usage: node op.mjs        prints one line of JSON when it listens: {"issuer":"http://127.0.0.1:PORT","privateKey":"PEM"}
+// Environment: LISTEN (host:port, default 127.0.0.1:0) and ISSUER (default http://LISTEN) for a provider in a pod.
 // Clients that introspect (RFC 7662): "basic" and "post" with the secret "gateway's secret: 100%", "key" with privateKey.
 // A resource whose URL holds "opaque" has opaque access tokens.
 // POST /sign-in             an access token of alice with the scopes openid, profile and email, as a sign-in would give her
@@ -89,8 +90,9 @@ const server = createServer((request, response) => {
   handler.callback(request, response);
 });
 let issuer;
-server.listen(0, '127.0.0.1', () => {
-  issuer = `http://127.0.0.1:${server.address().port}`;
+const [host, port] = (process.env.LISTEN ?? '127.0.0.1:0').split(':');
+server.listen(Number(port), host, () => {
+  issuer = process.env.ISSUER ?? `http://${host}:${server.address().port}`;
   handler = makeHandler(issuer);
   const privateKey = assertion.privateKey.export({ format: 'pem', type: 'pkcs8' });
   console.log(JSON.stringify({ issuer, privateKey }));

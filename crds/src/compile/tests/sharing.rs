@@ -62,7 +62,7 @@ fn a_lone_policy_stays_alone_while_something_cannot_be_read() {
     for text in ["kind: [".to_owned(), format!("{lone}kind: [")] {
         assert_eq!(answers(&compiler.compile(&objects(&text)), "any.test").as_deref(), Some("n/a"), "{text}");
     }
-    let fresh = Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None }, LastGood::default());
+    let fresh = Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() }, LastGood::default());
     assert_eq!(
         answers(&{ fresh }.compile(&objects(&format!("{lone}kind: ["))), "any.test"),
         None,
@@ -182,4 +182,31 @@ fn one_fallback_and_one_of_each_name() {
     assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"), "a copy does not override what was in force");
     let Some(Entry::InForce(kept)) = compiled.snapshot.for_host("a.test") else { panic!("held") };
     assert_eq!(kept.policy.rules.access, Access::Authenticated);
+}
+
+#[test]
+fn grants_limit_namespaces_to_their_hosts() {
+    let grants = |pairs: &[(&str, &str)]| {
+        let mut grants = BTreeMap::<String, Vec<crate::hosts::HostPattern>>::new();
+        for (namespace, pattern) in pairs {
+            let pattern = crate::hosts::HostPattern::parse(pattern).unwrap();
+            grants.entry((*namespace).to_owned()).or_default().push(pattern);
+        }
+        grants
+    };
+    let text = [
+        policy("a/one", &format!("externalHostnames: [x.a.test, '*.y.a.test', b.test]\n{SSO}")),
+        policy("b/two", &format!("externalHostnames: [b.test]\n{SSO}")),
+        policy("c/three", &format!("externalHostnames: ['*.a.test']\n{SSO}")),
+    ]
+    .concat();
+    let options = Options { grants: grants(&[("a", "*.a.test"), ("c", "x.a.test")]), ..Options::default() };
+    let compiled = Compiler::new(options, LastGood::default()).compile(&objects(&text));
+    assert_eq!(
+        words(&compiled),
+        ["a/one PartiallyAccepted ResolvedRefs", "b/two HostnameConflict ResolvedRefs", "c/three HostnameConflict ResolvedRefs"]
+    );
+    assert!(message(&compiled).contains("b.test is not granted to this namespace"), "{}", message(&compiled));
+    assert_eq!(answers(&compiled, "x.a.test").as_deref(), Some("a/one"));
+    assert_eq!(answers(&compiled, "b.test"), None, "nobody may have it, and nobody's policy opens it");
 }

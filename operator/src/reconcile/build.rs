@@ -1,0 +1,175 @@
+//! Phase 3: verdicts and what data planes say, to what each status shall say. Pure; the words are those of the contract, section 5.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crds::{
+    compile::{ConditionType, Verdict},
+    documents::Kind,
+    push::Pushed,
+    v1alpha1::AUTH_POLICY,
+};
+use serde_json::Value;
+
+use super::{dereference::Store, validate::Validated};
+use crate::push::{Standing, Standings};
+
+/// What an object's status says, and for which version of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `status`.
+    pub status: Value,
+}
+
+/// What an object's status shall say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Which kind.
+    pub kind: Kind,
+    /// `namespace/name`.
+    pub name: Arc<str>,
+    /// What it says now.
+    pub observed: Observed,
+    /// Conditions in fixed order.
+    pub conditions: Vec<Said>,
+    /// Hosts that lead to it; policies only.
+    pub hostnames: Option<Vec<String>>,
+    /// The generation that every data plane enforces; policies only.
+    pub programmed: Option<i64>,
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its type.
+    pub kind: &'static str,
+    /// Whether it holds; `None`: nobody knows.
+    pub status: Option<bool>,
+    /// Why, in one word.
+    pub reason: String,
+    /// Why, for a person.
+    pub message: String,
+}
+
+// === impl Observed ===
+
+impl Observed {
+    /// Reads an object.
+    pub(super) fn of(object: &Value) -> Self {
+        Self {
+            uid: object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
+            status: object.get("status").cloned().unwrap_or(Value::Null),
+        }
+    }
+}
+
+/// Every status. `standings`: what data planes say of this very state; `None`: it is still on its way.
+pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Standings>) -> Vec<Desired> {
+    let pushed: HashMap<&str, &Pushed> = validated.pushed().iter().map(|one| (&*one.policy.name, one)).collect();
+    let desired = validated.verdicts().iter().filter_map(|verdict| {
+        let kind = if verdict.kind == AUTH_POLICY { Kind::AuthPolicy } else { Kind::DataSource };
+        let held = store.held(kind, &verdict.name)?;
+        // A verdict on a version that is no longer the newest is none: the newest waits for its references.
+        if held.ready.as_ref() != Some(&held.newest) {
+            return None;
+        }
+        let mut conditions: Vec<Said> = verdict.conditions.iter().map(said).collect();
+        let (mut hostnames, mut programmed) = (None, None);
+        if kind == Kind::AuthPolicy {
+            let one = pushed.get(&*verdict.name).copied();
+            hostnames =
+                Some(one.map(|one| one.policy.hosts.iter().map(ToString::to_string).collect()).unwrap_or_default());
+            let (said, generation) = program(verdict, one, standings);
+            programmed = generation.or_else(|| {
+                // Until all of them enforce the newest, they enforce what they did.
+                held.observed.status.get("programmedGeneration").and_then(Value::as_i64)
+            });
+            conditions.push(said);
+            conditions.push(issuers(&verdict.name, standings));
+        }
+        Some(Desired {
+            kind,
+            name: verdict.name.clone(),
+            observed: held.observed.clone(),
+            conditions,
+            hostnames,
+            programmed,
+        })
+    });
+    desired.collect()
+}
+
+fn said(condition: &crds::compile::Condition) -> Said {
+    let kind = match condition.r#type {
+        ConditionType::Accepted => "Accepted",
+        ConditionType::ResolvedRefs => "ResolvedRefs",
+    };
+    Said {
+        kind,
+        status: Some(condition.status),
+        reason: condition.reason.to_string(),
+        message: condition.message.clone(),
+    }
+}
+
+/// `Programmed`, and the generation that is enforced everywhere.
+fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standings>) -> (Said, Option<i64>) {
+    let no = |reason: &str, message: String| {
+        let said = Said { kind: "Programmed", status: Some(false), reason: reason.to_owned(), message };
+        (said, None)
+    };
+    let Some(pushed) = pushed else { return no("Reconciling", "the policy is not in force yet".to_owned()) };
+    if !verdict.is_accepted() {
+        return match (&pushed.policy.document, pushed.newest) {
+            (Some(_), false) => no("LastGoodInForce", "an older version is in force: see Accepted".to_owned()),
+            _ => no("Reconciling", "nothing of the policy is in force: see Accepted".to_owned()),
+        };
+    }
+    let standing = standings.and_then(|standings| standings.policies.get(&verdict.name));
+    match standing {
+        None => no("Reconciling", "the newest version is on its way to the data plane".to_owned()),
+        Some(Standing::NoDataPlane) => {
+            no("NoDataPlane", "no authz that takes this policy is connected: nobody enforces it".to_owned())
+        }
+        Some(Standing::Lagging { waiting, more }) => {
+            let rest = if *more > 0 { format!(" and {more} more") } else { String::new() };
+            no("Lagging", format!("not in force yet at {}{rest}", waiting.join(", ")))
+        }
+        Some(Standing::Rejected { by, reason }) => no("Lagging", format!("{by} refuses it: {reason}")),
+        Some(Standing::Programmed { replicas }) => {
+            // Without the number of replicas: scaling would be a change of every status.
+            debug_assert!(*replicas > 0);
+            let message = "every connected authz that takes this policy enforces it".to_owned();
+            let said = Said { kind: "Programmed", status: Some(true), reason: "Programmed".to_owned(), message };
+            (said, pushed.generation)
+        }
+    }
+}
+
+/// At most this many issuers in a message.
+const NAMED: usize = 5;
+
+fn issuers(policy: &Arc<str>, standings: Option<&Standings>) -> Said {
+    let kind = "IssuersReachable";
+    let Some(standings) = standings.filter(|standings| standings.replicas > 0) else {
+        let message = "no data plane has reported yet".to_owned();
+        return Said { kind, status: None, reason: "NoReport".to_owned(), message };
+    };
+    let reports = standings.issuers.get(policy).map_or(&[][..], Vec::as_slice);
+    let mut failing: Vec<String> = reports
+        .iter()
+        .filter_map(|report| report.error.as_ref().map(|error| format!("{}: {error}", report.issuer)))
+        .collect();
+    failing.sort();
+    failing.dedup();
+    if failing.is_empty() {
+        let message = "the keys of every issuer were fetched".to_owned();
+        return Said { kind, status: Some(true), reason: "IssuersReachable".to_owned(), message };
+    }
+    failing.truncate(NAMED);
+    Said { kind, status: Some(false), reason: "IssuersUnreachable".to_owned(), message: failing.join("; ") }
+}

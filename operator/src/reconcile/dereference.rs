@@ -1,0 +1,412 @@
+//! Phase 1: what is there, and the values it refers to.
+//!
+//! Owns the newest version of every object, the content of what is referenced, and the rule that a policy waits for its references, in
+//! its version of before, for a bounded time. An error of the API server never deletes anything here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use crds::{
+    documents::{Kind, Objects, ReferenceKind},
+    push::Reference,
+};
+use serde_json::Value;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{
+    Observed,
+    fetch::{Content, Fetched, Wanted},
+    held::{self, Held},
+};
+use crate::watch::Change;
+
+/// How long a policy waits for its references before they count as missing.
+const WAIT: Duration = Duration::from_secs(5);
+/// How often values are read where they cannot be watched.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Everything that was read.
+#[derive(Default)]
+pub(super) struct Store {
+    objects: BTreeMap<(Kind, Arc<str>), (usize, Held)>,
+    unreadable: BTreeSet<String>,
+    values: BTreeMap<(ReferenceKind, String), Slot>,
+    selections: BTreeMap<Wanted, Selection>,
+    /// Sources that were read once.
+    listed: BTreeSet<(Kind, usize)>,
+    /// Sources of values that were read once, or cannot be.
+    told: BTreeSet<(ReferenceKind, usize)>,
+    /// Sources of values that cannot be watched.
+    blind: BTreeSet<(ReferenceKind, usize)>,
+    places: usize,
+    references_moved: bool,
+    changed: bool,
+    began: bool,
+    polled: Option<Instant>,
+}
+
+/// What is known of a Secret or ConfigMap.
+#[derive(Default)]
+struct Slot {
+    /// `None`: never read. `Some(None)`: not there.
+    content: Option<Option<Content>>,
+    read: Read,
+}
+
+/// What is known of a selection.
+#[derive(Default)]
+struct Selection {
+    known: bool,
+    read: Read,
+}
+
+/// Whether something has to be read, and is.
+#[derive(Default)]
+struct Read {
+    under_way: bool,
+    fresh: bool,
+    failures: u32,
+}
+
+/// Objects with the values they refer to.
+pub(super) struct Dereferenced {
+    pub(super) objects: Objects,
+    /// Whether anything that decides is different from the last time.
+    pub(super) changed: bool,
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Whether to begin now, and after which pause.
+    fn begin(&mut self) -> Option<Duration> {
+        if self.under_way || self.fresh {
+            return None;
+        }
+        (self.under_way, self.fresh) = (true, true);
+        let pause = if self.failures == 0 { 0 } else { 200 * (1 << self.failures.min(7)) };
+        Some(Duration::from_millis(pause))
+    }
+
+    fn ended(&mut self, good: bool) {
+        self.under_way = false;
+        self.failures = if good { 0 } else { self.failures + 1 };
+        // Whatever changed meanwhile has made it stale already.
+        self.fresh &= good;
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// `places`: how many sources there are of each kind.
+    pub(super) fn new(places: usize) -> Self {
+        Self { places, ..Self::default() }
+    }
+
+    /// How many objects cannot be read.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    /// What was seen of an object's status.
+    pub(super) fn held(&self, kind: Kind, name: &Arc<str>) -> Option<&Held> {
+        self.objects.get(&(kind, name.clone())).map(|(_, held)| held)
+    }
+
+    pub(super) fn objects(&mut self, kind: Kind, source: usize, change: Change) {
+        let now = Instant::now();
+        match change {
+            Change::All(all) => {
+                let mut present = BTreeSet::new();
+                for object in all {
+                    present.extend(self.put(kind, source, &object, now));
+                }
+                let gone = self
+                    .objects
+                    .iter()
+                    .filter(|((of, name), (from, _))| *of == kind && *from == source && !present.contains(name));
+                let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
+                for key in gone {
+                    self.objects.remove(&key);
+                    self.moved();
+                }
+                self.changed |= self.listed.insert((kind, source));
+            }
+            Change::Put(object) => drop(self.put(kind, source, &object, now)),
+            Change::Gone(object) => {
+                let Some(name) = held::name(&object) else { return };
+                self.unreadable.remove(&format!("{kind:?} {name}"));
+                if self.objects.remove(&(kind, name)).is_some() {
+                    self.moved();
+                }
+            }
+            Change::Trouble(_) | Change::Well => {}
+        }
+    }
+
+    /// Its name, if it has one. One that cannot be read keeps the version of before.
+    fn put(&mut self, kind: Kind, source: usize, object: &Value, now: Instant) -> Option<Arc<str>> {
+        let Some(name) = held::name(object) else {
+            if self.unreadable.insert(format!("{kind:?} without a name")) {
+                warn!(?kind, "an object without namespace and name is skipped");
+            }
+            return None;
+        };
+        let label = format!("{kind:?} {name}");
+        let Ok(essence) = held::essence(kind, object) else {
+            if self.unreadable.insert(label) {
+                warn!(?kind, object = &*name, "the object cannot be read; its last version stays");
+            }
+            return Some(name);
+        };
+        self.unreadable.remove(&label);
+        let observed = Observed::of(object);
+        match self.objects.get_mut(&(kind, name.clone())) {
+            Some((_, held)) => {
+                if held.update(kind, &name, essence, observed, now) {
+                    self.moved();
+                }
+            }
+            None => {
+                let held = Held::new(kind, &name, essence, observed, now);
+                self.objects.insert((kind, name.clone()), (source, held));
+                self.moved();
+            }
+        }
+        Some(name)
+    }
+
+    fn moved(&mut self) {
+        (self.references_moved, self.changed) = (true, true);
+    }
+
+    pub(super) fn values(&mut self, kind: ReferenceKind, source: usize, change: Change) {
+        match change {
+            Change::All(all) => {
+                self.blind.remove(&(kind, source));
+                self.changed |= self.told.insert((kind, source));
+                let versions: HashMap<Arc<str>, &Value> =
+                    all.iter().filter_map(|meta| Some((held::name(meta)?, meta))).collect();
+                for meta in &all {
+                    self.seen(kind, meta);
+                }
+                // Not in the list: read to be sure. It may be newer than the list.
+                for ((of, name), slot) in &mut self.values {
+                    if *of == kind
+                        && !versions.contains_key(&**name)
+                        && slot.content.as_ref().is_some_and(Option::is_some)
+                    {
+                        slot.read.fresh = false;
+                    }
+                }
+            }
+            Change::Put(meta) => self.seen(kind, &meta),
+            Change::Gone(meta) => {
+                let Some(name) = held::name(&meta) else { return };
+                let Some(slot) = self.values.get_mut(&(kind, name.to_string())) else { return };
+                let uid = meta.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default();
+                // Another object of that name is there already: it is not gone.
+                if slot.content.as_ref().and_then(Option::as_ref).is_some_and(|content| content.uid == uid) {
+                    slot.content = Some(None);
+                    // A read that is under way may have begun before the end.
+                    slot.read.fresh &= !slot.read.under_way;
+                    self.changed = true;
+                }
+            }
+            Change::Trouble(_) => {
+                self.blind.insert((kind, source));
+                self.changed |= self.told.insert((kind, source));
+            }
+            Change::Well => drop(self.blind.remove(&(kind, source))),
+        }
+    }
+
+    /// A Secret or ConfigMap exists in this version: if anybody cares, its content is read.
+    fn seen(&mut self, kind: ReferenceKind, meta: &Value) {
+        let Some(name) = held::name(meta) else { return };
+        let version = meta.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let key = (kind, name.to_string());
+        if let Some(slot) = self.values.get_mut(&key) {
+            let same = slot.content.as_ref().and_then(Option::as_ref).is_some_and(|content| content.version == version);
+            slot.read.fresh &= same;
+        } else if kind == ReferenceKind::Secret && self.selected(&name, meta) {
+            self.values.insert(key, Slot::default());
+        }
+    }
+
+    fn selected(&self, name: &str, meta: &Value) -> bool {
+        let (own, _) = name.split_once('/').unwrap_or_default();
+        self.selections.keys().any(|wanted| match wanted {
+            Wanted::Selected { namespace, labels } => {
+                let has = |pair: &str| {
+                    let (label, value) = pair.split_once('=').unwrap_or_default();
+                    let found = meta.pointer("/metadata/labels").and_then(|labels| labels.get(label));
+                    found.and_then(Value::as_str) == Some(value)
+                };
+                namespace == own && labels.split(',').all(has)
+            }
+            Wanted::Named { .. } => false,
+        })
+    }
+
+    pub(super) fn fetched(&mut self, fetched: Fetched) {
+        match fetched {
+            Fetched::Named(kind, name, result) => {
+                let Some(slot) = self.values.get_mut(&(kind, name.clone())) else { return };
+                slot.read.ended(result.is_ok());
+                match result {
+                    Ok(content) => {
+                        let version = |content: &Option<Content>| {
+                            content.as_ref().map(|one| (one.uid.clone(), one.version.clone()))
+                        };
+                        if slot.content.as_ref().map(version) != Some(version(&content)) {
+                            slot.content = Some(content);
+                            self.changed = true;
+                        }
+                    }
+                    Err(error) if slot.read.failures == 1 => warn!(object = name, %error, "what is known of it stays"),
+                    Err(_) => {}
+                }
+            }
+            Fetched::Selected(wanted, result) => {
+                let Some(selection) = self.selections.get_mut(&wanted) else { return };
+                selection.read.ended(result.is_ok());
+                match result {
+                    Ok(found) => {
+                        selection.known = true;
+                        for (name, content) in found {
+                            let slot = self.values.entry((ReferenceKind::Secret, name)).or_default();
+                            slot.content = Some(Some(content));
+                            slot.read.fresh = true;
+                        }
+                        self.changed = true;
+                    }
+                    Err(error) if selection.read.failures == 1 => warn!(?wanted, %error, "what is known of them stays"),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    /// What has to be read now, each with a pause before.
+    pub(super) fn wanted(&mut self, now: Instant) -> Vec<(Wanted, Duration)> {
+        if std::mem::take(&mut self.references_moved) {
+            self.prune();
+        }
+        if !self.blind.is_empty() && self.polled.is_none_or(|polled| now - polled >= POLL) {
+            self.polled = Some(now);
+            self.values.values_mut().for_each(|slot| slot.read.fresh = false);
+        }
+        let named = self.values.iter_mut().filter_map(|((kind, name), slot)| {
+            slot.read.begin().map(|pause| (Wanted::Named { kind: *kind, name: name.clone() }, pause))
+        });
+        let selected = self.selections.iter_mut();
+        let selected = selected.filter_map(|(wanted, one)| one.read.begin().map(|pause| (wanted.clone(), pause)));
+        named.chain(selected).collect()
+    }
+
+    /// Slots for what is referenced; what nobody refers to any more is forgotten at once, secrets first of all.
+    fn prune(&mut self) {
+        let mut named: BTreeSet<(ReferenceKind, String)> = BTreeSet::new();
+        let mut selected: BTreeSet<Wanted> = BTreeSet::new();
+        for (_, held) in self.objects.values() {
+            // The version in force keeps its values while the newer one waits for its own.
+            let ready = held.ready.as_ref().filter(|ready| **ready != held.newest);
+            let before = ready.map(|ready| before(ready)).unwrap_or_default();
+            for reference in held.references.iter().chain(&before) {
+                match wanted(reference) {
+                    Wanted::Named { kind, name } => drop(named.insert((kind, name))),
+                    selection @ Wanted::Selected { .. } => drop(selected.insert(selection)),
+                }
+            }
+        }
+        self.selections.retain(|wanted, _| selected.contains(wanted));
+        for one in selected {
+            self.selections.entry(one).or_default();
+        }
+        let in_selection = |name: &str| {
+            let own = name.split_once('/').unwrap_or_default().0;
+            self.selections.keys().any(|one| matches!(one, Wanted::Selected { namespace, .. } if namespace == own))
+        };
+        self.values.retain(|key, _| named.contains(key) || (key.0 == ReferenceKind::Secret && in_selection(&key.1)));
+        for one in named {
+            self.values.entry(one).or_default();
+        }
+    }
+
+    /// Whether something waits that may have waited long enough, or values have to be polled.
+    pub(super) fn look(&self, now: Instant) -> bool {
+        let waiting = self.objects.values().any(|(_, held)| held.ready.as_ref() != Some(&held.newest));
+        let poll = !self.blind.is_empty() && self.polled.is_none_or(|polled| now - polled >= POLL);
+        let retry = self.values.values().any(|slot| !slot.read.fresh && !slot.read.under_way);
+        waiting || poll || retry || self.selections.values().any(|one| !one.read.fresh && !one.read.under_way)
+    }
+
+    /// Everything that is ready; `None`: not everything was read once, so nothing may be said.
+    pub(super) fn dereference(&mut self, now: Instant) -> Option<Dereferenced> {
+        if self.listed.len() < 2 * self.places || self.told.len() < 2 * self.places {
+            return None;
+        }
+        let mut waiting = false;
+        let known = |reference: &Reference| match wanted(reference) {
+            Wanted::Named { kind, name } => self.values.get(&(kind, name)).is_some_and(|slot| slot.content.is_some()),
+            selection @ Wanted::Selected { .. } => self.selections.get(&selection).is_some_and(|one| one.known),
+        };
+        for (_, held) in self.objects.values_mut().filter(|(_, held)| held.ready.as_ref() != Some(&held.newest)) {
+            if held.references.iter().all(known) || now - held.since >= WAIT {
+                held.ready = Some(held.newest.clone());
+                (self.changed, self.references_moved) = (true, true);
+            } else {
+                waiting = true;
+            }
+        }
+        // The first state is a whole one.
+        if waiting && !self.began {
+            return None;
+        }
+        self.began = true;
+        let changed = std::mem::take(&mut self.changed);
+        Some(Dereferenced { objects: if changed { self.collect() } else { Objects::default() }, changed })
+    }
+
+    fn collect(&self) -> Objects {
+        let mut objects = Objects::default();
+        let place = held::place();
+        for ((kind, name), (_, held)) in &self.objects {
+            if let Some(ready) = &held.ready {
+                objects.share(*kind, name.clone(), &place, ready.clone());
+            }
+        }
+        for ((kind, name), slot) in &self.values {
+            if let Some(Some(content)) = &slot.content {
+                objects.put(*kind, name.clone(), content.values.clone());
+            }
+        }
+        objects
+    }
+}
+
+/// What has to be read for a reference.
+fn wanted(reference: &Reference) -> Wanted {
+    match reference {
+        Reference::Entry { kind, name, .. } => Wanted::Named { kind: *kind, name: name.clone() },
+        Reference::Secret { name } => Wanted::Named { kind: ReferenceKind::Secret, name: name.clone() },
+        Reference::Labelled { namespace, labels } => {
+            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            Wanted::Selected { namespace: namespace.clone(), labels: labels.join(",") }
+        }
+    }
+}
+
+/// The references of a version that is in force.
+fn before(document: &Arc<Value>) -> Vec<Reference> {
+    let Some(name) = held::name(document) else { return Vec::new() };
+    let mut objects = Objects::default();
+    objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
+    objects.policies.iter().flat_map(crds::compile::references).collect()
+}

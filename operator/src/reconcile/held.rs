@@ -1,0 +1,116 @@
+//! One object as it was read: cut down to what decides, so that a status or a label that changes is no change.
+
+use std::sync::Arc;
+
+use crds::{
+    compile,
+    documents::{Kind, Object, Objects, Place},
+    push::Reference,
+};
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::Observed;
+
+/// An AuthPolicy or DataSource.
+pub(super) struct Held {
+    /// The newest version.
+    pub(super) newest: Arc<Value>,
+    /// The version that is compiled: the newest whose references were all read once.
+    pub(super) ready: Option<Arc<Value>>,
+    /// What the newest version refers to.
+    pub(super) references: Vec<Reference>,
+    /// Since when the newest is waited for.
+    pub(super) since: Instant,
+    /// Its status.
+    pub(super) observed: Observed,
+}
+
+/// Why an object cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;
+
+/// Which file messages name.
+pub(super) const PLACE: &str = "cluster";
+
+/// `namespace/name` of any object.
+pub(super) fn name(object: &Value) -> Option<Arc<str>> {
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    Some(format!("{}/{}", text("/metadata/namespace")?, text("/metadata/name")?).into())
+}
+
+/// What decides of an object: its identity, its age and its spec.
+pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
+    let kind = match kind {
+        Kind::AuthPolicy => crds::v1alpha1::AUTH_POLICY,
+        Kind::DataSource => crds::v1alpha1::DATA_SOURCE,
+    };
+    let metadata = object.get("metadata").and_then(Value::as_object).ok_or(Unreadable)?;
+    let kept = ["name", "namespace", "uid", "generation", "creationTimestamp"];
+    let metadata: Map<String, Value> =
+        kept.into_iter().filter_map(|name| Some((name.to_owned(), metadata.get(name)?.clone()))).collect();
+    if !metadata.get("uid").is_some_and(Value::is_string) {
+        // Without it, an object made anew could not be told from the one before.
+        return Err(Unreadable);
+    }
+    let mut essence = Map::new();
+    // Items of a list may come without these.
+    essence.insert("apiVersion".to_owned(), crds::v1alpha1::API_VERSION.into());
+    essence.insert("kind".to_owned(), kind.into());
+    essence.insert("metadata".to_owned(), metadata.into());
+    // Whatever else the object holds at the top is not hidden: unknown fields are errors.
+    let top = object.as_object().into_iter().flatten();
+    let rest = top.filter(|(name, _)| !["apiVersion", "kind", "metadata", "status"].contains(&name.as_str()));
+    essence.extend(rest.map(|(name, value)| (name.clone(), value.clone())));
+    Ok(Value::Object(essence))
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(super) fn new(kind: Kind, name: &Arc<str>, essence: Value, observed: Observed, now: Instant) -> Self {
+        let newest = Arc::new(essence);
+        let references = references(kind, name, &newest);
+        Self { newest, ready: None, references, since: now, observed }
+    }
+
+    /// A newer version of the same object, or a new object of the same name. Whether what decides changed.
+    pub(super) fn update(
+        &mut self,
+        kind: Kind,
+        name: &Arc<str>,
+        essence: Value,
+        observed: Observed,
+        now: Instant,
+    ) -> bool {
+        self.observed = observed;
+        if *self.newest == essence {
+            return false;
+        }
+        if self.newest.pointer("/metadata/uid") != essence.pointer("/metadata/uid") {
+            // Another object: nothing of the one before it holds.
+            self.ready = None;
+        }
+        self.newest = Arc::new(essence);
+        self.references = references(kind, name, &self.newest);
+        self.since = now;
+        true
+    }
+}
+
+fn references(kind: Kind, name: &Arc<str>, document: &Arc<Value>) -> Vec<Reference> {
+    if kind != Kind::AuthPolicy {
+        return Vec::new();
+    }
+    let mut objects = Objects::default();
+    objects.share(kind, name.clone(), &place(), document.clone());
+    let mut references: Vec<Reference> =
+        objects.policies.iter().flat_map(|object: &Object| compile::references(object)).collect();
+    references.sort();
+    references.dedup();
+    references
+}
+
+pub(super) fn place() -> Place {
+    Place { file: PLACE.into(), line: 0 }
+}

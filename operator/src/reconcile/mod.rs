@@ -1,0 +1,252 @@
+//! Objects of the cluster into force, in five phases.
+//!
+//! ```text
+//!  dereference ─► validate ─► build ─► apply ─► status
+//!  (what is read,  (the compile  (what each   (to every   (leader only)
+//!   and what for)   of `check`)   status says) data plane)
+//! ```
+//!
+//! Owns the order of the phases and the one loop that runs them: hosts are shared out among all policies, so there is no reconciling one
+//! of them alone. Nothing is applied before everything that is watched was read once; one slow or broken object holds up only itself.
+
+mod apply;
+mod build;
+mod dereference;
+mod fetch;
+mod held;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use authz::server::{Pending, PublishMetrics};
+use crds::{
+    compile::{Compiler, LastGood, Options},
+    documents::{Kind, ReferenceKind},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+pub use apply::Sink;
+pub use build::{Desired, Observed, Said};
+
+use self::{
+    dereference::{Dereferenced, Store},
+    fetch::Fetcher,
+    validate::Validated,
+};
+use crate::{
+    push::Standings,
+    watch::{Call, Change, Source, follow},
+};
+
+/// What to watch, and how to compile it.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Namespaces; empty: all of them.
+    pub namespaces: Vec<String>,
+    /// How policies are compiled.
+    pub options: Options,
+}
+
+/// Where statuses go, and where last good versions are kept.
+pub trait Reports: Send {
+    /// What each object's status shall say. Called whenever any of it may have changed; never waits.
+    fn statuses(&mut self, desired: Vec<Desired>);
+    /// The last good versions, when they changed.
+    fn last_good(&mut self, last_good: &LastGood);
+}
+
+/// Something that happened.
+enum Event {
+    Objects(Kind, usize, Change),
+    Values(ReferenceKind, usize, Change),
+}
+
+/// Statuses are worked out at most this often: acknowledgements of a thousand data planes are one change.
+const STATUS_PACE: Duration = Duration::from_millis(50);
+/// How often what waits for a reference is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The loop and what it keeps.
+pub struct Reconciler<S, R> {
+    store: Store,
+    compiler: Compiler,
+    sink: S,
+    reports: R,
+    fetcher: Fetcher,
+    metrics: PublishMetrics,
+    /// Keeps readiness down until the first state was applied.
+    starting: Option<Pending>,
+    applied: Option<Applied>,
+    kept: u64,
+}
+
+/// The newest state that was handed to the data planes.
+struct Applied {
+    validated: Validated,
+    number: u64,
+}
+
+/// The paths of our kinds.
+const KINDS: [(Kind, &str); 2] = [(Kind::AuthPolicy, "authpolicies"), (Kind::DataSource, "datasources")];
+const VALUES: [(ReferenceKind, &str); 2] =
+    [(ReferenceKind::Secret, "secrets"), (ReferenceKind::ConfigMap, "configmaps")];
+
+// === impl Reconciler ===
+
+impl<S: Sink, R: Reports> Reconciler<S, R> {
+    /// Starts from the last good versions of before.
+    pub fn new(
+        call: Call,
+        scope: &Scope,
+        last_good: LastGood,
+        sink: S,
+        reports: R,
+        metrics: PublishMetrics,
+        starting: Pending,
+    ) -> Self {
+        Self {
+            store: Store::new(scope.namespaces.len().max(1)),
+            compiler: Compiler::new(scope.options.clone(), last_good),
+            sink,
+            reports,
+            fetcher: Fetcher::new(call),
+            metrics,
+            starting: Some(starting),
+            applied: None,
+            kept: 0,
+        }
+    }
+
+    /// Runs until a watch ends, which is a bug: whoever called ends with it.
+    pub async fn run(mut self, call: Call, scope: &Scope, mut standings: watch::Receiver<u64>) -> &'static str {
+        let (told, mut events) = mpsc::unbounded_channel();
+        let mut watches = watches(&call, scope, &told);
+        let (mut look, mut status_due) = (Instant::now() + LOOK, None);
+        loop {
+            let changed = tokio::select! {
+                Some(event) = events.recv() => {
+                    self.take(event);
+                    while let Ok(event) = events.try_recv() {
+                        self.take(event);
+                    }
+                    true
+                }
+                fetched = self.fetcher.next() => {
+                    self.store.fetched(fetched);
+                    while let Some(fetched) = self.fetcher.ready() {
+                        self.store.fetched(fetched);
+                    }
+                    true
+                }
+                moved = standings.changed() => {
+                    if moved.is_err() {
+                        return "push";
+                    }
+                    status_due.get_or_insert_with(|| Instant::now() + STATUS_PACE);
+                    false
+                }
+                () = sleep_until(look) => {
+                    look = Instant::now() + LOOK;
+                    self.store.look(Instant::now())
+                }
+                () = until(status_due) => {
+                    status_due = None;
+                    self.statuses();
+                    false
+                }
+                Some(_) = watches.join_next() => return "watch",
+            };
+            if changed && self.reconcile() {
+                status_due.get_or_insert_with(|| Instant::now() + STATUS_PACE);
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Objects(kind, source, change) => self.store.objects(kind, source, change),
+            Event::Values(kind, source, change) => self.store.values(kind, source, change),
+        }
+    }
+
+    /// The phases, as far as they can be gone. Whether statuses may have changed.
+    fn reconcile(&mut self) -> bool {
+        let now = Instant::now();
+        for wanted in self.store.wanted(now) {
+            self.fetcher.fetch(wanted);
+        }
+        let Some(Dereferenced { objects, changed }) = self.store.dereference(now) else { return false };
+        if changed {
+            // Milliseconds of work, at most hundreds of them: not on a thread that others wait for.
+            let validated = tokio::task::block_in_place(|| validate::validate(&mut self.compiler, objects));
+            let (rejected, total) = (validated.rejected(), validated.verdicts().len());
+            let number = apply::apply(&self.sink, &validated);
+            self.metrics.published(total - rejected, rejected, self.store.unreadable());
+            self.applied = Some(Applied { validated, number });
+            let changes = self.compiler.last_good().changes();
+            if self.kept != changes {
+                self.kept = changes;
+                self.reports.last_good(self.compiler.last_good());
+            }
+            self.starting = None;
+        }
+        true
+    }
+
+    fn statuses(&mut self) {
+        let Some(applied) = &self.applied else { return };
+        let standings = self.sink.standings();
+        // What data planes said of the state before says nothing of this one: its publication, a moment away, moves the standings, and
+        // nobody's status flaps meanwhile.
+        if self.sink.published() < applied.number {
+            return;
+        }
+        let desired = build::build(&applied.validated, &self.store, Some(&self.sink.standings()));
+        self.reports.statuses(desired);
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One watch a kind and namespace, each a task of its own: a slow one holds up no other.
+fn watches(call: &Call, scope: &Scope, told: &mpsc::UnboundedSender<Event>) -> JoinSet<()> {
+    let places: Vec<String> = if scope.namespaces.is_empty() {
+        vec![String::new()]
+    } else {
+        scope.namespaces.iter().map(|namespace| format!("/namespaces/{namespace}")).collect()
+    };
+    let mut watches = JoinSet::new();
+    for (index, place) in places.iter().enumerate() {
+        for (kind, plural) in KINDS {
+            let path = format!("/apis/gatewright.dev/v1alpha1{place}/{plural}");
+            let source = Source { kind: plural, path, metadata_only: false, labels: String::new() };
+            let told = told.clone();
+            // A receiver that is gone is the end of the process.
+            watches.spawn(follow(call.clone(), source, move |change| {
+                drop(told.send(Event::Objects(kind, index, change)))
+            }));
+        }
+        for (kind, plural) in VALUES {
+            let path = format!("/api/v1{place}/{plural}");
+            let source = Source { kind: plural, path, metadata_only: true, labels: String::new() };
+            let told = told.clone();
+            watches
+                .spawn(follow(call.clone(), source, move |change| drop(told.send(Event::Values(kind, index, change)))));
+        }
+    }
+    watches
+}
+
+/// What was seen of an object's status, by kind and name.
+pub(crate) type ObservedStatuses = BTreeMap<(Kind, Arc<str>), Observed>;

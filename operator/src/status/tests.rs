@@ -1,0 +1,83 @@
+//! What is written, and what is not.
+
+use crds::documents::Kind;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{document::status, events::transitions};
+use crate::reconcile::{Desired, Observed, Said};
+
+fn said(kind: &'static str, holds: Option<bool>, reason: &str) -> Said {
+    Said { kind, status: holds, reason: reason.to_owned(), message: format!("because of {reason}") }
+}
+
+fn desired(conditions: Vec<Said>, old: Value) -> Desired {
+    Desired {
+        kind: Kind::AuthPolicy,
+        name: "a/b".into(),
+        observed: Observed { uid: "u".to_owned(), generation: 4, status: old },
+        conditions,
+        hostnames: Some(vec!["x.test".to_owned()]),
+        programmed: Some(4),
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+#[test]
+fn nothing_is_written_twice_and_times_are_kept() {
+    let first = desired(
+        vec![said("Accepted", Some(true), "Accepted"), said("Programmed", Some(false), "NoDataPlane")],
+        Value::Null,
+    );
+    let written = status(&first, at(100)).unwrap();
+    assert_eq!(written["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+    assert_eq!(written["conditions"][1]["status"], "False");
+    assert_eq!(written["hostnames"], json!(["x.test"]));
+    // The same later: nothing to say.
+    assert_eq!(status(&desired(first.conditions.clone(), written.clone()), at(500)), None);
+    // One condition changes: the other keeps its time.
+    let later = desired(
+        vec![said("Accepted", Some(true), "Accepted"), said("Programmed", Some(true), "Programmed")],
+        written.clone(),
+    );
+    let second = status(&later, at(500)).unwrap();
+    assert_eq!(second["conditions"][0]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+    assert_eq!(second["conditions"][1]["lastTransitionTime"], "1970-01-01T00:08:20Z");
+    // Another reason for the same status is said, with the time of before.
+    let other =
+        desired(vec![said("Accepted", Some(true), "Accepted"), said("Programmed", Some(false), "Lagging")], written);
+    assert_eq!(status(&other, at(900)).unwrap()["conditions"][1]["lastTransitionTime"], "1970-01-01T00:01:40Z");
+}
+
+#[test]
+fn another_generation_host_or_programmed_generation_is_news() {
+    let base = desired(vec![said("Accepted", Some(true), "Accepted")], Value::Null);
+    let written = status(&base, at(1)).unwrap();
+    type Change = fn(&mut Desired);
+    let changes: [Change; 3] =
+        [|one| one.observed.generation = 5, |one| one.hostnames = Some(Vec::new()), |one| one.programmed = Some(5)];
+    for change in changes {
+        let mut next = desired(base.conditions.clone(), written.clone());
+        change(&mut next);
+        assert!(status(&next, at(2)).is_some());
+    }
+}
+
+#[test]
+fn events_tell_arrivals_only() {
+    let on_the_way = desired(
+        vec![said("Programmed", Some(false), "Lagging"), said("IssuersReachable", None, "NoReport")],
+        Value::Null,
+    );
+    assert_eq!(transitions(&on_the_way), []);
+    let arrived = desired(vec![said("Programmed", Some(true), "Programmed")], status(&on_the_way, at(1)).unwrap());
+    let told = transitions(&arrived);
+    assert_eq!((told.len(), told[0].good, told[0].condition), (1, true, "Programmed"));
+    let known = desired(arrived.conditions.clone(), status(&arrived, at(2)).unwrap());
+    assert_eq!(transitions(&known), []);
+    let bad = desired(vec![said("Accepted", Some(false), "Invalid")], Value::Null);
+    assert!(!transitions(&bad)[0].good);
+}
