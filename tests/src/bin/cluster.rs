@@ -114,7 +114,7 @@ async fn token(node: &Node, resource: &str) -> Result<String, PeerError> {
     let unreadable = |error: reqwest::Error| PeerError::unreadable("oidc-provider", &error);
     let text = request.send().await.map_err(unreadable)?.text().await.map_err(unreadable)?;
     let answer: Value = serde_json::from_str(&text).map_err(|error| PeerError::unreadable("oidc-provider", &error))?;
-    match answer["access_token"].as_str() {
+    match answer.get("access_token").and_then(Value::as_str) {
         Some(token) => Ok(token.to_owned()),
         None => Err(PeerError::unreadable("the answer to the client-credentials grant", &answer)),
     }
