@@ -103,13 +103,13 @@ impl Node {
     /// States, events and logs of a namespace: what a person would look at when something does not start.
     pub fn describe(&self, namespace: &str) -> String {
         let show = |arguments: &[&str]| self.kubectl(arguments).unwrap_or_else(|error| error.to_string());
-        let mut text = show(&["get", "pods,authpolicies", "--namespace", namespace, "-o", "wide"]);
-        text += &show(&["get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"]);
+        let mut parts = vec![show(&["get", "pods,authpolicies", "--namespace", namespace, "-o", "wide"])];
+        parts.push(show(&["get", "events", "--namespace", namespace, "--sort-by=.lastTimestamp"]));
         for pod in show(&["get", "pods", "--namespace", namespace, "-o", "name"]).lines() {
-            text += &format!("\n== logs of {pod}\n");
-            text += &show(&["logs", pod, "--namespace", namespace, "--all-containers", "--tail=30"]);
+            let logs = show(&["logs", pod, "--namespace", namespace, "--all-containers", "--tail=30"]);
+            parts.push(format!("== logs of {pod}\n{logs}"));
         }
-        text
+        parts.join("\n")
     }
 }
 

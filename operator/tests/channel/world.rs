@@ -181,7 +181,7 @@ pub(crate) fn compile(documents: &[String]) -> (Compiled, Objects) {
     objects.read("cluster", &documents.join("\n---\n"));
     assert_eq!(objects.unreadable, []);
     let options =
-        crds::compile::Options { lone_policy_answers_all: false, fallback_namespace: Some("gatewright".to_owned()) };
+        crds::compile::Options { fallback_namespace: Some("gatewright".to_owned()), ..crds::compile::Options::default() };
     (Compiler::new(options, LastGood::default()).compile(&objects), objects)
 }
 

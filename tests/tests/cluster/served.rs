@@ -51,8 +51,8 @@ async fn status_is_a_place_of_its_own(server: &ApiServer) {
     assert_eq!(edited["metadata"]["generation"], 2);
     assert_eq!(edited["status"]["conditions"][0]["type"], "Accepted", "an edit leaves the status alone");
 
-    let wrong = server.apply_text(&path, &status(&[condition("Accepted", "Perhaps")])).await;
-    assert!(wrong.is_err(), "a condition is True, False or Unknown");
+    let wrong = server.apply_text(&path, &status(&[json!({"status": "True"})])).await;
+    assert!(wrong.is_err(), "a condition has a type, a reason and a message");
 }
 
 /// Conditions are merged by type: who writes one does not take another's away.

@@ -49,7 +49,7 @@ fn authenticator(kind: &str, more: &str) -> Arc<Authenticator> {
         "{SECRETS}{more}apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: p, namespace: n}}\nspec:\n  authenticators: [{{name: svc, {kind}}}]\n"
     );
     objects.read("p.yaml", &policy);
-    let options = CompileOptions { lone_policy_answers_all: true, fallback_namespace: None };
+    let options = CompileOptions { lone_policy_answers_all: true, fallback_namespace: None, ..CompileOptions::default() };
     let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
     match compiled.snapshot.for_host("a.test") {
         Some(Entry::InForce(one)) => one.policy.rules.authenticators[0].clone(),
