@@ -46,6 +46,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Print a complete, hardened Envoy bootstrap for a policy set.
     EnvoyConfig(EnvoyConfigArgs),
+    /// Send one check to an authz server, as a proxy does, and compare the answer. Exit 1 if it is another.
+    Probe(ProbeArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Mint, hash, list and revoke API keys. Talks to no cluster: it reads and writes Secret documents in files.
@@ -293,6 +295,44 @@ pub struct ExplainArgs {
     /// Networks.
     #[command(flatten)]
     pub network: NetworkArgs,
+}
+
+/// `gatewright probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// The server, as http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    pub authz: String,
+    /// CA certificates that its certificate is compared with (ConfigMap gatewright-ca).
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The host, as in the request.
+    #[arg(long, value_name = "HOST")]
+    pub host: String,
+    /// The method.
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// Path and query.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// A request header, repeatable. Its value is never printed.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// What the answer should be.
+    #[arg(long, value_enum)]
+    pub expect: Expected,
+    /// How long to ask again while the answer is another, such as 30s.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub within: Duration,
+}
+
+/// Answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Expected {
+    /// The request may pass.
+    Allow,
+    /// It may not.
+    Deny,
 }
 
 /// `gatewright envoy-config`.

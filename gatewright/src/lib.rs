@@ -12,6 +12,7 @@ mod envoy_config;
 mod explain;
 mod logging;
 mod operator;
+mod probe;
 mod process;
 mod run;
 
@@ -34,6 +35,7 @@ pub fn run_command(cli: Cli) -> ExitCode {
         Command::Check(args) => check::command(&args, &mut out),
         Command::Explain(args) => explain::command(&args, &mut out),
         Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),
+        Command::Probe(args) => probe::command(&args, &mut out),
         Command::Crds => print(&mut out, crds::v1alpha1::crds_yaml().map_err(|error| error.to_string())),
         Command::Apikey(action) => apikey::command(&action, &mut out),
         Command::Completions { shell } => {
