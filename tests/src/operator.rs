@@ -216,8 +216,13 @@ impl DataPlane {
 
     /// How a `GET /` of this host is answered: 200 if it may pass, else the refusal's status; 0 when nobody answers.
     pub async fn answer(&self, host: &str) -> u16 {
+        self.answer_with(host, &[]).await
+    }
+
+    /// The same with headers.
+    pub async fn answer_with(&self, host: &str, headers: &[(&str, &str)]) -> u16 {
         let address = format!("127.0.0.1:{}", self.ports.0);
-        match grpc::send(&address, grpc::check(host, &[])).await {
+        match grpc::send(&address, grpc::check(host, headers)).await {
             Ok(Ok(response)) if grpc::allows(&response) => 200,
             Ok(Ok(response)) => refusal(&response),
             _ => 0,

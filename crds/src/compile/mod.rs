@@ -219,6 +219,11 @@ pub fn references(object: &Object) -> Vec<Reference> {
     resolved.iter().map(|one| one.reference(&object.name)).collect()
 }
 
+/// What kept versions read.
+pub fn references_of_last_good(last_good: &LastGood) -> Vec<Reference> {
+    last_good.beside(&HashSet::new()).flat_map(|object| references(&object)).collect()
+}
+
 /// A mistake at a field.
 fn problem(path: impl Into<String>, message: impl Into<String>) -> Problem {
     Problem { path: path.into(), message: message.into(), kind: ProblemKind::Invalid }

@@ -28,7 +28,10 @@ fn objects(text: &str) -> Objects {
 }
 
 fn compiler() -> Compiler {
-    Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() }, LastGood::default())
+    Compiler::new(
+        Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() },
+        LastGood::default(),
+    )
 }
 
 fn compile(text: &str) -> Compiled {

@@ -17,7 +17,8 @@ pub struct AuthPolicyStatus {
     pub conditions: Vec<Condition>,
     /// Host names the policy answers for, after conflicts.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "set"))]
+    // Atomic, not a set: a name that somebody else put there would stay.
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub hostnames: Vec<HostName>,
     /// The generation that every connected data-plane replica enforces.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -43,9 +43,13 @@ pub(super) struct Store {
     /// Sources of values that cannot be watched.
     blind: BTreeSet<(ReferenceKind, usize)>,
     places: usize,
+    /// What versions read that are in force although a newer one was refused.
+    kept: BTreeSet<Wanted>,
     references_moved: bool,
     changed: bool,
     began: bool,
+    /// When the first state was asked for.
+    first: Option<Instant>,
     polled: Option<Instant>,
 }
 
@@ -106,6 +110,15 @@ impl Store {
     /// `places`: how many sources there are of each kind.
     pub(super) fn new(places: usize) -> Self {
         Self { places, ..Self::default() }
+    }
+
+    /// What last good versions read: a refused document names nothing, and the one in force instead of it must not lose its values.
+    pub(super) fn keep<'r>(&mut self, references: impl IntoIterator<Item = &'r Reference>) {
+        let kept: BTreeSet<Wanted> = references.into_iter().map(wanted).collect();
+        if kept != self.kept {
+            self.kept = kept;
+            self.references_moved = true;
+        }
     }
 
     /// How many objects cannot be read.
@@ -325,6 +338,12 @@ impl Store {
                 }
             }
         }
+        for one in &self.kept {
+            match one.clone() {
+                Wanted::Named { kind, name } => drop(named.insert((kind, name))),
+                selection @ Wanted::Selected { .. } => drop(selected.insert(selection)),
+            }
+        }
         self.selections.retain(|wanted, _| selected.contains(wanted));
         for one in selected {
             self.selections.entry(one).or_default();
@@ -352,11 +371,16 @@ impl Store {
         if self.listed.len() < 2 * self.places || self.told.len() < 2 * self.places {
             return None;
         }
-        let mut waiting = false;
-        let known = |reference: &Reference| match wanted(reference) {
-            Wanted::Named { kind, name } => self.values.get(&(kind, name)).is_some_and(|slot| slot.content.is_some()),
-            selection @ Wanted::Selected { .. } => self.selections.get(&selection).is_some_and(|one| one.known),
+        let (values, selections) = (&self.values, &self.selections);
+        let read = |one: &Wanted| match one {
+            Wanted::Named { kind, name } => {
+                values.get(&(*kind, name.clone())).is_some_and(|slot| slot.content.is_some())
+            }
+            Wanted::Selected { .. } => selections.get(one).is_some_and(|one| one.known),
         };
+        let known = |reference: &Reference| read(&wanted(reference));
+        let since = *self.first.get_or_insert(now);
+        let mut waiting = !self.began && !self.kept.iter().all(read) && now - since < WAIT;
         for (_, held) in self.objects.values_mut().filter(|(_, held)| held.ready.as_ref() != Some(&held.newest)) {
             if held.references.iter().all(known) || now - held.since >= WAIT {
                 held.ready = Some(held.newest.clone());

@@ -18,7 +18,7 @@ mod held;
 mod tests;
 mod validate;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use authz::server::{Pending, PublishMetrics};
 use crds::{
@@ -39,10 +39,7 @@ use self::{
     fetch::Fetcher,
     validate::Validated,
 };
-use crate::{
-    push::Standings,
-    watch::{Call, Change, Source, follow},
-};
+use crate::watch::{Call, Change, Source, follow};
 
 /// What to watch, and how to compile it.
 #[derive(Debug, Clone)]
@@ -110,8 +107,10 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         metrics: PublishMetrics,
         starting: Pending,
     ) -> Self {
+        let mut store = Store::new(scope.namespaces.len().max(1));
+        store.keep(&crds::compile::references_of_last_good(&last_good));
         Self {
-            store: Store::new(scope.namespaces.len().max(1)),
+            store,
             compiler: Compiler::new(scope.options.clone(), last_good),
             sink,
             reports,
@@ -188,6 +187,8 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             let (rejected, total) = (validated.rejected(), validated.verdicts().len());
             let number = apply::apply(&self.sink, &validated);
             self.metrics.published(total - rejected, rejected, self.store.unreadable());
+            let refused = validated.pushed().iter().filter(|one| !one.newest);
+            self.store.keep(refused.flat_map(|one| &one.references));
             self.applied = Some(Applied { validated, number });
             let changes = self.compiler.last_good().changes();
             if self.kept != changes {
@@ -201,7 +202,6 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
 
     fn statuses(&mut self) {
         let Some(applied) = &self.applied else { return };
-        let standings = self.sink.standings();
         // What data planes said of the state before says nothing of this one: its publication, a moment away, moves the standings, and
         // nobody's status flaps meanwhile.
         if self.sink.published() < applied.number {
@@ -247,6 +247,3 @@ fn watches(call: &Call, scope: &Scope, told: &mpsc::UnboundedSender<Event>) -> J
     }
     watches
 }
-
-/// What was seen of an object's status, by kind and name.
-pub(crate) type ObservedStatuses = BTreeMap<(Kind, Arc<str>), Observed>;

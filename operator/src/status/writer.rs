@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Our name as a manager of fields.
-pub const MANAGER: &str = "gatewright-operator";
+pub(super) const MANAGER: &str = "gatewright-operator";
 /// Writes under way at once.
 const CONCURRENT: usize = 8;
 /// Somebody who writes other words into our fields is answered at most this often.

@@ -7,7 +7,7 @@ use tests::{
 };
 
 use crate::{
-    Outcome, World, apply, apply_secret, broken, condition, marker, open, path, secret, signed, until_condition,
+    Outcome, World, apply, apply_secret, broken, condition, marker, open, path, secret, signed, token, until_condition,
 };
 
 const STRONG: &str = "0123456789abcdef0123456789abcdef";
@@ -108,6 +108,31 @@ async fn secrets_are_followed() -> Outcome {
     marker(&world, "later").await?;
     let asked = world.operator.proxy.seen().into_iter().filter(|seen| seen.path.contains("/secrets/foreign"));
     assert_eq!(asked.count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_last_good_version_keeps_its_secrets_also_across_a_restart() -> Outcome {
+    let mut world = World::start().await?;
+    apply_secret(&world.api, "key", "jwt", STRONG).await?;
+    apply(&world.api, "app", signed("app.test", "key")).await?;
+    until_condition(&world.api, "app", "Programmed", "True", "Programmed").await?;
+    marker(&world, "before").await?;
+    until_kept(&world).await?;
+    let token = token(STRONG);
+    let good = [("authorization", token.as_str())];
+    assert_eq!(world.plane.answer_with("app.test", &good).await, 200, "{}", world.plane.output());
+    let mut edited = signed("app.test", "key");
+    edited["require"] = json!({"cel": "principal."});
+    apply(&world.api, "app", edited).await?;
+    until_condition(&world.api, "app", "Programmed", "False", "LastGoodInForce").await?;
+    marker(&world, "between").await?;
+    assert_eq!(world.plane.answer_with("app.test", &good).await, 200, "{}", world.plane.output());
+    world.operator.kill();
+    world.operator.launch()?;
+    world.operator.until_ready().await?;
+    marker(&world, "after").await?;
+    assert_eq!(world.plane.answer_with("app.test", &good).await, 200, "{}", world.plane.output());
     Ok(())
 }
 

@@ -81,6 +81,17 @@ fn signed(host: &str, secret: &str) -> Value {
     json!({"externalHostnames": [host], "authenticators": [{"name": "app", "jwt": {"keys": [key]}}]})
 }
 
+/// A token for [`signed`] under this key, good for an hour.
+fn token(key: &str) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let part = |value: Value| BASE64URL.encode(value.to_string());
+    let text =
+        format!("{}.{}", part(json!({"alg": "HS256"})), part(json!({"sub": "alice", "exp": now + 3600, "iat": now})));
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, key.as_bytes());
+    format!("Bearer {text}.{}", BASE64URL.encode(aws_lc_rs::hmac::sign(&key, text.as_bytes())))
+}
+
 /// Valid to the schema, not to the compiler.
 fn broken(host: &str) -> Value {
     json!({"externalHostnames": [host], "requireAuth": false, "require": {"cel": "principal."}})

@@ -62,7 +62,10 @@ fn a_lone_policy_stays_alone_while_something_cannot_be_read() {
     for text in ["kind: [".to_owned(), format!("{lone}kind: [")] {
         assert_eq!(answers(&compiler.compile(&objects(&text)), "any.test").as_deref(), Some("n/a"), "{text}");
     }
-    let fresh = Compiler::new(Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() }, LastGood::default());
+    let fresh = Compiler::new(
+        Options { lone_policy_answers_all: true, fallback_namespace: None, ..Options::default() },
+        LastGood::default(),
+    );
     assert_eq!(
         answers(&{ fresh }.compile(&objects(&format!("{lone}kind: ["))), "any.test"),
         None,
@@ -204,7 +207,11 @@ fn grants_limit_namespaces_to_their_hosts() {
     let compiled = Compiler::new(options, LastGood::default()).compile(&objects(&text));
     assert_eq!(
         words(&compiled),
-        ["a/one PartiallyAccepted ResolvedRefs", "b/two HostnameConflict ResolvedRefs", "c/three HostnameConflict ResolvedRefs"]
+        [
+            "a/one PartiallyAccepted ResolvedRefs",
+            "b/two HostnameConflict ResolvedRefs",
+            "c/three HostnameConflict ResolvedRefs"
+        ]
     );
     assert!(message(&compiled).contains("b.test is not granted to this namespace"), "{}", message(&compiled));
     assert_eq!(answers(&compiled, "x.a.test").as_deref(), Some("a/one"));
