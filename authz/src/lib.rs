@@ -24,6 +24,7 @@ pub mod limits;
 #[cfg(feature = "server")]
 pub mod net;
 pub mod principal;
+pub mod remote;
 pub mod request;
 #[cfg(feature = "server")]
 pub mod server;

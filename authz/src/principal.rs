@@ -36,6 +36,12 @@ pub enum PrincipalKind {
     Jwt,
     /// An API key.
     ApiKey,
+    /// A token that its authorization server knows.
+    Introspection,
+    /// A token that a UserInfo endpoint knows.
+    UserInfo,
+    /// A credential that a service of the policy's owner knows.
+    Webhook,
 }
 
 /// What `x-auth-type` says where nobody was proven.
@@ -57,6 +63,9 @@ impl CallerKind {
         match self {
             Self::Proven(PrincipalKind::Jwt) => "jwt",
             Self::Proven(PrincipalKind::ApiKey) => "api-key",
+            Self::Proven(PrincipalKind::Introspection) => "introspection",
+            Self::Proven(PrincipalKind::UserInfo) => "userinfo",
+            Self::Proven(PrincipalKind::Webhook) => "webhook",
             Self::Internal => "internal",
             Self::Anonymous => "anonymous",
             Self::UnverifiedJwt => "unverified-jwt",

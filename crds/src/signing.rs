@@ -63,6 +63,19 @@ impl SigningKey {
         key.sign(&serde_json::Map::new()).map(|_| key).ok_or_else(unfit)
     }
 
+    /// The key of a PEM that says itself what it is: RSA, P-256 or Ed25519. `None`: none of them.
+    pub fn private(bytes: &[u8]) -> Option<Self> {
+        let kinds = [SigningAlgorithm::ES256, SigningAlgorithm::EdDSA, SigningAlgorithm::RS256];
+        kinds.into_iter().find_map(|algorithm| Self::parse(algorithm, bytes).ok())
+    }
+
+    /// The same key under a `kid`.
+    #[must_use]
+    pub fn with_key_id(mut self, id: Option<&str>) -> Self {
+        self.header.kid = id.map(str::to_owned);
+        self
+    }
+
     /// A token with these claims; `None` where signing fails, which a key that was parsed does not.
     pub fn sign(&self, claims: &serde_json::Map<String, serde_json::Value>) -> Option<String> {
         jsonwebtoken::encode(&self.header, claims, &self.key).ok()

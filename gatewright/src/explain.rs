@@ -13,6 +13,7 @@ use authz::{
     jwks::{self, KeyCache},
     limits::LocalLimits,
     principal::{CallerKind, Traffic},
+    remote::calls::{self, RemoteCache},
     request::{Headers, RequestView},
     server::Registry,
 };
@@ -28,7 +29,7 @@ use crate::{
     config, fail,
 };
 
-/// Longest wait for an issuer's keys.
+/// Longest wait for an issuer's keys, or for the answer of a service.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 /// Exit 0: allowed. 1: refused. 2: usage.
@@ -61,13 +62,15 @@ fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> 
         // Nobody reads these metrics: `explain` ends with its answer.
         let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
         keys.sync(compiled.snapshot.key_sets().to_vec());
-        let decision = ask(args, compiled, &keys).await;
+        let options = calls::Options { networks: args.network.networks(), ..calls::Options::default() };
+        let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
+        let decision = ask(args, compiled, &keys, &remote).await;
         keys.shutdown().await;
         Ok(decision)
     })
 }
 
-async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> Decision {
+async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remote: &Arc<RemoteCache>) -> Decision {
     let mut headers = Headers::default();
     args.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     let request = RequestView {
@@ -88,14 +91,18 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>) -> D
     let limits = LocalLimits::default();
     let mut awaited = Awaited::default();
     loop {
-        let deps = Deps { snapshot: &compiled.snapshot, keys: &**keys, tokens: &tokens, limits: &limits, now_ms };
+        let (snapshot, tokens, limits) = (&compiled.snapshot, &tokens, &limits);
+        let deps = Deps { snapshot, keys: &**keys, remote: &**remote, tokens, limits, now_ms };
         match decide(&deps, &request, &awaited) {
             Step::Done(decision) => return decision,
-            Step::Wait(need) => {
-                let Need::Keys(id) = &need;
-                // Too late is decided like not at all.
-                let _ = tokio::time::timeout(PATIENCE, keys.refresh(id)).await;
-                awaited.note(need);
+            // Too late is decided like not at all.
+            Step::Wait(Need::Keys(id)) => {
+                let _ = tokio::time::timeout(PATIENCE, keys.refresh(&id)).await;
+                awaited.note_keys(id);
+            }
+            Step::Wait(Need::Remote(ask)) => {
+                let answer = tokio::time::timeout(PATIENCE, remote.ask(&ask)).await;
+                awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
             }
         }
     }

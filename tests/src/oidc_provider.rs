@@ -21,6 +21,8 @@ use crate::{
 pub struct OidcProvider {
     /// Its identifier.
     pub issuer: String,
+    /// PKCS#8 in PEM: what its client `key` signs assertions with.
+    pub private_key: String,
     _process: Process,
     // The script ends when this closes, also when the test is killed.
     _lifeline: Option<ChildStdin>,
@@ -34,12 +36,12 @@ impl OidcProvider {
         command.arg(script).stdin(Stdio::piped());
         let mut process = Process::start("oidc-provider", &mut command, folder.join("oidc-provider.log"))?;
         let lifeline = process.take_stdin();
-        let issuer = wait::until("oidc-provider to listen", LONG, || {
+        let (issuer, private_key) = wait::until("oidc-provider to listen", LONG, || {
             let line = process.must_run().map(|()| announced(&process.output()));
             async move { line.transpose() }
         })
         .await??;
-        Ok(Self { issuer, _process: process, _lifeline: lifeline })
+        Ok(Self { issuer, private_key, _process: process, _lifeline: lifeline })
     }
 
     /// An access token for `resource` by the client-credentials grant (RFC 6749, 4.4; RFC 8707).
@@ -61,6 +63,23 @@ impl OidcProvider {
         }
     }
 
+    /// An opaque access token of alice with the scopes `openid`, `profile` and `email`.
+    pub async fn sign_in(&self) -> Result<String, PeerError> {
+        let answer = self.fetch(plain_client()?.post(format!("{}/sign-in", self.issuer))).await?;
+        let token = answer["access_token"].as_str().map(str::to_owned);
+        token.ok_or_else(|| PeerError::unreadable("the answer to the sign-in", &answer))
+    }
+
+    /// Ends a token of a client (RFC 7009).
+    pub async fn revoke(&self, token: &str) -> Result<(), PeerError> {
+        let request = plain_client()?
+            .post(format!("{}/token/revocation", self.issuer))
+            .basic_auth("m2m", Some("m2m-secret"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("token={token}"));
+        self.fetch(request).await.map(drop)
+    }
+
     /// New tokens are signed by a new key; the old one stays published.
     pub async fn rotate(&self) -> Result<(), PeerError> {
         self.fetch(plain_client()?.post(format!("{}/rotate", self.issuer))).await.map(drop)
@@ -76,8 +95,9 @@ impl OidcProvider {
     }
 }
 
-/// The issuer from the script's one line of JSON; the library prints warnings around it.
-fn announced(output: &str) -> Option<String> {
+/// Issuer and key from the script's one line of JSON; the library prints warnings around it.
+fn announced(output: &str) -> Option<(String, String)> {
     let line = output.lines().find_map(|line| serde_json::from_str::<Value>(line).ok())?;
-    line["issuer"].as_str().map(str::to_owned)
+    let text = |name: &str| line[name].as_str().map(str::to_owned);
+    Some((text("issuer")?, text("privateKey")?))
 }

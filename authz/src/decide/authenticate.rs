@@ -10,13 +10,14 @@ use crds::{
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_jwt, credential, credential::Credential,
-    encode, select::Place,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_jwt, by_service, credential,
+    credential::Credential, encode, outcome::Outcome, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
     jwt::{self, PrincipalFailure, Token},
     principal::{CallerKind, Principal, Traffic},
+    remote::Reply,
     request::RequestView,
 };
 
@@ -29,25 +30,14 @@ pub struct Proven {
     pub authenticator: usize,
     /// When it ends, in milliseconds since the Unix epoch, skew included.
     pub ends_ms: Option<i64>,
+    /// Until when what follows may be used again, where others were asked about it.
+    pub keep_until_ms: Option<i64>,
+    /// Whether the policy's service says that the caller is still active; `None`: nobody was asked.
+    pub active: Option<bool>,
     /// Encoded identity headers; `None` when a value cannot be carried.
     pub headers: Option<Vec<(IdentityHeader, Box<str>)>>,
     /// What the caller may do.
     pub grants: Grants,
-}
-
-/// What came of one authenticator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Good.
-    Verified,
-    /// Not good; fixed words say why.
-    Invalid(&'static str),
-    /// Good, but a needed claim is missing.
-    ClaimMissing,
-    /// We could not find out.
-    Unavailable(&'static str),
-    /// Was good once.
-    Expired,
 }
 
 /// Who is calling.
@@ -81,7 +71,7 @@ pub(super) fn caller(
         return Ok(nobody);
     };
     facts.credential = Some(credential.source);
-    match verify(deps, awaited, place, &credential, facts) {
+    match verify(deps, request, awaited, place, &credential, facts) {
         Ok(proven) => {
             let kind = CallerKind::Proven(proven.principal.kind);
             facts.proven = Some(proven);
@@ -106,6 +96,7 @@ fn tolerate(place: &Place<'_>, deny: Deny, nobody: CallerKind) -> Result<CallerK
 /// From the cache, or by trying the readers of the credential's place in order.
 fn verify(
     deps: &Deps<'_>,
+    request: &RequestView<'_>,
     awaited: &Awaited,
     place: &Place<'_>,
     credential: &Credential<'_>,
@@ -114,19 +105,30 @@ fn verify(
     let Some(source) = place.rules.sources.get(credential.source) else {
         return Err(Deny::new(Code::InvalidToken, "nobody reads this place").into());
     };
-    let readers: Readers<'_> = Readers::new(deps, &place.rules.authenticators, source);
+    let readers: Readers<'_> = Readers::new(deps, request, &place.rules.authenticators, source);
     let key = readers.cache_key(source, &credential.value);
     if let Some(proven) = deps.tokens.get(&key)
-        && proven.ends_ms.is_none_or(|end| end > deps.now_ms)
+        && proven.may_be_used(deps.now_ms)
     {
         facts.outcomes.push((proven.principal.authenticator.clone(), Outcome::Verified));
         return Ok(proven);
     }
-    let mut proven = readers.try_all(deps, awaited, &credential.value, facts)?;
+    let mut proven = readers.try_all(deps, &place.policy.name, awaited, &credential.value, facts)?;
+    let asked = standing::of_caller(deps, awaited, place, &proven.principal)?;
+    if let Some(asked) = &asked {
+        proven.keep_until_ms = Some(proven.keep_until_ms.map_or(asked.until_ms, |own| own.min(asked.until_ms)));
+    }
+    let standing = asked.as_deref().and_then(|asked| match &asked.reply {
+        Reply::Standing(standing) => Some(standing),
+        _ => None,
+    });
     let mapping = place.rules.authenticators.get(proven.authenticator).map(|one| &one.claims);
-    authorize::complete(place.policy.authorization.as_ref(), mapping, &mut proven);
+    authorize::complete(place.policy.authorization.as_ref(), mapping, standing, &mut proven);
     let proven = Arc::new(proven);
-    deps.tokens.insert(key, proven.clone());
+    // Verdicts that hold for this request alone, and those against the caller, are nothing to remember.
+    if proven.may_be_used(deps.now_ms) && proven.active != Some(false) {
+        deps.tokens.insert(key, proven.clone());
+    }
     Ok(proven)
 }
 
@@ -145,11 +147,14 @@ struct Reader<'a> {
 enum Kind<'a> {
     Jwt(by_jwt::Ready<'a>),
     ApiKey(&'a ApiKey),
+    Service(by_service::Ready<'a>),
 }
 
 /// A credential, read once for all authenticators and not yet believed.
 pub(super) struct Presented<'a> {
     pub(super) text: &'a str,
+    /// Whether somebody who can judge it here takes it: then nobody else is asked about it.
+    pub(super) is_claimed: bool,
     token: Option<Token<'a>>,
 }
 
@@ -158,6 +163,8 @@ pub(super) struct Good {
     pub(super) principal: Principal,
     /// When it ends, in milliseconds since the Unix epoch, skew included.
     pub(super) ends_ms: Option<i64>,
+    /// Until when the verdict may be used again, where somebody was asked.
+    pub(super) keep_until_ms: Option<i64>,
 }
 
 /// One that is not, and what could change that.
@@ -180,11 +187,20 @@ pub(super) fn named(
     })
 }
 
+// === impl Proven ===
+
+impl Proven {
+    /// Whether it still is what it was when it was verified.
+    fn may_be_used(&self, now_ms: i64) -> bool {
+        [self.ends_ms, self.keep_until_ms].into_iter().flatten().all(|end| end > now_ms)
+    }
+}
+
 // === impl Presented ===
 
 impl<'a> Presented<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, token: Token::parse(text).ok() }
+        Self { text, is_claimed: false, token: Token::parse(text).ok() }
     }
 
     /// The token that it is, in good form.
@@ -196,12 +212,20 @@ impl<'a> Presented<'a> {
 // === impl Readers ===
 
 impl<'a> Readers<'a> {
-    fn new(deps: &Deps<'_>, authenticators: &'a [Arc<Authenticator>], source: &Source) -> Self {
+    fn new(
+        deps: &Deps<'_>,
+        request: &RequestView<'_>,
+        authenticators: &'a [Arc<Authenticator>],
+        source: &Source,
+    ) -> Self {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
             let kind = match &authenticator.kind {
                 AuthenticatorKind::Jwt(jwt) => Kind::Jwt(by_jwt::Ready::new(deps, jwt)),
                 AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
+                AuthenticatorKind::Introspection(rules) => Kind::Service(by_service::Ready::Introspection(rules)),
+                AuthenticatorKind::UserInfo(rules) => Kind::Service(by_service::Ready::UserInfo(rules)),
+                AuthenticatorKind::Webhook(rules) => Kind::Service(by_service::Ready::webhook(rules, request)),
             };
             Reader { index, authenticator, kind }
         });
@@ -215,23 +239,45 @@ impl<'a> Readers<'a> {
         for version in self.all.iter().flat_map(|reader| reader.kind.version()) {
             context.update(&version.to_be_bytes());
         }
+        for reader in &self.all {
+            if let Kind::Service(ready) = &reader.kind {
+                ready.context(&mut context);
+            }
+        }
         context.update(credential.as_bytes());
         TokenKey::from(&context.finish())
     }
 
     /// First success wins. Waiting comes last: a slow issuer must not hold up a token that another authenticator accepts.
-    fn try_all(&self, deps: &Deps<'_>, awaited: &Awaited, credential: &str, facts: &mut Facts) -> Result<Proven, Stop> {
-        let presented = Presented::new(credential);
+    fn try_all(
+        &self,
+        deps: &Deps<'_>,
+        policy: &str,
+        awaited: &Awaited,
+        credential: &str,
+        facts: &mut Facts,
+    ) -> Result<Proven, Stop> {
+        let mut presented = Presented::new(credential);
+        presented.is_claimed = self.all.iter().any(|reader| reader.kind.claims(&presented));
         let (mut need, mut missing) = (None, None);
         let mut worst: Option<Outcome> = None;
         for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
             let name = reader.authenticator.name.clone();
-            match reader.kind.verify(reader.authenticator, &presented, awaited, deps.now_ms) {
-                Ok(Good { principal, ends_ms }) => {
+            match reader.kind.verify(deps, policy, reader.authenticator, &presented, awaited) {
+                Ok(Good { principal, ends_ms, keep_until_ms }) => {
                     facts.outcomes.push((name, Outcome::Verified));
                     let headers = encode::identity(&principal);
                     let grants = Grants::default();
-                    return Ok(Proven { principal, authenticator: reader.index, ends_ms, headers, grants });
+                    let authenticator = reader.index;
+                    return Ok(Proven {
+                        principal,
+                        authenticator,
+                        ends_ms,
+                        keep_until_ms,
+                        active: None,
+                        headers,
+                        grants,
+                    });
                 }
                 Err(Failed { outcome, claim, need: own }) => {
                     facts.outcomes.push((name, outcome));
@@ -261,6 +307,17 @@ impl Kind<'_> {
         match self {
             Self::Jwt(ready) => ready.version(),
             Self::ApiKey(keys) => [keys.version(), 0],
+            Self::Service(_) => [0, 0],
+        }
+    }
+
+    /// Whether the credential is of this kind and of no other: who asks somebody else about it would give it away.
+    fn claims(&self, presented: &Presented<'_>) -> bool {
+        match self {
+            Self::Jwt(ready) => ready.takes(presented),
+            Self::ApiKey(keys @ ApiKey::CqaV1 { .. }) => by_api_key::takes(keys, presented),
+            // Digests know some opaque texts and not others.
+            Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
         }
     }
 
@@ -269,19 +326,22 @@ impl Kind<'_> {
         match self {
             Self::Jwt(ready) => ready.takes(presented),
             Self::ApiKey(keys) => by_api_key::takes(keys, presented),
+            Self::Service(ready) => ready.takes(presented),
         }
     }
 
     fn verify(
         &self,
-        authenticator: &Authenticator,
+        deps: &Deps<'_>,
+        policy: &str,
+        authenticator: &Arc<Authenticator>,
         presented: &Presented<'_>,
         awaited: &Awaited,
-        now_ms: i64,
     ) -> Result<Good, Failed> {
         match self {
-            Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, now_ms),
-            Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, now_ms),
+            Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, deps.now_ms),
+            Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, deps.now_ms),
+            Self::Service(ready) => ready.verify(deps, policy, authenticator, presented, awaited),
         }
     }
 }
@@ -298,52 +358,5 @@ impl Failed {
 impl From<Outcome> for Failed {
     fn from(outcome: Outcome) -> Self {
         Self { outcome, claim: None, need: None }
-    }
-}
-
-// === impl Outcome ===
-
-impl Outcome {
-    /// The word of `explain` and its JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Verified => "verified",
-            Self::Invalid(_) => "invalid_token",
-            Self::ClaimMissing => "claim_missing",
-            Self::Unavailable(_) => "unavailable",
-            Self::Expired => "expired_token",
-        }
-    }
-
-    /// More words, where there are some.
-    pub const fn detail(self) -> &'static str {
-        match self {
-            Self::Verified => "the credential is good",
-            Self::Invalid(why) | Self::Unavailable(why) => why,
-            Self::ClaimMissing => "a claim that this policy needs is missing",
-            Self::Expired => "the token was good and has expired",
-        }
-    }
-
-    /// Which failure of several is the answer (contract, section 2, step 5).
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Verified => 0,
-            Self::Invalid(_) => 1,
-            Self::ClaimMissing => 2,
-            Self::Unavailable(_) => 3,
-            Self::Expired => 4,
-        }
-    }
-
-    fn deny(self) -> Deny {
-        let code = match self {
-            // A success never gets here; if it did, refusing is the only safe answer.
-            Self::Verified | Self::Invalid(_) => Code::InvalidToken,
-            Self::ClaimMissing => Code::ClaimMissing,
-            Self::Unavailable(_) => Code::Unavailable,
-            Self::Expired => Code::ExpiredToken,
-        };
-        Deny::new(code, self.detail())
     }
 }

@@ -4,7 +4,7 @@
 use crds::snapshot::{Authorization, ClaimMapping, EVERY_SCOPE};
 
 use super::{Proven, encode};
-use crate::{jwt, principal::Principal};
+use crate::{jwt, principal::Principal, remote::Standing};
 
 /// The scopes a caller has in the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,14 +32,32 @@ impl Grants {
     }
 }
 
-/// Completes a verified caller. `mapping`: where its credential keeps scopes.
-pub(super) fn complete(authorization: Option<&Authorization>, mapping: Option<&ClaimMapping>, proven: &mut Proven) {
-    if let Some(authorization) = authorization
-        && add_roles(authorization, &mut proven.principal)
-    {
+/// Completes a verified caller. `mapping`: where its credential keeps scopes; `standing`: what the policy's service says of him, whose word
+/// about roles and scopes is newer than the credential's.
+pub(super) fn complete(
+    authorization: Option<&Authorization>,
+    mapping: Option<&ClaimMapping>,
+    standing: Option<&Standing>,
+    proven: &mut Proven,
+) {
+    let mut changed = false;
+    if let Some(standing) = standing {
+        proven.active = Some(standing.active);
+        if let Some(roles) = &standing.roles {
+            proven.principal.roles.clone_from(roles);
+            changed = true;
+        }
+        if let Some(scopes) = &standing.scopes {
+            proven.principal.scopes.clone_from(scopes);
+            changed = true;
+        }
+    }
+    changed |= authorization.is_some_and(|authorization| add_roles(authorization, &mut proven.principal));
+    if changed {
         proven.headers = encode::identity(&proven.principal);
     }
-    proven.grants = grants(authorization, mapping, &proven.principal);
+    let says_scopes = standing.is_some_and(|standing| standing.scopes.is_some());
+    proven.grants = grants(authorization, mapping.filter(|_| !says_scopes), &proven.principal);
 }
 
 /// Whether there was one to add.

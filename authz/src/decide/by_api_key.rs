@@ -5,7 +5,10 @@ use crds::{
     snapshot::{ApiKey, Authenticator},
 };
 
-use super::authenticate::{Failed, Good, Outcome, Presented, named};
+use super::{
+    authenticate::{Failed, Good, Presented, named},
+    outcome::Outcome,
+};
 
 /// Unknown, of a wrong secret, expired, revoked: one answer.
 const BAD: Outcome = Outcome::Invalid("no API key that is known and in force");
@@ -37,5 +40,5 @@ pub(super) fn verify(
     };
     let entry = entry.filter(|entry| entry.ends_ms.is_none_or(|end| end > now_ms)).ok_or(BAD)?;
     let principal = named(&entry.claims, authenticator, None)?;
-    Ok(Good { principal, ends_ms: entry.ends_ms })
+    Ok(Good { principal, ends_ms: entry.ends_ms, keep_until_ms: None })
 }

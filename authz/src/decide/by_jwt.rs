@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::{
     Awaited, Deps, Need,
-    authenticate::{Failed, Good, Outcome, Presented, named},
+    authenticate::{Failed, Good, Presented, named},
+    outcome::Outcome,
 };
 use crate::jwt::{self, Failure, Token};
 
@@ -88,7 +89,8 @@ impl<'a> Ready<'a> {
         not_denied(token, &self.jwt.denied)?;
         let principal = named(token.claims(), authenticator, self.jwt.issuer.as_deref())?;
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
-        Ok(Good { principal, ends_ms: verified.expires_at_ms.map(|end| end.saturating_add(skew)) })
+        let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
+        Ok(Good { principal, ends_ms, keep_until_ms: None })
     }
 
     /// An unknown key is the client's fault only if we know the issuer's keys as they are now.

@@ -9,14 +9,17 @@ mod authenticate;
 mod authorize;
 mod by_api_key;
 mod by_jwt;
+mod by_service;
 mod credential;
 mod encode;
 mod forward;
 mod limits;
+mod outcome;
 mod query;
 mod replace;
 mod require;
 mod select;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -29,10 +32,11 @@ use crds::{
 };
 use smallvec::SmallVec;
 
-pub use authenticate::{Outcome, Proven};
+pub use authenticate::Proven;
 pub use authorize::Grants;
 pub use forward::{HeaderChanges, SetHeader};
 pub use limits::RateLimited;
+pub use outcome::Outcome;
 pub use require::Checked;
 pub use select::Choice;
 
@@ -44,6 +48,7 @@ use crate::{
     keystore::KeyStore,
     limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
+    remote::{Ask, AskId, Kept, RemoteStore},
     request::RequestView,
 };
 
@@ -53,6 +58,8 @@ pub struct Deps<'a> {
     pub snapshot: &'a Snapshot,
     /// Remote keys.
     pub keys: &'a dyn KeyStore,
+    /// Answers of other services.
+    pub remote: &'a dyn RemoteStore,
     /// Verified tokens.
     pub tokens: &'a TokenCache,
     /// Counters of limits.
@@ -79,12 +86,16 @@ pub enum Step {
 pub enum Need {
     /// A fetch of this key set.
     Keys(KeySetId),
+    /// The answer of another service.
+    Remote(Arc<Ask>),
 }
 
 /// What was waited for already, successfully or not. Each need is waited for once.
 #[derive(Debug, Default)]
 pub struct Awaited {
     keys: SmallVec<[KeySetId; 2]>,
+    /// Answers themselves: a full cache may have forgotten one before it is asked.
+    replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
 }
 
 /// The answer and how it came about.
@@ -174,11 +185,18 @@ impl Facts {
 // === impl Awaited ===
 
 impl Awaited {
-    /// Notes that a need was tried.
-    pub fn note(&mut self, need: Need) {
-        match need {
-            Need::Keys(id) => self.keys.push(id),
-        }
+    /// Notes that a key set was tried.
+    pub fn note_keys(&mut self, id: KeySetId) {
+        self.keys.push(id);
+    }
+
+    /// Notes the answer to a question.
+    pub fn note_reply(&mut self, id: AskId, reply: Arc<Kept>) {
+        self.replies.push((id, reply));
+    }
+
+    fn reply(&self, id: &AskId) -> Option<&Arc<Kept>> {
+        self.replies.iter().find(|(own, _)| own == id).map(|(_, reply)| reply)
     }
 
     fn holds(&self, id: &KeySetId) -> bool {
@@ -248,9 +266,13 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
     let caller = authenticate::caller(deps, request, awaited, &place, facts)
         .map_err(|stop| limits::failed(deps, request, &place, stop))?;
     facts.caller = Some(caller);
-    let admitted =
-        require::check(request, &place, caller, facts).and_then(|()| admitted(deps, request, &place, caller, facts));
-    let verdict = admitted.inspect_err(|_| limits::look(deps, request, &place, caller, facts))?;
+    let admitted = require::check(deps, request, awaited, &place, caller, facts)
+        .and_then(|()| Ok(admitted(deps, request, &place, caller, facts)?));
+    let verdict = admitted.inspect_err(|stop| {
+        if matches!(stop, Stop::Deny(_)) {
+            limits::look(deps, request, &place, caller, facts);
+        }
+    })?;
     // After the answer, which no client sees if this refuses: nothing may wait or fail once a request is counted.
     limits::count(deps, request, &place, caller, facts)?;
     Ok(verdict)

@@ -5,7 +5,7 @@ use crds::{
     snapshot::{IdentityRequirements, Requirement},
 };
 
-use super::{Deny, Facts, Grants, forward::inputs, select::Place};
+use super::{Awaited, Deny, Deps, Facts, Grants, Stop, forward::inputs, select::Place, standing};
 use crate::{
     expr, jwt,
     principal::{CallerKind, Principal},
@@ -17,17 +17,21 @@ use crate::{
 pub enum Checked {
     /// The people that the authenticator of this position admits.
     Admission(usize),
+    /// What the policy's service says about the caller.
+    Standing,
     /// The requirement of this position.
     Rule(usize),
 }
 
 /// All requirements, in order.
 pub(super) fn check(
+    deps: &Deps<'_>,
     request: &RequestView<'_>,
+    awaited: &Awaited,
     place: &Place<'_>,
     caller: CallerKind,
     facts: &mut Facts,
-) -> Result<(), Deny> {
+) -> Result<(), Stop> {
     let proven = facts.proven.clone();
     let principal = proven.as_ref().map(|proven| &proven.principal);
     let nothing = Grants::default();
@@ -40,7 +44,16 @@ pub(super) fn check(
         let refusal = || Deny::new(Code::Forbidden, "the authenticator does not admit this person");
         note(facts, Checked::Admission(proven.authenticator), held, refusal)?;
     }
+    if let Some(active) = proven.as_ref().and_then(|proven| proven.active) {
+        let refusal = || Deny::new(Code::Forbidden, "the caller is not active any more");
+        note(facts, Checked::Standing, active, refusal)?;
+    }
     for (index, requirement) in place.rules.require.iter().enumerate() {
+        if let Requirement::Owner(owned) = requirement {
+            let held = standing::owns(deps, request, awaited, place, owned, principal)?;
+            note(facts, Checked::Rule(index), held, || standing::stranger(owned))?;
+            continue;
+        }
         let (held, deny) = evaluate(requirement, request, place, caller, principal, grants);
         note(facts, Checked::Rule(index), held, || deny)?;
     }
@@ -59,6 +72,7 @@ pub(super) fn in_words(facts: &Facts) -> Vec<(String, bool)> {
         Checked::Admission(index) => {
             rules.authenticators.get(*index).map(|one| format!("{} admits this person", one.name))
         }
+        Checked::Standing => Some("the caller is active".to_owned()),
         Checked::Rule(index) => rules.require.get(*index).map(describe),
     };
     facts.requirements.iter().filter_map(|(checked, held)| words(checked).map(|words| (words, *held))).collect()
@@ -94,6 +108,8 @@ fn evaluate(
                 Err(failure) => (false, Deny::failed(Code::Forbidden, "a condition could not be evaluated", failure)),
             }
         }
+        // Looked at where somebody can be asked; never taken for granted.
+        Requirement::Owner(owned) => (false, standing::stranger(owned)),
     }
 }
 
@@ -117,5 +133,6 @@ fn describe(requirement: &Requirement) -> String {
             )
         }
         Requirement::Cel(condition) => format!("cel {}", condition.source()),
+        Requirement::Owner(owned) => format!("own {{{}}}", owned.owner.variable),
     }
 }

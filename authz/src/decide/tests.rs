@@ -7,6 +7,8 @@ mod credentials;
 mod failures;
 mod limits;
 mod replace;
+mod services;
+mod standing;
 mod together;
 
 use std::collections::HashMap;
@@ -37,6 +39,7 @@ struct World {
     tokens: TokenCache,
     limits: LocalLimits,
     store: Store,
+    services: Services,
     signer: &'static TestKey,
 }
 
@@ -48,6 +51,18 @@ struct Store {
 impl KeyStore for Store {
     fn state(&self, id: &KeySetId) -> KeyState {
         self.sets.get(id.0.split('\n').next().unwrap_or_default()).cloned().unwrap_or_default()
+    }
+}
+
+/// Answers that are kept, whatever the question of that name was.
+#[derive(Default)]
+struct Services {
+    kept: std::sync::Mutex<HashMap<AskId, Arc<Kept>>>,
+}
+
+impl RemoteStore for Services {
+    fn kept(&self, id: &AskId) -> Option<Arc<Kept>> {
+        self.kept.lock().unwrap().get(id).cloned()
     }
 }
 
@@ -63,6 +78,7 @@ impl World {
             tokens: TokenCache::new(1 << 20),
             limits: LocalLimits::default(),
             store: Store::default(),
+            services: Services::default(),
             signer: &P256,
         };
         world.keys(ISSUER, true, false, false);
@@ -93,7 +109,14 @@ impl World {
             proven_peer: request.proven_peer,
         };
         decide(
-            &Deps { snapshot: &self.snapshot, keys: &self.store, tokens: &self.tokens, limits: &self.limits, now_ms },
+            &Deps {
+                snapshot: &self.snapshot,
+                keys: &self.store,
+                remote: &self.services,
+                tokens: &self.tokens,
+                limits: &self.limits,
+                now_ms,
+            },
             &view,
             awaited,
         )
@@ -220,10 +243,11 @@ fn an_unknown_key_waits_once_and_blames_the_right_side() {
         world.keys(ISSUER, known, refreshable, failing);
         let mut awaited = Awaited::default();
         match world.step(&request, &awaited, NOW_MS) {
-            Step::Wait(need) => {
+            Step::Wait(Need::Keys(id)) => {
                 assert!(waits, "{known} {refreshable} {failing}");
-                awaited.note(need);
+                awaited.note_keys(id);
             }
+            Step::Wait(need) => panic!("waits for {need:?}"),
             Step::Done(_) => assert!(!waits, "{known} {refreshable} {failing}"),
         }
         let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::Options;
-use crate::net::{Client, NetworkError, ResponseError, read_limited};
+use crate::net::{Client, ClientError, NetworkError, ResponseError, read_limited};
 
 /// Where to look, as the slot knows it.
 #[derive(Debug)]
@@ -103,7 +103,12 @@ struct Document {
 }
 
 /// Fetches the keys once. An answer is good only with everything about it in order.
-pub(super) async fn attempt(client: &Client, options: &Options, plan: Plan) -> Result<Fetched, FetchError> {
+pub(super) async fn attempt(
+    client: Result<&Client, &ClientError>,
+    options: &Options,
+    plan: Plan,
+) -> Result<Fetched, FetchError> {
+    let client = client.map_err(|error| FetchError::Keys(ResponseError::from(error.clone()).into()))?;
     let (location, discovered, warning) = locate(client, options, &plan).await?;
     let body = get(client, options, &location).await.map_err(FetchError::Keys)?;
     let set = KeySet::parse(&body).map_err(FetchError::Content)?;

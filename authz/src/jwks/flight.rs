@@ -108,7 +108,7 @@ impl Flight {
         let result = tokio::select! {
             biased;
             () = slot.removed.cancelled() => return,
-            result = fetch::attempt(&slot.shared.client, &slot.shared.options, plan) => result,
+            result = fetch::attempt(slot.client.as_ref(), &slot.shared.options, plan) => result,
         };
         let record = self.land(result);
         // The waiters have been released: a slow disk holds up nobody.

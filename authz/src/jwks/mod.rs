@@ -26,7 +26,7 @@ mod schedule;
 mod slot;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{HashMap, hash_map::Entry};
 use std::path::PathBuf;

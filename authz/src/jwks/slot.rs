@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use crds::{
     keys::KeySet,
     origin::Origin,
-    snapshot::{KeySetId, KeySetSource},
+    snapshot::{Authorities, KeySetId, KeySetSource},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -27,7 +27,10 @@ use super::{
     fetch::{FetchError, Fetched, Plan},
     flight::{Cause, Landing},
 };
-use crate::{keystore::KeyState, net::Client};
+use crate::{
+    keystore::KeyState,
+    net::{Client, ClientError, Manner},
+};
 
 /// What all slots of a cache use.
 pub(super) struct Shared {
@@ -48,6 +51,8 @@ pub(super) struct Shared {
 pub(super) struct Slot {
     source: KeySetSource,
     pub(super) shared: Arc<Shared>,
+    /// Believes the authorities that the policy names; an error where those cannot be used, and then nobody is asked.
+    pub(super) client: Result<Client, ClientError>,
     runtime: Handle,
     max_age_ms: AtomicU64,
     pub(super) max_age_changed: Notify,
@@ -134,7 +139,9 @@ impl Slot {
             let held = Held { set: Arc::new(restored.set), at: Instant::now(), age_then: restored.age, restored: true };
             (Some(Arc::new(held)), source.jwks_uri.is_none().then_some(restored.location))
         });
+        let client = client(&source.authorities, &shared);
         Arc::new(Self {
+            client,
             max_age_ms: AtomicU64::new(millis(source.max_age)),
             source,
             shared,
@@ -154,8 +161,9 @@ impl Slot {
 
     /// Whether this slot is for that source; its `max_age` may differ.
     pub(super) fn serves(&self, source: &KeySetSource) -> bool {
-        let KeySetSource { id, issuer, jwks_uri, max_age: _ } = &self.source;
-        *id == source.id && *issuer == source.issuer && *jwks_uri == source.jwks_uri
+        let KeySetSource { id, issuer, jwks_uri, max_age: _, authorities } = &self.source;
+        let same = *id == source.id && *issuer == source.issuer && *jwks_uri == source.jwks_uri;
+        same && *authorities == source.authorities
     }
 
     /// The state for a decision: three atomic loads, in an order that never hides a fetch from somebody who could wait for it.
@@ -315,6 +323,18 @@ impl Slot {
 
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+}
+
+fn client(authorities: &Authorities, shared: &Shared) -> Result<Client, ClientError> {
+    match authorities {
+        Authorities::System => Ok(shared.client.clone()),
+        Authorities::Missing => Err(ClientError::Certificates),
+        Authorities::Own(bundle) => {
+            let manner = Manner { authorities: Some(bundle.pem()), ..Manner::default() };
+            let (networks, timeout) = (shared.options.networks.clone(), shared.options.connect_timeout);
+            Client::with(networks, timeout, &manner)
+        }
     }
 }
 

@@ -65,22 +65,29 @@ fn issuer(claims: &Map<String, Value>, settings: &Jwt) -> Result<(), Failure> {
     }
 }
 
-/// Text, or an array of texts, none of them empty; one of them ours.
 fn audience(claims: &Map<String, Value>, rule: &AudienceRule) -> Result<(), Failure> {
     let AudienceRule::AnyOf(accepted) = rule else { return Ok(()) };
+    match (claims.contains_key("aud"), audience_is_of(claims, accepted)) {
+        (false, _) => Err(Failure::Invalid("`aud` is missing")),
+        (true, None) => Err(Failure::Invalid("`aud` is not text or a list of texts")),
+        (true, Some(false)) => Err(Failure::Invalid("`aud` is another audience")),
+        (true, Some(true)) => Ok(()),
+    }
+}
+
+/// Whether `aud` holds one of these: text, or an array of texts, none of them empty. Absent it holds none; `None`: it is something else.
+pub(crate) fn audience_is_of(claims: &Map<String, Value>, accepted: &[Box<str>]) -> Option<bool> {
     let audiences = match claims.get("aud") {
-        None => return Err(Failure::Invalid("`aud` is missing")),
+        None => return Some(false),
         Some(Value::Array(audiences)) => audiences.as_slice(),
         Some(audience) => std::slice::from_ref(audience),
     };
     let mut ours = false;
     for audience in audiences {
-        match audience {
-            Value::String(audience) if !audience.is_empty() => ours |= accepted.iter().any(|own| **own == **audience),
-            _ => return Err(Failure::Invalid("`aud` is not text or a list of texts")),
-        }
+        let audience = audience.as_str().filter(|audience| !audience.is_empty())?;
+        ours |= accepted.iter().any(|own| **own == *audience);
     }
-    if ours { Ok(()) } else { Err(Failure::Invalid("`aud` is another audience")) }
+    Some(ours)
 }
 
 /// Whatever the subject is mapped from, a `sub` that is there must be one.
@@ -131,6 +138,11 @@ impl Times {
             issued: date(claims, "iat", f64::ceil, "`iat` is not a date in seconds")?,
         })
     }
+}
+
+/// `exp` or `nbf` in milliseconds since the Unix epoch, rounded against the holder; an error where it is there and is no date.
+pub(crate) fn date_of(claims: &Map<String, Value>, name: &'static str) -> Result<Option<i64>, Failure> {
+    date(claims, name, if name == "exp" { f64::floor } else { f64::ceil }, "not a date in seconds")
 }
 
 /// A NumericDate (RFC 7519 section 2). One that is there and is none, null included, is never taken for absent.

@@ -28,7 +28,7 @@ struct Strict<'a> {
 }
 
 /// The object these bytes are, or fixed words about why they are none.
-pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
+pub(crate) fn object(bytes: &[u8]) -> Result<Map<String, Value>, &'static str> {
     let bounds = Bounds { values: Cell::new(MAX_VALUES), reason: Cell::new("not JSON") };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { bounds: &bounds, depth: MAX_DEPTH }.deserialize(&mut deserializer);

@@ -18,8 +18,11 @@ mod principal;
 mod token;
 mod verify;
 
+pub(crate) use claims::{audience_is_of, date_of};
 pub use fixed::verify_static;
 pub use identity::admits;
+#[cfg(feature = "server")]
+pub(crate) use json::object as strict_object;
 pub use jws::{Header, Jws, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, Malformed};
 pub use lookup::claim;
 pub use principal::{PrincipalFailure, missing, principal};

@@ -36,6 +36,9 @@ pub fn principal(
         kind: match &authenticator.kind {
             AuthenticatorKind::Jwt(_) => PrincipalKind::Jwt,
             AuthenticatorKind::ApiKey(_) => PrincipalKind::ApiKey,
+            AuthenticatorKind::Introspection(_) => PrincipalKind::Introspection,
+            AuthenticatorKind::UserInfo(_) => PrincipalKind::UserInfo,
+            AuthenticatorKind::Webhook(_) => PrincipalKind::Webhook,
         },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use reqwest::{RequestBuilder, Response};
+use reqwest::{Certificate, Identity, RequestBuilder, Response};
 use url::{Host, Url};
 
 use super::{
@@ -12,6 +12,9 @@ use super::{
     proxy::{Proxies, ProxyError},
     resolver::CheckedResolver,
 };
+
+/// Connections without work that are kept for one host.
+const KEPT_PER_HOST: usize = 32;
 
 /// How long the look-up before a proxied request may take: where only the proxy resolves names, it answers late or never.
 const PROXIED_LOOKUP: Duration = Duration::from_secs(1);
@@ -26,6 +29,19 @@ pub struct Client {
     secure: Result<reqwest::Client, ClientError>,
 }
 
+/// How connections are made: who is believed at their other end, who we are, what is spoken, how long they are kept.
+#[derive(Clone, Copy, Default)]
+pub struct Manner<'a> {
+    /// Certificate authorities in PEM, in place of those of the system.
+    pub authorities: Option<&'a [u8]>,
+    /// Our certificate, its chain and its private key, in PEM.
+    pub identity: Option<&'a [u8]>,
+    /// Whether HTTP/2 is spoken without asking, as gRPC does; else what both sides agree on.
+    pub http2_only: bool,
+    /// How long a connection without work is kept; zero: none is. The address of a kept one was checked when it was made.
+    pub keep_idle: Duration,
+}
+
 /// Why no client could be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
@@ -37,6 +53,11 @@ pub enum ClientError {
         "https cannot be used: no certificate authorities were found; install ca-certificates or set SSL_CERT_FILE"
     )]
     NoAuthorities,
+    /// The authorities or the certificate that were given cannot be used.
+    #[error(
+        "the given certificate authorities or client certificate cannot be used; check that they are PEM, and that the private key belongs to the certificate"
+    )]
+    Certificates,
     /// The client library refused its settings.
     #[error("the HTTP client could not be set up; check the proxy variables and the TLS settings of this host")]
     Setup,
@@ -77,8 +98,16 @@ pub enum ResponseError {
 // === impl Client ===
 
 impl Client {
-    /// A client that gives up connecting after `connect_timeout`.
+    /// A client that gives up connecting after `connect_timeout`, believes the authorities of the system, and keeps no connection: for
+    /// calls that are minutes apart. A new connection for each is checked anew, and is never one the peer has dropped.
     pub fn new(networks: Networks, connect_timeout: Duration) -> Result<Self, ClientError> {
+        Self::with(networks, connect_timeout, &Manner::default())
+    }
+
+    /// A client that connects in this manner.
+    pub fn with(networks: Networks, connect_timeout: Duration, manner: &Manner<'_>) -> Result<Self, ClientError> {
+        let (authorities, identity) = manner.parse()?;
+        let own_trust = manner.authorities.is_some() || manner.identity.is_some();
         let proxies = Arc::new(networks.proxies().parse()?);
         let build = |secure: bool| {
             let mut builder = reqwest::Client::builder()
@@ -89,16 +118,29 @@ impl Client {
                 .no_proxy()
                 .https_only(secure)
                 .connect_timeout(connect_timeout)
-                // Calls are minutes apart. A new connection for each is checked anew, and is never one the peer has dropped.
-                .pool_max_idle_per_host(0)
+                .pool_idle_timeout(manner.keep_idle)
+                .pool_max_idle_per_host(if manner.keep_idle.is_zero() { 0 } else { KEPT_PER_HOST })
                 .dns_resolver(CheckedResolver::new(networks.clone(), proxies.clone(), secure));
             for rule in proxies.rules().map_err(|_| ClientError::Setup)? {
                 builder = builder.proxy(rule);
             }
+            if manner.http2_only {
+                builder = builder.http2_prior_knowledge();
+            }
+            if let Some(own) = authorities.as_ref().filter(|_| secure) {
+                builder = builder.tls_certs_only(own.clone());
+            }
+            if let Some(own) = identity.as_ref().filter(|_| secure) {
+                builder = builder.identity(own.clone());
+            }
             if !secure && proxies.http.as_ref().is_none_or(|url| url.scheme() == "http") {
                 builder = builder.tls_certs_only([]);
             }
-            builder.build().map_err(|_| if secure { ClientError::NoAuthorities } else { ClientError::Setup })
+            builder.build().map_err(|_| match secure {
+                true if own_trust => ClientError::Certificates,
+                true => ClientError::NoAuthorities,
+                false => ClientError::Setup,
+            })
         };
         Ok(Self { plain: build(false)?, secure: build(true), networks, proxies })
     }
@@ -124,6 +166,19 @@ impl Client {
             Ok(Err(NetworkError::Unresolved)) | Err(_) if secure && !own => Ok(()),
             Ok(Err(refused)) => Err(refused),
             Err(_) => Err(NetworkError::Unresolved),
+        }
+    }
+}
+
+// === impl Manner ===
+
+impl Manner<'_> {
+    fn parse(&self) -> Result<(Option<Vec<Certificate>>, Option<Identity>), ClientError> {
+        let authorities = self.authorities.map(Certificate::from_pem_bundle).transpose();
+        let identity = self.identity.map(Identity::from_pem).transpose();
+        match (authorities, identity) {
+            (Ok(authorities), Ok(identity)) => Ok((authorities, identity)),
+            _ => Err(ClientError::Certificates),
         }
     }
 }

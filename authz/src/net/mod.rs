@@ -27,6 +27,6 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, ClientError, ResponseError, read_limited};
+pub use client::{Client, ClientError, Manner, ResponseError, read_limited};
 pub use networks::{NetworkError, Networks};
 pub use proxy::ProxyError;

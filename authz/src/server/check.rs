@@ -20,6 +20,7 @@ use crate::{
     errors::Asked,
     jwks::KeyCache,
     limits::LocalLimits,
+    remote::calls::{self, RemoteCache},
     request::RequestView,
 };
 
@@ -47,6 +48,7 @@ pub struct CheckService {
 struct Inner {
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
+    remote: Arc<RemoteCache>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     metrics: Metrics,
@@ -80,6 +82,7 @@ impl CheckService {
     pub fn new(
         snapshots: Arc<SnapshotCell>,
         keys: Arc<KeyCache>,
+        remote: Arc<RemoteCache>,
         tokens: Arc<TokenCache>,
         metrics: Metrics,
         options: CheckOptions,
@@ -89,6 +92,7 @@ impl CheckService {
             inner: Arc::new(Inner {
                 snapshots,
                 keys,
+                remote,
                 tokens,
                 limits: LocalLimits::default(),
                 metrics,
@@ -140,25 +144,45 @@ impl Inner {
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
-            let deps =
-                Deps { snapshot: &snapshot, keys: &*self.keys, tokens: &self.tokens, limits: &self.limits, now_ms };
+            let deps = Deps {
+                snapshot: &snapshot,
+                keys: &*self.keys,
+                remote: &*self.remote,
+                tokens: &self.tokens,
+                limits: &self.limits,
+                now_ms,
+            };
             // A panic is a bug of ours: this request is refused, the process and every other request live on.
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {
                 Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => {
-                    let Need::Keys(id) = &need;
-                    if tokio::time::timeout_at(deadline, self.keys.refresh(id)).await.is_err() {
-                        self.metrics.deadlines.inc();
-                    }
-                    awaited.note(need);
-                }
+                Ok(Step::Wait(need)) => self.fetch(need, deadline, &mut awaited).await,
                 Err(_) => {
                     self.metrics.panics.inc();
                     error!("a check panicked and was refused; please report this with the panic message above");
                     return Decision::refusal(Deny::new(Code::Unavailable, "internal error"));
                 }
             }
+        }
+    }
+
+    /// Waits until the deadline. What comes too late is kept for the next request; this one is decided like without it.
+    async fn fetch(&self, need: Need, deadline: Instant, awaited: &mut Awaited) {
+        let in_time = match need {
+            Need::Keys(id) => {
+                let in_time = tokio::time::timeout_at(deadline, self.keys.refresh(&id)).await.is_ok();
+                awaited.note_keys(id);
+                in_time
+            }
+            Need::Remote(ask) => {
+                let answer = tokio::time::timeout_at(deadline, self.remote.ask(&ask)).await;
+                let in_time = answer.is_ok();
+                awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
+                in_time
+            }
+        };
+        if !in_time {
+            self.metrics.deadlines.inc();
         }
     }
 

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{api_key, policy::Site, problem, static_key, verdict::Reason};
+use super::{api_key, policy::Site, problem, remote, static_key, verdict::Reason};
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
     keys::{self, KeySet},
     snapshot::{
-        AudienceRule, Authenticator, AuthenticatorKind, ClaimMapping, IdentityRequirements, Jwt, JwtKeys, KeySetId,
-        KeySetSource,
+        AudienceRule, Authenticator, AuthenticatorKind, Authorities, ClaimMapping, IdentityRequirements, Jwt, JwtKeys,
+        KeySetId, KeySetSource,
     },
     v1alpha1::{self, AudienceCheck, ClaimName},
 };
@@ -45,14 +45,7 @@ fn one(
     key_sets: &mut Vec<KeySetSource>,
 ) -> Option<Authenticator> {
     let at = format!("spec.authenticators[{index}]");
-    let kind = match (&spec.jwt, &spec.api_key) {
-        (Some(jwt), None) => AuthenticatorKind::Jwt(self::jwt(&format!("{at}.jwt"), jwt, site, key_sets)),
-        (None, Some(keys)) => AuthenticatorKind::ApiKey(api_key::compile(&format!("{at}.apiKey"), keys, site)?),
-        _ => {
-            site.problems.push(problem(at, "must name exactly one kind of credential; set `jwt` or `apiKey`"));
-            return None;
-        }
-    };
+    let kind = kind(&at, spec, site, key_sets)?;
     let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
         identity_requirements(
             require.verified_email,
@@ -71,6 +64,35 @@ fn one(
     };
     authenticator.fingerprint = fingerprint(&authenticator, site);
     Some(authenticator)
+}
+
+/// The one kind that is set.
+fn kind(
+    at: &str,
+    spec: &v1alpha1::Authenticator,
+    site: &mut Site<'_>,
+    key_sets: &mut Vec<KeySetSource>,
+) -> Option<AuthenticatorKind> {
+    let v1alpha1::Authenticator { jwt, api_key, introspection, user_info, webhook, .. } = spec;
+    let set = [jwt.is_some(), api_key.is_some(), introspection.is_some(), user_info.is_some(), webhook.is_some()];
+    if set.into_iter().filter(|set| *set).count() != 1 {
+        site.problems.push(problem(at, "must name exactly one kind of credential, such as `jwt` or `apiKey`"));
+        return None;
+    }
+    if let Some(keys) = api_key {
+        return Some(AuthenticatorKind::ApiKey(api_key::compile(&format!("{at}.apiKey"), keys, site)?));
+    }
+    if let Some(spec) = introspection {
+        let compiled = remote::introspection(&format!("{at}.introspection"), spec, site)?;
+        return Some(AuthenticatorKind::Introspection(Box::new(compiled)));
+    }
+    if let Some(spec) = user_info {
+        return Some(AuthenticatorKind::UserInfo(remote::user_info(&format!("{at}.userInfo"), spec, site)?));
+    }
+    if let Some(spec) = webhook {
+        return Some(AuthenticatorKind::Webhook(remote::authenticator(&format!("{at}.webhook"), spec, site)?));
+    }
+    Some(AuthenticatorKind::Jwt(self::jwt(&format!("{at}.jwt"), jwt.as_ref()?, site, key_sets)))
 }
 
 /// Covers the object's identity and everything that was compiled, so that nothing verified under other rules is ever reused.
@@ -133,7 +155,7 @@ fn media_type(text: &str) -> Box<str> {
     lower.strip_prefix("application/").unwrap_or(&lower).into()
 }
 
-fn duration(
+pub(super) fn duration(
     at: &str,
     parsed: Option<Result<Duration, v1alpha1::BadDuration>>,
     default: Duration,
@@ -167,8 +189,13 @@ fn remote(
     if !(MIN_KEY_AGE..=MAX_KEY_AGE).contains(&max_age) {
         site.problems.push(problem(age_at, "must be between 30s and 168h"));
     }
-    let id = KeySetId(format!("{issuer}\n{}", jwks_uri.as_deref().unwrap_or_default()).into());
-    key_sets.push(KeySetSource { id: id.clone(), issuer: issuer.clone(), jwks_uri, max_age });
+    let authorities = remote::authorities(at, spec.ca_bundle_ref.as_ref(), site);
+    if authorities == Authorities::Missing {
+        // Other authorities than those that were named must not vouch for the keys.
+        return JwtKeys::Missing;
+    }
+    let id = KeySetId::new(issuer, jwks_uri.as_deref(), &authorities);
+    key_sets.push(KeySetSource { id: id.clone(), issuer: issuer.clone(), jwks_uri, max_age, authorities });
     JwtKeys::Remote(id)
 }
 
@@ -218,8 +245,8 @@ fn claims(spec: Option<&v1alpha1::Claims>, kind: &AuthenticatorKind) -> ClaimMap
     ClaimMapping {
         stable_id: match (spec.and_then(|spec| spec.stable_id.as_ref()), kind) {
             (Some(name), _) => Some((**name).into()),
-            (None, AuthenticatorKind::Jwt(_)) => Some("sub".into()),
             (None, AuthenticatorKind::ApiKey(_)) => None,
+            (None, _) => Some("sub".into()),
         },
         subject: list(spec.and_then(|spec| spec.subject.as_ref()), &["sub"]),
         email: list(spec.and_then(|spec| spec.email.as_ref()), &["email"]),

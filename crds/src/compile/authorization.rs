@@ -1,8 +1,8 @@
 //! Scopes and roles that a policy gives.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{policy::Site, problem};
+use super::{policy::Site, problem, remote};
 use crate::{
     roles::{Globs, RoleExpression, RoleRules},
     snapshot::Authorization,
@@ -16,10 +16,13 @@ pub(super) fn compile(spec: &AuthPolicySpec, site: &mut Site<'_>) -> Option<Auth
         .role_scopes
         .iter()
         .map(|(role, scopes)| (role.as_str().into(), scopes.0.iter().map(|one| (**one).into()).collect()));
+    let at = "spec.authorization.webhook";
+    let webhook = own.webhook.as_ref().and_then(|webhook| remote::webhook(at, webhook, site)).map(Arc::new);
     Some(Authorization {
         unrestricted_without_scopes: own.missing_scopes == Some(MissingScopes::Unrestricted),
         role_scopes: role_scopes.collect(),
         roles: own.roles.as_ref().map_or_else(RoleRules::default, |roles| self::roles(spec, roles, site)),
+        webhook,
     })
 }
 

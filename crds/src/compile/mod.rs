@@ -21,6 +21,7 @@ mod last_good;
 mod limits;
 mod policy;
 mod references;
+mod remote;
 mod replace;
 mod rules;
 mod share;

@@ -9,14 +9,15 @@ use super::{
     authenticator::identity_requirements,
     forward, limits,
     policy::{Site, access, invalid_credential},
-    problem,
+    problem, remote,
 };
 use crate::{
     expr::{self, Expr},
     origin::Origin,
+    paths::PathTemplate,
     snapshot::{
-        Access, Authenticator, Authorization, ErrorProfile, Errors, InvalidCredential, Requirement, Rules, Source,
-        SourceKind, Upgrade,
+        Access, Authenticator, Authorization, ErrorProfile, Errors, InvalidCredential, Owned, Requirement, Rules,
+        Source, SourceKind, Upgrade,
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
@@ -70,7 +71,9 @@ impl Base {
             invalid_credential,
             sources: sources(&authenticators, places.as_deref(), &salt),
             authenticators: authenticators.iter().map(|(one, _)| one.clone()).collect(),
-            require: spec.require.as_ref().map_or_else(Vec::new, |require| requirements("spec.require", require, site)),
+            require: spec.require.as_ref().map_or_else(Vec::new, |require| {
+                requirements("spec.require", require, spec.routes.iter().flat_map(|route| &route.paths), site)
+            }),
             limits: Arc::new(limits::of_policy(spec.limits.as_ref(), site)),
             errors: Arc::new(errors),
             forward: Arc::new(forward::compile("spec.forward", &forward, site)),
@@ -93,7 +96,9 @@ impl Base {
         // Whoever says that a route is public takes it out of what the policy asks of callers.
         let mut require = if access == Access::Public { Vec::new() } else { base.require.clone() };
         if let Some(own) = &route.require {
-            require.extend(requirements(&format!("{at}.require"), own, site));
+            require.extend(requirements(&format!("{at}.require"), own, route.paths.iter(), site));
+            // Somebody has to be asked: after all that can be refused without.
+            require.sort_by_key(|one| matches!(one, Requirement::Owner(_)));
         }
         let forward = match &route.forward {
             None => base.forward.clone(),
@@ -254,7 +259,13 @@ fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
     }
 }
 
-fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<Requirement> {
+/// `paths`: those that the requirements hold for.
+fn requirements<'p>(
+    at: &str,
+    spec: &v1alpha1::Require,
+    paths: impl Iterator<Item = &'p v1alpha1::PathPattern>,
+    site: &mut Site<'_>,
+) -> Vec<Requirement> {
     fn texts<T: std::ops::Deref<Target = str>>(all: &[T]) -> Vec<Box<str>> {
         all.iter().map(|one| (**one).into()).collect()
     }
@@ -282,7 +293,29 @@ fn requirements(at: &str, spec: &v1alpha1::Require, site: &mut Site<'_>) -> Vec<
             Err(error) => site.problems.push(problem(format!("{at}.cel"), error.to_string())),
         }
     }
+    if let Some(owner) = &spec.owner {
+        all.extend(owned(&format!("{at}.owner"), owner, paths, site));
+    }
     all
+}
+
+/// A variable that no path has would name no resource, and the requirement would never be looked at.
+fn owned<'p>(
+    at: &str,
+    spec: &v1alpha1::Owner,
+    paths: impl Iterator<Item = &'p v1alpha1::PathPattern>,
+    site: &mut Site<'_>,
+) -> Option<Requirement> {
+    let owner = remote::owner(at, spec, site)?;
+    // What is no template is told where the path stands.
+    let templates = paths.filter_map(|path| PathTemplate::parse(path).ok());
+    let places: Vec<_> =
+        templates.filter_map(|one| one.position(&owner.variable).map(|position| (one, position))).collect();
+    if places.is_empty() {
+        let message = format!("no path has the variable `{}`; name one of the paths' own variables", &*spec.resource);
+        site.problems.push(problem(format!("{at}.resource"), message));
+    }
+    Some(Requirement::Owner(Arc::new(Owned { owner, places })))
 }
 
 fn merge_errors(mut errors: Errors, at: &str, own: Option<&v1alpha1::Errors>, site: &mut Site<'_>) -> Errors {

@@ -108,7 +108,32 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "spec.authorization.roles.globs.admin[1]",
             "no pattern",
         ),
-        ("authorization: {webhook: {url: 'https://a.test'}}", "spec.authorization.webhook", "does not have"),
+        ("authorization: {webhook: {url: 'https://u:p@a.test'}}", "spec.authorization.webhook.url", "user information"),
+        (
+            "authenticators: [{name: a, userInfo: {endpoint: 'https://a.test', accepts: {pattern: 'a)(b'}}}]",
+            "spec.authenticators[0].userInfo.accepts.pattern",
+            "no regular expression",
+        ),
+        (
+            "authenticators: [{name: a, webhook: {url: 'https://a.test', forwardHeaders: [Connection]}}]",
+            "spec.authenticators[0].webhook.forwardHeaders[0]",
+            "connection",
+        ),
+        (
+            "authenticators: [{name: a, webhook: {url: 'http://a.test', clientCertificateRef: {name: c}}}]",
+            "spec.authenticators[0].webhook.clientCertificateRef",
+            "TLS",
+        ),
+        (
+            "authenticators: [{name: a, webhook: {url: 'grpc://a.test/verify'}}]",
+            "spec.authenticators[0].webhook.url",
+            "no path",
+        ),
+        (
+            "routes: [{name: a, paths: ['/{id}'], require: {owner: {webhook: {url: 'https://a.test'}, resource: '{it}'}}}]",
+            "spec.routes[0].require.owner.resource",
+            "variables",
+        ),
         ("limits: {store: {redis: {url: 'rediss://a.test'}}}", "spec.limits.store", "does not have"),
         ("limits: {connections: {max: 1}}", "spec.limits.connections", "does not have"),
         ("publicURL: 'https://'", "spec.publicURL", "http"),

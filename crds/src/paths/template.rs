@@ -79,6 +79,12 @@ impl PathTemplate {
         self.open || segments.next().is_none()
     }
 
+    /// The position of a variable among the segments; the first one of that name.
+    pub fn position(&self, variable: &str) -> Option<usize> {
+        let named = |part: &str| part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(variable);
+        self.text.split('/').skip(1).position(named)
+    }
+
     /// The one path it matches, if it holds no variable.
     pub(super) fn as_literal(&self) -> Option<&str> {
         let literal = !self.open && self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));

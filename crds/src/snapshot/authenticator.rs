@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{ApiKey, DeniedTokenIds};
+use super::{ApiKey, Authorities, DeniedTokenIds, Introspection, UserInfo, WebhookAuthenticator};
 use crate::{
     algorithm::Algorithm,
     keys::{KeySet, StaticKeys},
@@ -37,6 +37,12 @@ pub enum AuthenticatorKind {
     Jwt(Jwt),
     /// A key that a table knows.
     ApiKey(ApiKey),
+    /// A token that its authorization server is asked about.
+    Introspection(Box<Introspection>),
+    /// A token that a UserInfo endpoint answers with claims.
+    UserInfo(UserInfo),
+    /// A credential that a service judges.
+    Webhook(WebhookAuthenticator),
 }
 
 /// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).
@@ -92,6 +98,19 @@ pub enum JwtKeys {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct KeySetId(pub Arc<str>);
 
+impl KeySetId {
+    /// The set of this issuer at this place (`None`: by discovery), behind certificates of these authorities: what one policy's bundle
+    /// vouches for is not vouched for by another's.
+    pub fn new(issuer: &str, jwks_uri: Option<&str>, authorities: &Authorities) -> Self {
+        let mut id = format!("{issuer}\n{}", jwks_uri.unwrap_or_default());
+        if let Authorities::Own(bundle) = authorities {
+            id.push('\n');
+            id.push_str(&bundle.digest());
+        }
+        Self(id.into())
+    }
+}
+
 /// How a remote key set is found and kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeySetSource {
@@ -103,6 +122,8 @@ pub struct KeySetSource {
     pub jwks_uri: Option<Arc<str>>,
     /// How long a fetched set is fresh. It is fetched again before this ends.
     pub max_age: Duration,
+    /// Who may have signed the certificates of the issuer and of that place.
+    pub authorities: Authorities,
 }
 
 /// First present claim wins. A name is looked up as a top-level member first; if there is none and it holds dots, as a path.

@@ -1,9 +1,10 @@
 //! Compiled authorization: what a caller may do beyond what the credential says.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 
+use super::Webhook;
 use crate::roles::RoleRules;
 
 /// The scope that is every scope.
@@ -18,6 +19,8 @@ pub struct Authorization {
     pub role_scopes: BTreeMap<Box<str>, Vec<Box<str>>>,
     /// Roles that the policy gives.
     pub roles: RoleRules,
+    /// Who says whether a caller is still active, and what he may do.
+    pub webhook: Option<Arc<Webhook>>,
 }
 
 impl Authorization {

@@ -11,6 +11,7 @@ mod denied;
 mod forward;
 mod hosts;
 mod limits;
+mod remote;
 mod replace;
 mod rules;
 
@@ -28,8 +29,12 @@ pub use forward::{
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
 pub use limits::{Limit, LimitBy, LimitId, Limits};
+pub use remote::{
+    Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
+    Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
+};
 pub use replace::{Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
-    Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Policy, Requirement, Route, Rules,
-    Source, SourceKind, Unmatched, Upgrade,
+    Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Owned, Policy, Requirement, Route,
+    Rules, Source, SourceKind, Unmatched, Upgrade,
 };

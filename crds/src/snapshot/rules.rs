@@ -6,9 +6,16 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    Authenticator, Authorization, Cors, ErrorResponse, Forward, IdentityRequirements, Limits, Mode, OwnedNames, Respond,
+    Authenticator, Authorization, Cors, ErrorResponse, Forward, IdentityRequirements, Limits, Mode, OwnedNames, Owner,
+    Respond,
 };
-use crate::{code::Code, expr::Expr, hosts::HostPattern, origin::Origin, paths::RouteTable};
+use crate::{
+    code::Code,
+    expr::Expr,
+    hosts::HostPattern,
+    origin::Origin,
+    paths::{PathTemplate, RouteTable},
+};
 
 /// One AuthPolicy in force.
 #[derive(Debug, Serialize)]
@@ -193,6 +200,17 @@ pub enum Requirement {
     Identity(IdentityRequirements),
     /// A CEL expression that yields true.
     Cel(Expr),
+    /// The resource that the path names is the caller's own. After all others: somebody has to be asked.
+    Owner(Arc<Owned>),
+}
+
+/// A requirement about the owner of what a path names.
+#[derive(Debug, Serialize)]
+pub struct Owned {
+    /// Whom to ask, and what a stranger gets.
+    pub owner: Owner,
+    /// Where the resource is in a path: the first template that matches says so. A path that none matches names no resource.
+    pub places: Vec<(PathTemplate, usize)>,
 }
 
 /// How refusals look.

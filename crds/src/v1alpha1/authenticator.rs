@@ -8,6 +8,7 @@ use super::{
     credential::CredentialSource,
     duration::{ClockSkew, Duration},
     refs::KeySetRef,
+    remote::{Introspection, UserInfo, WebhookAuthenticator},
     require::IdentityRequire,
     rules,
     static_key::{DeniedTokenIds, StaticKey},
@@ -35,6 +36,15 @@ pub struct Authenticator {
     /// API keys whose records stand in Secrets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKey>,
+    /// Tokens that their authorization server is asked about (RFC 7662).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
+    /// Tokens that a UserInfo endpoint answers with claims (OpenID Connect Core 1.0, section 5.3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_info: Option<UserInfo>,
+    /// Credentials that a service of yours judges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookAuthenticator>,
     /// Which claims become which identity fields; the first claim present wins. Default: subject sub, email email, name name, roles
     /// roles, scopes scope then scp.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +73,9 @@ pub struct Jwt {
     /// A JSON Web Key Set (RFC 7517) kept in the cluster, instead of fetched keys. Public keys only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<KeySetRef>,
+    /// Certificate authorities of the issuer and of the place of its keys, in place of those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<KeySetRef>,
     /// Keys that stand in Secrets, tried in order; several while one is replaced by the next. A missing one is left out; while all are
     /// missing, tokens get 503.
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]

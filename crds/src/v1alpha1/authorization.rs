@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    remote::Webhook,
     rules,
     text::{GlobText, JmesPathText, RoleOrNone, ScopeName, field_explains},
 };
@@ -25,6 +26,10 @@ pub struct Authorization {
     /// Roles that the policy gives, beside those of the credential: by the expression, else by the globs, else otherwise. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<Roles>,
+    /// A service of yours that says of every verified caller whether he is still active, and what he may do. Who is not is refused with
+    /// 403. Default: nobody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 /// Who has which role. The expression speaks first; where it names no role, the globs; where none matches, otherwise.

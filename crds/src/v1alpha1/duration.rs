@@ -37,6 +37,22 @@ pub struct TokenLifetime(
     pub Duration,
 );
 
+/// A [`Duration`] of ten milliseconds to ten seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallTimeout(
+    /// The text as written.
+    pub Duration,
+);
+
+/// A [`Duration`] of at most one hour.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AnswerAge(
+    /// The text as written.
+    pub Duration,
+);
+
 /// A text that is no length of time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -49,6 +65,12 @@ pub(super) const MAX_SKEW: Time = Time::from_mins(5);
 
 /// The lifetimes of tokens that we make.
 pub(super) const LIFETIMES: std::ops::RangeInclusive<Time> = Time::from_secs(1)..=Time::from_hours(1);
+
+/// How long a question to another service may take.
+pub(super) const CALL_TIMEOUTS: std::ops::RangeInclusive<Time> = Time::from_millis(10)..=Time::from_secs(10);
+
+/// How long an answer of another service may be kept.
+pub(super) const MAX_ANSWER_AGE: Time = Time::from_hours(1);
 
 // === impl Duration ===
 
@@ -68,6 +90,20 @@ impl TokenLifetime {
 
 impl ClockSkew {
     /// The length; the bound of five minutes is checked with the document's other rules.
+    pub fn parse(&self) -> Result<Time, BadDuration> {
+        self.0.parse()
+    }
+}
+
+impl CallTimeout {
+    /// The length; its bounds are checked with the document's other rules.
+    pub fn parse(&self) -> Result<Time, BadDuration> {
+        self.0.parse()
+    }
+}
+
+impl AnswerAge {
+    /// The length; its bound is checked with the document's other rules.
     pub fn parse(&self) -> Result<Time, BadDuration> {
         self.0.parse()
     }
@@ -143,6 +179,34 @@ impl JsonSchema for TokenLifetime {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         schema(&[rules::TOKEN_LIFETIME])
+    }
+}
+
+impl JsonSchema for CallTimeout {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "CallTimeout".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema(&[rules::CALL_TIMEOUT])
+    }
+}
+
+impl JsonSchema for AnswerAge {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "AnswerAge".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schema(&[rules::ANSWER_AGE])
     }
 }
 

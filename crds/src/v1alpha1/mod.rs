@@ -21,6 +21,7 @@ mod forward;
 mod limits;
 mod not_built;
 mod refs;
+mod remote;
 mod replace;
 mod require;
 mod route;
@@ -48,11 +49,15 @@ pub use self::{
         PerUserAuthKind, RegisteredClient, Tool, Transport,
     },
     definition::{crds, crds_yaml},
-    duration::{BadDuration, ClockSkew, Duration, TokenLifetime},
+    duration::{AnswerAge, BadDuration, CallTimeout, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},
+    remote::{
+        Accepts, ClientMethod, ConfidentialClient, Introspection, NotOwner, Owner, UserInfo, Webhook,
+        WebhookAuthenticator,
+    },
     replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
@@ -61,8 +66,9 @@ pub use self::{
     text::{
         AllowedOrigin, Audience, BodyText, CelText, CidrBlock, ClaimName, ClientId, CookieName, DataKey, DomainName,
         EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
-        JmesPathText, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName, PathPattern,
-        ProtocolName, QueryName, RoleName, RoleOrNone, SchemeName, ScopeName, SourceId, TokenType, ToolName, WebOrigin,
+        JmesPathText, KeyId, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName,
+        PathPattern, ProtocolName, QueryName, RegexText, ResourceVariable, RoleName, RoleOrNone, SchemeName, ScopeName,
+        SourceId, TokenPrefix, TokenType, ToolName, WebOrigin, WebhookUrl,
     },
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};

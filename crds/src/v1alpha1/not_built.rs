@@ -2,7 +2,6 @@
 
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
-    "spec.authorization.webhook",
     "spec.dataSources",
     "spec.limits.connections",
     "spec.limits.store",
@@ -10,12 +9,8 @@ const FIELDS: &[&str] = &[
     "spec.mcp",
     "spec.targetRefs",
     "spec.authenticators[].clientCertificate",
-    "spec.authenticators[].introspection",
     "spec.authenticators[].serviceAccount",
     "spec.authenticators[].totp",
-    "spec.authenticators[].userInfo",
-    "spec.authenticators[].webhook",
-    "spec.authenticators[].jwt.caBundleRef",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];
@@ -26,7 +21,6 @@ const SHAPES: &[(&[&str], &[&str])] = &[
         &["spec.credentials[]", "spec.authenticators[].credentials[]", "spec.routes[].credentials[]"],
         &["clientCertificate"],
     ),
-    (&["spec.require", "spec.routes[].require"], &["owner"]),
     (&["spec.forward", "spec.routes[].forward"], &["connection"]),
     (
         &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],

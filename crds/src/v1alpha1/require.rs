@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::remote::Owner;
 use super::text::{CelText, DomainName, EmailAddress, RoleName, ScopeName, null_is_empty};
 
 /// Rules about the person behind a credential.
@@ -55,4 +56,7 @@ pub struct Require {
     /// principal.email.endsWith('@example.com').
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cel: Option<CelText>,
+    /// The resource that the path names must be the caller's own. Default: not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }

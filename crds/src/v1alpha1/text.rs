@@ -89,6 +89,10 @@ text! {
     HttpUrl: 8..=2048, URL
 }
 text! {
+    /// The URL of a service that speaks HTTP or gRPC.
+    WebhookUrl: 8..=2048, r#"^(https?|grpcs?)://[!"$-~]+$"#
+}
+text! {
     /// A web origin (RFC 6454): scheme, host and port, nothing behind.
     WebOrigin: 8..=512, r"^https?://[A-Za-z0-9.:\[\]-]+$"
 }
@@ -103,6 +107,22 @@ text! {
 text! {
     /// A client identifier, as in `azp` and `client_id`.
     ClientId: 1..=256
+}
+text! {
+    /// A key's identifier, as in `kid`.
+    KeyId: 1..=256
+}
+text! {
+    /// What a token begins with: the characters of a token (RFC 6750 section 2.1).
+    TokenPrefix: 1..=128, r"^[A-Za-z0-9._~+/=:-]+$"
+}
+text! {
+    /// A regular expression.
+    RegexText: 1..=256
+}
+text! {
+    /// A variable of a path template.
+    ResourceVariable: 3..=130, r"^[{][A-Za-z0-9_-]+[}]$"
 }
 text! {
     /// Name of a claim, or a path of names with dots.

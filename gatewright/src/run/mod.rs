@@ -17,9 +17,10 @@ use std::{
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
+    remote::calls::{self, RemoteCache},
     server::{Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell},
 };
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tracing::info;
 
 use crate::{
@@ -111,6 +112,8 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
         ..jwks::Options::default()
     };
     let keys = KeyCache::new(options, &mut registry).map_err(|error| RunError::Client(error.to_string()))?;
+    let options = calls::Options { networks: args.network.networks(), ..calls::Options::default() };
+    let remote = RemoteCache::new(options, &mut registry, Handle::current());
     let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
     let starting = readiness.wait_for("sockets");
     let (watch, objects) = Watch::start(&args.config.paths).await?;
@@ -121,7 +124,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
         max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
     };
     let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
-    let service = CheckService::new(snapshots.clone(), keys.clone(), tokens, metrics, options);
+    let service = CheckService::new(snapshots.clone(), keys.clone(), remote, tokens, metrics, options);
     let admin = Admin {
         readiness: readiness.clone(),
         registry: Arc::new(registry),

@@ -20,6 +20,7 @@ mod limits;
 mod malformed;
 mod oidc_provider;
 mod reload;
+mod services;
 mod spoofing;
 mod websocket;
 

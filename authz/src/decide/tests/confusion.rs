@@ -4,7 +4,11 @@ use aws_lc_rs::{digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::json;
 
-use super::*;
+use super::{
+    services::{ask_with, read},
+    *,
+};
+use crate::remote::{Reply, What};
 
 pub(super) const HS_SECRET: &str = "0123456789abcdef0123456789abcdef-new";
 const PEPPER: &str = "a-pepper-of-at-least-32-bytes-long!!!!!!";
@@ -59,7 +63,7 @@ pub(super) fn secrets(more: &[(&str, String)]) -> String {
         + &document("agents", json!({CQA_ID: cqa_record(&json!({}))}))
 }
 
-pub(super) const KINDS: [(&str, &str); 4] = [
+pub(super) const KINDS: [(&str, &str); 7] = [
     ("issuer", "jwt: {issuer: 'https://sso.test', audiences: [api], algorithms: [ES256]}"),
     ("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}"),
     ("digest", "apiKey: {sha256: {secretRef: {name: digests}}}"),
@@ -67,7 +71,39 @@ pub(super) const KINDS: [(&str, &str); 4] = [
         "agent",
         "apiKey: {cqaV1: {peppers: [{secretKeyRef: {name: hs, key: pepper}}], keys: {secretRef: {name: agents}}}}",
     ),
+    (
+        "introspected",
+        "introspection: {endpoint: 'https://as.test/introspect', client: {clientID: gw, clientSecretRef: {name: hs, key: new}}}",
+    ),
+    ("profile", "userInfo: {endpoint: 'https://as.test/userinfo'}"),
+    ("hook", "webhook: {url: 'https://hook.test/verify'}"),
 ];
+
+/// Services that each know one token, and answer whatever they are asked.
+fn services(what: &What) -> Reply {
+    let (name, text) = match what {
+        What::Token(authenticator, token) => {
+            (&*authenticator.name, std::str::from_utf8(token.expose()).unwrap().to_owned())
+        }
+        What::Credential(authenticator, body) => {
+            let question: serde_json::Value = serde_json::from_slice(body.expose()).unwrap();
+            (&*authenticator.name, question["credential"].as_str().unwrap().to_owned())
+        }
+        other => panic!("asks about {}", matches!(other, What::Caller(..))),
+    };
+    let good = text == format!("opaque-of-{name}");
+    read(
+        what,
+        match (good, name) {
+            (true, "hook") => json!({"authenticated": true, "claims": {"sub": "dave"}}),
+            (false, "hook") => json!({"authenticated": false}),
+            (true, "introspected") => json!({"active": true, "sub": "dave"}),
+            (false, "introspected") => json!({"active": false}),
+            (true, _) => json!({"sub": "dave"}),
+            (false, _) => return Reply::Refused("unknown"),
+        },
+    )
+}
 
 pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
     let authenticators = authenticators
@@ -82,18 +118,21 @@ pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
 }
 
 /// One good credential of each kind, and a token signed with a key of another kind.
-fn credentials(world: &World) -> [(&'static str, String); 4] {
+fn credentials(world: &World) -> [(&'static str, String); 7] {
     [
         ("issuer", world.token(json!({"sub": "alice"}))),
         ("static", hs_token(HS_SECRET, json!({}))),
         ("digest", "opaque-key".to_owned()),
         ("agent", cqa_key()),
+        ("introspected", "opaque-of-introspected".to_owned()),
+        ("profile", "opaque-of-profile".to_owned()),
+        ("hook", "opaque-of-hook".to_owned()),
     ]
 }
 
 fn outcome(world: &World, credential: &str) -> Result<String, Code> {
     let bearer = format!("Bearer {credential}");
-    let decision = world.ask(&get("/", &[("authorization", &bearer)]));
+    let (decision, _) = ask_with(world, &get("/", &[("authorization", &bearer)]), NOW_MS, 0, &services);
     code(&decision).map(|()| set(&decision, "x-auth-authenticator").unwrap().to_owned())
 }
 
@@ -101,11 +140,11 @@ fn outcome(world: &World, credential: &str) -> Result<String, Code> {
 fn a_credential_of_one_kind_is_only_accepted_by_its_own() {
     let all = World::new(&document(&KINDS, ""));
     let texts = credentials(&all);
-    // The texts of all others are listed as digests too.
+    // The texts of all others are listed as digests too, but for those that are as opaque as a key.
     let listed: Vec<_> = texts
         .iter()
         .map(|(_, text)| (text.as_str(), r#"{"sub":"mallory"}"#.to_owned()))
-        .filter(|(text, _)| *text != "opaque-key")
+        .filter(|(text, _)| !text.starts_with("opaque-"))
         .collect();
     for (verifier, kind) in KINDS {
         let world = World::new(&(document(&[(verifier, kind)], "") + &secrets(&listed)));

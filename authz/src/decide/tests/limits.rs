@@ -73,8 +73,8 @@ fn a_decision_that_waited_counts_once() {
     let request = Ask { source: FROM.parse().ok(), ..get("/", &[("authorization", &alice)]) };
     world.keys(ISSUER, false, true, false);
     let mut awaited = Awaited::default();
-    let Step::Wait(need) = world.step(&request, &awaited, NOW_MS) else { panic!("decides without keys") };
-    awaited.note(need);
+    let Step::Wait(Need::Keys(id)) = world.step(&request, &awaited, NOW_MS) else { panic!("decides without keys") };
+    awaited.note_keys(id);
     // Still no keys: ours is the failure, so it is nobody's bad credential.
     for _ in 0..3 {
         let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };

@@ -3,7 +3,7 @@
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// The body in one stored block.
-pub(super) fn stored(body: &[u8]) -> Vec<u8> {
+pub(crate) fn stored(body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(body.len()).unwrap();
     let mut out = HEADER.to_vec();
     out.push(1);
@@ -16,7 +16,7 @@ pub(super) fn stored(body: &[u8]) -> Vec<u8> {
 }
 
 /// At least `size` blanks: one literal, then "the last 258 bytes again" as often as needed, in the fixed Huffman code.
-pub(super) fn bomb(size: usize) -> Vec<u8> {
+pub(crate) fn bomb(size: usize) -> Vec<u8> {
     let mut bits = Vec::new();
     let mut put = |code: u32, length: u32| bits.extend((0..length).rev().map(|bit| code >> bit & 1 == 1));
     put(0b110, 3); // The last block; its type, least significant bit first.

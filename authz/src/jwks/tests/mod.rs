@@ -4,7 +4,7 @@ mod discovery;
 mod disk;
 mod fetching;
 mod flights;
-mod gzip;
+pub(crate) mod gzip;
 mod lifecycle;
 pub(super) mod server;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use crds::snapshot::{KeySetId, KeySetSource};
+use crds::snapshot::{Authorities, KeySetId, KeySetSource};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 
 use self::server::{Mode, Provider, within};
@@ -102,7 +102,13 @@ fn discovered(provider: &Provider) -> KeySetSource {
 
 fn source(issuer: &str, jwks_uri: Option<&str>) -> KeySetSource {
     let id = KeySetId(format!("{issuer} {}", jwks_uri.unwrap_or_default()).into());
-    KeySetSource { id, issuer: issuer.into(), jwks_uri: jwks_uri.map(Into::into), max_age: HOUR }
+    KeySetSource {
+        id,
+        issuer: issuer.into(),
+        jwks_uri: jwks_uri.map(Into::into),
+        max_age: HOUR,
+        authorities: Authorities::System,
+    }
 }
 
 /// A set of new keys with these names.

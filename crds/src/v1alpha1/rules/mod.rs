@@ -89,8 +89,23 @@ rules! {
     ONLY_ON_OF_QUERY = "!has(self.onlyOn) || has(self.query)"
         => "onlyOn goes with query only; remove it, or set query";
     /// On an authenticator.
-    ONE_KIND = "[has(self.jwt), has(self.apiKey)].filter(x, x).size() == 1"
-        => "an authenticator needs exactly one kind; set jwt or apiKey";
+    ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook)].filter(x, x).size() == 1"
+        => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo or webhook";
+    /// On `accepts`.
+    ONE_ACCEPTS = "has(self.prefix) != has(self.pattern)"
+        => "set exactly one of prefix and pattern";
+    /// On `client` of an authorization server.
+    CLIENT_SECRET = "(has(self.method) && self.method == 'PrivateKeyJWT') != has(self.clientSecretRef)"
+        => "ClientSecretBasic and ClientSecretPost need clientSecretRef, and PrivateKeyJWT has none";
+    /// On `client` of an authorization server.
+    CLIENT_KEY = "(has(self.method) && self.method == 'PrivateKeyJWT') ? has(self.privateKeyRef) : !has(self.privateKeyRef) && !has(self.keyID) && !has(self.assertionAudience)"
+        => "PrivateKeyJWT needs privateKeyRef; keyID and assertionAudience go with it only";
+    /// On `timeout` of a service that is asked.
+    CALL_TIMEOUT = "duration(self) >= duration('10ms') && duration(self) <= duration('10s')"
+        => "timeout is 10ms to 10s";
+    /// On `cacheDuration` of a service that is asked.
+    ANSWER_AGE = "duration(self) <= duration('1h')"
+        => "cacheDuration is at most 1h";
     /// On `apiKey`.
     ONE_KEY_KIND = "has(self.sha256) != has(self.cqaV1)"
         => "set exactly one of sha256 and cqaV1";

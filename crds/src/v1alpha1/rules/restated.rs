@@ -8,7 +8,7 @@ use crate::{
     schema::{Gaps, Problem, shorten},
     v1alpha1::{
         AUTH_POLICY, DATA_SOURCE, Duration,
-        duration::{LIFETIMES, MAX_SKEW},
+        duration::{CALL_TIMEOUTS, LIFETIMES, MAX_ANSWER_AGE, MAX_SKEW},
         limits::WINDOWS,
     },
 };
@@ -72,7 +72,11 @@ fn policy(spec: &Node<'_>, found: &mut Found) {
     errors(spec, found);
     cors(spec, found);
     limits(spec, found);
+    owner(spec, found);
     if let Some(authorization) = spec.get("authorization") {
+        if let Some(webhook) = authorization.get("webhook") {
+            service(&webhook, found);
+        }
         let globs = authorization.get("roles").and_then(|roles| roles.get("globs"));
         for roles in authorization.get("roleScopes").into_iter().chain(globs) {
             // Null members are dropped before rules are evaluated.
@@ -103,6 +107,7 @@ fn route(route: &Node<'_>, found: &mut Found) {
     credentials(route, found);
     forward(route, found);
     limits(route, found);
+    owner(route, found);
     errors(route, found);
     found.unless(!(route.has("respond") && route.has("forward")), super::NO_UPSTREAM, route);
     if let Some(respond) = route.get("respond").filter(Node::is_object) {
@@ -137,13 +142,58 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        found.unless(one.has("jwt") != one.has("apiKey"), super::ONE_KIND, one);
+        let kinds =
+            ["jwt", "apiKey", "introspection", "userInfo", "webhook"].iter().filter(|kind| one.has(kind)).count();
+        found.unless(kinds == 1, super::ONE_KIND, one);
+    }
+    for service in ["introspection", "userInfo", "webhook"].into_iter().filter_map(|kind| one.get(kind)) {
+        self::service(&service, found);
     }
     if let Some(jwt) = one.get("jwt") {
         self::jwt(&jwt, found);
     }
     if let Some(keys) = one.get("apiKey").filter(Node::is_object) {
         api_key(&keys, found);
+    }
+}
+
+/// A service that is asked, of whatever kind.
+fn service(service: &Node<'_>, found: &mut Found) {
+    if let Some(accepts) = service.get("accepts").filter(Node::is_object) {
+        found.unless(accepts.has("prefix") != accepts.has("pattern"), super::ONE_ACCEPTS, &accepts);
+    }
+    if let Some(client) = service.get("client").filter(Node::is_object) {
+        self::client(&client, found);
+    }
+    if let Some(bundle) = service.get("caBundleRef").filter(Node::is_object) {
+        found.unless(bundle.has("configMapKeyRef") != bundle.has("secretKeyRef"), super::ONE_REFERENCE, &bundle);
+    }
+    // A text that is no duration fails the pattern, which says how to write one.
+    let fits = |node: &Node<'_>, good: fn(&std::time::Duration) -> bool| {
+        node.text().is_none_or(|text| Duration(text.to_owned()).parse().map_or(true, |length| good(&length)))
+    };
+    if let Some(timeout) = service.get("timeout") {
+        found.unless(fits(&timeout, |length| CALL_TIMEOUTS.contains(length)), super::CALL_TIMEOUT, &timeout);
+    }
+    if let Some(age) = service.get("cacheDuration") {
+        found.unless(fits(&age, |length| *length <= MAX_ANSWER_AGE), super::ANSWER_AGE, &age);
+    }
+}
+
+fn client(client: &Node<'_>, found: &mut Found) {
+    let assertion = client.text_of("method") == Some("PrivateKeyJWT");
+    found.unless(assertion != client.has("clientSecretRef"), super::CLIENT_SECRET, client);
+    let key = if assertion {
+        client.has("privateKeyRef")
+    } else {
+        !["privateKeyRef", "keyID", "assertionAudience"].iter().any(|name| client.has(name))
+    };
+    found.unless(key, super::CLIENT_KEY, client);
+}
+
+fn owner(owner: &Node<'_>, found: &mut Found) {
+    if let Some(webhook) = owner.get("require").and_then(|require| require.get("owner")?.get("webhook")) {
+        service(&webhook, found);
     }
 }
 
@@ -165,7 +215,11 @@ fn jwt(jwt: &Node<'_>, found: &mut Found) {
         found.unless(!(jwt.has("keys") && foreign), super::JWT_STATIC_KEYS, jwt);
         found.unless(jwt.has("audiences") || jwt.has("jwks") || jwt.has("keys") || disabled, super::JWT_AUDIENCES, jwt);
     }
-    for one in [jwt.get("jwks"), jwt.get("deniedTokenIDs")].iter().flatten().filter(|one| one.is_object()) {
+    for one in [jwt.get("jwks"), jwt.get("deniedTokenIDs"), jwt.get("caBundleRef")]
+        .iter()
+        .flatten()
+        .filter(|one| one.is_object())
+    {
         found.unless(one.has("configMapKeyRef") != one.has("secretKeyRef"), super::ONE_REFERENCE, one);
     }
     if let Some(skew) = jwt.get("clockSkew")

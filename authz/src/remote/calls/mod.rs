@@ -1,0 +1,170 @@
+//! Asks the services, keeps what they say, and bounds both.
+//!
+//! Owns who is asked when: one flight per question, however many requests wait for it, and it belongs to none of them; at most so many
+//! questions at once and in a second for each endpoint. Answers are kept by the digest of the question, in bounded memory, never past
+//! the end that they name. Failures are not kept: the next request asks again.
+
+mod flight;
+mod gate;
+mod grpc;
+mod metrics;
+mod perform;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use moka::{Expiry, sync::Cache};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use self::{
+    flight::{Flight, FlightId, Landing},
+    gate::Gate,
+    metrics::Metrics,
+};
+use super::{Ask, AskId, Kept, RemoteStore, Reply, transport::Transport};
+use crate::net::Networks;
+
+/// Endpoints that are bounded at once. One that is forgotten starts with a full bucket.
+const MAX_GATES: u64 = 65_536;
+
+/// How much is asked, and how much is kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where questions may lead.
+    pub networks: Networks,
+    /// Questions a second that one endpoint is asked, and as many in one burst.
+    pub calls_per_second: u32,
+    /// Questions that one endpoint is asked at once.
+    pub calls_at_once: usize,
+    /// Memory for answers, in bytes (estimated).
+    pub max_bytes: u64,
+}
+
+/// Answers of services, and the means to get more.
+pub struct RemoteCache {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    transport: Transport,
+    kept: Cache<AskId, Entry>,
+    flights: Mutex<HashMap<FlightId, Landing>>,
+    gates: Cache<[u8; 32], Arc<Gate>>,
+    options: Options,
+    metrics: Metrics,
+    /// Where flights run: not on the runtime of the request which happened to ask.
+    runtime: Handle,
+}
+
+/// An answer and how long it lives from the moment it is kept, on a clock that nobody sets.
+#[derive(Clone)]
+struct Entry {
+    kept: Arc<Kept>,
+    life: Duration,
+}
+
+struct Life;
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { networks: Networks::default(), calls_per_second: 500, calls_at_once: 128, max_bytes: 32 << 20 }
+    }
+}
+
+// === impl RemoteCache ===
+
+impl RemoteCache {
+    /// An empty cache whose metrics are in `registry` under their full names. `runtime` does the asking.
+    pub fn new(options: Options, registry: &mut Registry, runtime: Handle) -> Arc<Self> {
+        let shared = Shared {
+            transport: Transport::new(options.networks.clone()),
+            kept: Cache::builder().max_capacity(options.max_bytes).weigher(weight).expire_after(Life).build(),
+            flights: Mutex::default(),
+            gates: Cache::builder().max_capacity(MAX_GATES).build(),
+            options,
+            metrics: Metrics::register(registry),
+            runtime,
+        };
+        Arc::new(Self { shared: Arc::new(shared) })
+    }
+
+    /// The answer to a question: joins the flight of the same question, or starts one if the endpoint's bounds allow. Dropping the
+    /// future leaves the flight to the others and to whoever asks next.
+    pub async fn ask(&self, ask: &Arc<Ask>) -> Arc<Kept> {
+        match Flight::board(&self.shared, ask) {
+            Ok(landing) => landing.answer().await,
+            Err(busy) => busy,
+        }
+    }
+
+    /// Asks services with the same clients, for whoever needs more than an answer about a request.
+    pub fn transport(&self) -> &Transport {
+        &self.shared.transport
+    }
+}
+
+impl RemoteStore for RemoteCache {
+    fn kept(&self, id: &AskId) -> Option<Arc<Kept>> {
+        self.shared.kept.get(id).map(|entry| entry.kept)
+    }
+}
+
+impl std::fmt::Debug for RemoteCache {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("RemoteCache").field("kept", &self.shared.kept.entry_count()).finish_non_exhaustive()
+    }
+}
+
+/// The answer of somebody who waited until his deadline and not longer.
+pub fn late() -> Arc<Kept> {
+    failed("the service has not answered in time")
+}
+
+fn failed(why: &'static str) -> Arc<Kept> {
+    Arc::new(Kept { reply: Reply::Failed(why), until_ms: i64::MIN })
+}
+
+// === impl Life ===
+
+impl Expiry<AskId, Entry> for Life {
+    fn expire_after_create(&self, _: &AskId, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
+        Some(entry.life)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &AskId,
+        entry: &Entry,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(entry.life)
+    }
+}
+
+/// An estimate that grows with what a service can make grow.
+fn weight(_: &AskId, entry: &Entry) -> u32 {
+    const FIXED: usize = 256;
+    let names = |all: &Option<Vec<Box<str>>>| all.iter().flatten().map(|one| one.len() + 32).sum::<usize>();
+    let own = match &entry.kept.reply {
+        Reply::Good(good) => good.claims.iter().map(|(name, value)| name.len() + 64 + size(value)).sum(),
+        Reply::Standing(standing) => names(&standing.roles) + names(&standing.scopes),
+        Reply::Refused(_) | Reply::Expired | Reply::Owner(_) | Reply::Failed(_) => 0,
+    };
+    u32::try_from(FIXED + own).unwrap_or(u32::MAX)
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 32,
+        Value::String(text) => 32 + text.len(),
+        Value::Array(items) => 32 + items.iter().map(size).sum::<usize>(),
+        Value::Object(members) => 32 + members.iter().map(|(name, value)| 64 + name.len() + size(value)).sum::<usize>(),
+    }
+}

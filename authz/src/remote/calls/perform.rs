@@ -1,0 +1,132 @@
+//! One question of each kind, put into HTTP, and its answer read.
+
+use std::time::Duration;
+
+use crds::{
+    secret::Secret,
+    snapshot::{AuthenticatorKind, Endpoint, Introspection, Protocol, UserInfo, Webhook},
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde_json::{Map, Value};
+
+use super::grpc;
+use crate::remote::{
+    Reply, What, introspection,
+    oauth::{OAuthError, post_form},
+    transport::{CallError, Question, Transport},
+    user_info, webhook,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The word of metrics and logs.
+pub(super) fn kind_of(what: &What) -> &'static str {
+    match what {
+        What::Token(authenticator, _) if matches!(authenticator.kind, AuthenticatorKind::UserInfo(_)) => "userinfo",
+        What::Token(..) => "introspection",
+        What::Credential(..) => "webhook",
+        What::Caller(..) => "authorization",
+        What::Owner(..) => "owner",
+    }
+}
+
+/// Whom it is about, for the log: a name of the policy, or the host of a service.
+pub(super) fn name_of(what: &What) -> &str {
+    match what {
+        What::Token(authenticator, _) | What::Credential(authenticator, _) => &authenticator.name,
+        What::Caller(service, _) => service.endpoint.url.host_str().unwrap_or_default(),
+        What::Owner(owned, _) => owned.owner.webhook.endpoint.url.host_str().unwrap_or_default(),
+    }
+}
+
+/// What shares a bound.
+pub(super) fn endpoint_of(what: &What) -> [u8; 32] {
+    endpoint(what).map(|endpoint| endpoint.id).unwrap_or_default()
+}
+
+/// How long an answer holds at most.
+pub(super) fn keep_of(what: &What) -> Duration {
+    let of_kind = |kind: &AuthenticatorKind| match kind {
+        AuthenticatorKind::Introspection(rules) => rules.keep,
+        AuthenticatorKind::UserInfo(rules) => rules.keep,
+        AuthenticatorKind::Webhook(rules) => rules.webhook.keep,
+        AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) => Duration::ZERO,
+    };
+    match what {
+        What::Token(authenticator, _) | What::Credential(authenticator, _) => of_kind(&authenticator.kind),
+        What::Caller(service, _) => service.keep,
+        What::Owner(owned, _) => owned.owner.webhook.keep,
+    }
+}
+
+fn endpoint(what: &What) -> Option<&Endpoint> {
+    match what {
+        What::Token(authenticator, _) | What::Credential(authenticator, _) => match &authenticator.kind {
+            AuthenticatorKind::Introspection(rules) => Some(&rules.endpoint),
+            AuthenticatorKind::UserInfo(rules) => Some(&rules.endpoint),
+            AuthenticatorKind::Webhook(rules) => Some(&rules.webhook.endpoint),
+            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) => None,
+        },
+        What::Caller(service, _) => Some(&service.endpoint),
+        What::Owner(owned, _) => Some(&owned.owner.webhook.endpoint),
+    }
+}
+
+/// Asks. What the service says about the credential is a reply; everything that keeps it from saying so is an error.
+pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply, CallError> {
+    match what {
+        What::Token(authenticator, token) => match &authenticator.kind {
+            AuthenticatorKind::Introspection(rules) => introspect(transport, rules, token).await,
+            AuthenticatorKind::UserInfo(rules) => ask_user_info(transport, rules, token).await,
+            // Nobody asks about these.
+            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::Webhook(_) => {
+                Err(CallError::Incomplete)
+            }
+        },
+        What::Credential(authenticator, body) => match &authenticator.kind {
+            AuthenticatorKind::Webhook(rules) => match rules.protocol {
+                Protocol::Http => Ok(webhook::credential(post(transport, &rules.webhook, body).await?)),
+                Protocol::Grpc => grpc::ask(transport, &rules.webhook.endpoint, body).await,
+            },
+            _ => Err(CallError::Incomplete),
+        },
+        What::Caller(service, body) => Ok(webhook::caller(&post(transport, service, body).await?)),
+        What::Owner(owned, body) => Ok(webhook::owner(&post(transport, &owned.owner.webhook, body).await?)),
+    }
+}
+
+async fn introspect(transport: &Transport, rules: &Introspection, token: &Secret) -> Result<Reply, CallError> {
+    let text = std::str::from_utf8(token.expose()).map_err(|_| CallError::Incomplete)?;
+    let form = [("token", text), ("token_type_hint", "access_token")];
+    match post_form(transport, &rules.endpoint, &rules.client, &form).await {
+        Ok(answer) => Ok(introspection::read(rules, answer)),
+        Err(OAuthError::Call(error)) => Err(error),
+        // A refusal is about us and never about the token (RFC 7662 section 2.3).
+        Err(OAuthError::Refused { .. }) => Err(CallError::Status),
+    }
+}
+
+async fn ask_user_info(transport: &Transport, rules: &UserInfo, token: &Secret) -> Result<Reply, CallError> {
+    let bearer = [b"Bearer ", token.expose()].concat();
+    let mut bearer = HeaderValue::from_bytes(&bearer).map_err(|_| CallError::Incomplete)?;
+    bearer.set_sensitive(true);
+    let headers = HeaderMap::from_iter([(header::AUTHORIZATION, bearer)]);
+    let answer = transport.ask(&rules.endpoint, &Question { method: Method::GET, headers, body: &[] }).await?;
+    match answer.status {
+        StatusCode::OK => Ok(user_info::read(answer.body?)),
+        // RFC 6750 section 3.1: malformed, not good, or not for this.
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(user_info::REFUSED),
+        _ => Err(CallError::Status),
+    }
+}
+
+/// Only 200 is an answer: another status could be about us, or of whatever stands before the service.
+async fn post(transport: &Transport, service: &Webhook, body: &Secret) -> Result<Map<String, Value>, CallError> {
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, JSON)]);
+    let question = Question { method: Method::POST, headers, body: body.expose() };
+    let answer = transport.ask(&service.endpoint, &question).await?;
+    if answer.status != StatusCode::OK {
+        return Err(CallError::Status);
+    }
+    answer.body
+}
