@@ -16,6 +16,7 @@ pub mod cache;
 pub mod decide;
 pub mod errors;
 pub mod expr;
+pub mod factors;
 #[cfg(feature = "server")]
 pub mod jwks;
 pub mod jwt;

@@ -25,6 +25,8 @@ pub struct Principal {
     pub roles: Vec<Box<str>>,
     /// Mapped scopes, in order.
     pub scopes: Vec<Box<str>>,
+    /// Whether a second factor was proven too.
+    pub mfa: bool,
     /// Everything the credential says.
     pub claims: Map<String, Value>,
 }

@@ -10,6 +10,7 @@ use authz::{
     cache::TokenCache,
     decide::{Awaited, Choice, Decision, Deps, Grants, HeaderChanges, Need, Step, Verdict, decide},
     errors::{self, Asked},
+    factors::LocalFactors,
     jwks::{self, KeyCache},
     limits::LocalLimits,
     principal::{CallerKind, Traffic},
@@ -99,6 +100,10 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
             Step::Wait(Need::Keys(id)) => {
                 let _ = tokio::time::timeout(PATIENCE, keys.refresh(&id)).await;
                 awaited.note_keys(id);
+            }
+            // As are used codes: what is explained is the first use of this one.
+            Step::Wait(Need::Code(attempt)) => {
+                awaited.note_code(attempt, LocalFactors::default().redeem(&attempt, now_ms));
             }
             Step::Wait(Need::Remote(ask)) => {
                 let answer = tokio::time::timeout(PATIENCE, remote.ask(&ask)).await;

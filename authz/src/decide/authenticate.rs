@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_jwt, by_service, credential,
-    credential::Credential, encode, outcome::Outcome, select::Place, standing,
+    credential::Credential, encode, outcome::Outcome, second_factor, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
@@ -156,6 +156,8 @@ pub(super) struct Presented<'a> {
     /// Whether somebody who can judge it here takes it: then nobody else is asked about it.
     pub(super) is_claimed: bool,
     token: Option<Token<'a>>,
+    /// Token and code, for who wants both.
+    with_code: Option<(Token<'a>, &'a str)>,
 }
 
 /// A credential that is good.
@@ -200,12 +202,20 @@ impl Proven {
 
 impl<'a> Presented<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, is_claimed: false, token: Token::parse(text).ok() }
+        let with_code = second_factor::split(text).and_then(|(token, code)| Some((Token::parse(token).ok()?, code)));
+        let token = if with_code.is_some() { None } else { Token::parse(text).ok() };
+        Self { text, is_claimed: false, token, with_code }
     }
 
     /// The token that it is, in good form.
     pub(super) fn token(&self) -> Option<&Token<'a>> {
         self.token.as_ref()
+    }
+
+    /// The token, and the code that may follow it.
+    pub(super) fn token_and_code(&self) -> Option<(&Token<'a>, Option<&'a str>)> {
+        let with_code = self.with_code.as_ref().map(|(token, code)| (token, Some(*code)));
+        with_code.or_else(|| self.token().map(|token| (token, None)))
     }
 }
 
@@ -221,7 +231,9 @@ impl<'a> Readers<'a> {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
             let kind = match &authenticator.kind {
-                AuthenticatorKind::Jwt(jwt) => Kind::Jwt(by_jwt::Ready::new(deps, jwt)),
+                AuthenticatorKind::Jwt(jwt) => {
+                    Kind::Jwt(by_jwt::Ready::new(deps, jwt, authenticator.second_factor.as_ref()))
+                }
                 AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
                 AuthenticatorKind::Introspection(rules) => Kind::Service(by_service::Ready::Introspection(rules)),
                 AuthenticatorKind::UserInfo(rules) => Kind::Service(by_service::Ready::UserInfo(rules)),

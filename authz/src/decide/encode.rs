@@ -79,6 +79,7 @@ pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Box
         optional(IdentityHeader::Name, &principal.name),
         several(IdentityHeader::Roles, &principal.roles),
         several(IdentityHeader::Scopes, &principal.scopes),
+        principal.mfa.then(|| (IdentityHeader::Mfa, Ok("true".to_owned()))),
     ]
     .into_iter()
     .flatten()

@@ -18,6 +18,7 @@ mod outcome;
 mod query;
 mod replace;
 mod require;
+mod second_factor;
 mod select;
 mod standing;
 #[cfg(test)]
@@ -36,7 +37,7 @@ pub use authenticate::Proven;
 pub use authorize::Grants;
 pub use forward::{HeaderChanges, SetHeader};
 pub use limits::RateLimited;
-pub use outcome::Outcome;
+pub use outcome::{Factor, Outcome};
 pub use require::Checked;
 pub use select::Choice;
 
@@ -45,6 +46,7 @@ use crate::{
     cache::TokenCache,
     errors::cors,
     expr::Failure,
+    factors::{Attempt, Redeemed},
     keystore::KeyStore,
     limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
@@ -88,6 +90,8 @@ pub enum Need {
     Keys(KeySetId),
     /// The answer of another service.
     Remote(Arc<Ask>),
+    /// A code used up, or a failure counted: exactly once for a request.
+    Code(Attempt),
 }
 
 /// What was waited for already, successfully or not. Each need is waited for once.
@@ -96,6 +100,7 @@ pub struct Awaited {
     keys: SmallVec<[KeySetId; 2]>,
     /// Answers themselves: a full cache may have forgotten one before it is asked.
     replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
+    redeemed: SmallVec<[(Attempt, Redeemed); 1]>,
 }
 
 /// The answer and how it came about.
@@ -142,6 +147,8 @@ pub struct Deny {
     pub missing: Vec<Box<str>>,
     /// The claim that was missing, as the policy names it: some clients are told which.
     pub claim: Option<Box<str>>,
+    /// What was wrong with the second factor, if that is why: some clients are told.
+    pub factor: Option<Factor>,
     /// The limit that was reached, if that is why.
     pub limited: Option<RateLimited>,
     /// Why the policy's expression has no outcome, if that is why; for its author, never for the client.
@@ -195,6 +202,15 @@ impl Awaited {
         self.replies.push((id, reply));
     }
 
+    /// Notes what came of an attempt.
+    pub fn note_code(&mut self, attempt: Attempt, redeemed: Redeemed) {
+        self.redeemed.push((attempt, redeemed));
+    }
+
+    fn redeemed(&self, attempt: &Attempt) -> Option<Redeemed> {
+        self.redeemed.iter().find(|(own, _)| own == attempt).map(|(_, redeemed)| *redeemed)
+    }
+
     fn reply(&self, id: &AskId) -> Option<&Arc<Kept>> {
         self.replies.iter().find(|(own, _)| own == id).map(|(_, reply)| reply)
     }
@@ -209,7 +225,16 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), missing: Vec::new(), claim: None, limited: None, failure: None }
+        Self {
+            code,
+            detail,
+            scopes: Vec::new(),
+            missing: Vec::new(),
+            claim: None,
+            factor: None,
+            limited: None,
+            failure: None,
+        }
     }
 
     /// A refusal because an expression of the policy has no outcome.

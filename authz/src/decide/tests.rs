@@ -7,6 +7,7 @@ mod credentials;
 mod failures;
 mod limits;
 mod replace;
+mod second_factor;
 mod services;
 mod standing;
 mod together;
@@ -24,6 +25,7 @@ use crds::{
 use super::*;
 use crate::{
     cache::TokenCache,
+    factors::LocalFactors,
     jwt::testkit::{ED25519, P256, ROGUE_P256, TestKey, header, set as key_set, with},
     keystore::KeyState,
     limits::LocalLimits,
@@ -38,6 +40,7 @@ struct World {
     snapshot: Snapshot,
     tokens: TokenCache,
     limits: LocalLimits,
+    factors: LocalFactors,
     store: Store,
     services: Services,
     signer: &'static TestKey,
@@ -77,6 +80,7 @@ impl World {
             snapshot: compiled.snapshot,
             tokens: TokenCache::new(1 << 20),
             limits: LocalLimits::default(),
+            factors: LocalFactors::default(),
             store: Store::default(),
             services: Services::default(),
             signer: &P256,

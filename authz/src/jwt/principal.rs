@@ -48,6 +48,7 @@ pub fn principal(
         roles: first(&claims, &mapping.roles, |value| list(value, |one| vec![one.into()])).unwrap_or_default(),
         scopes: first(&claims, &mapping.scopes, |value| list(value, |all| all.split(' ').map(Into::into).collect()))
             .unwrap_or_default(),
+        mfa: false,
         subject: subject.into(),
         claims,
     })

@@ -18,6 +18,7 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
     errors::Asked,
+    factors::LocalFactors,
     jwks::KeyCache,
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
@@ -51,6 +52,7 @@ struct Inner {
     remote: Arc<RemoteCache>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
+    factors: LocalFactors,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -95,6 +97,7 @@ impl CheckService {
                 remote,
                 tokens,
                 limits: LocalLimits::default(),
+                factors: LocalFactors::default(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
@@ -156,7 +159,7 @@ impl Inner {
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {
                 Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => self.fetch(need, deadline, &mut awaited).await,
+                Ok(Step::Wait(need)) => self.fetch(need, deadline, now_ms, &mut awaited).await,
                 Err(_) => {
                     self.metrics.panics.inc();
                     error!("a check panicked and was refused; please report this with the panic message above");
@@ -167,7 +170,7 @@ impl Inner {
     }
 
     /// Waits until the deadline. What comes too late is kept for the next request; this one is decided like without it.
-    async fn fetch(&self, need: Need, deadline: Instant, awaited: &mut Awaited) {
+    async fn fetch(&self, need: Need, deadline: Instant, now_ms: i64, awaited: &mut Awaited) {
         let in_time = match need {
             Need::Keys(id) => {
                 let in_time = tokio::time::timeout_at(deadline, self.keys.refresh(&id)).await.is_ok();
@@ -179,6 +182,10 @@ impl Inner {
                 let in_time = answer.is_ok();
                 awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
                 in_time
+            }
+            Need::Code(attempt) => {
+                awaited.note_code(attempt, self.factors.redeem(&attempt, now_ms));
+                true
             }
         };
         if !in_time {

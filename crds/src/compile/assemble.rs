@@ -45,18 +45,23 @@ pub struct Rejected {
 
 impl Assembler {
     /// Compiles what was pushed, against the values that came with it.
-    pub fn assemble<'p>(&mut self, policies: impl IntoIterator<Item = &'p PushedPolicy>, values: &Objects) -> Assembled {
+    pub fn assemble<'p>(
+        &mut self,
+        policies: impl IntoIterator<Item = &'p PushedPolicy>,
+        values: &Objects,
+    ) -> Assembled {
         let (mut builder, mut rejected, mut key_sets) = (SnapshotBuilder::default(), Vec::new(), Vec::new());
         let mut present: HashSet<Arc<str>> = HashSet::new();
         for pushed in policies {
             present.insert(pushed.name.clone());
             let built = pushed.document.as_ref().and_then(|document| {
                 let object = object(&pushed.name, document.clone());
-                self.built(&object, values).inspect_err(|reason| {
-                    rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
-                })
-                .ok()
-                .or_else(|| self.memo.get(&pushed.name).cloned())
+                self.built(&object, values)
+                    .inspect_err(|reason| {
+                        rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
+                    })
+                    .ok()
+                    .or_else(|| self.memo.get(&pushed.name).cloned())
             });
             let entry = match built {
                 Some(built) => {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{api_key, policy::Site, problem, remote, static_key, verdict::Reason};
+use super::{api_key, policy::Site, problem, remote, second_factor, static_key, verdict::Reason};
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
@@ -46,6 +46,7 @@ fn one(
 ) -> Option<Authenticator> {
     let at = format!("spec.authenticators[{index}]");
     let kind = kind(&at, spec, site, key_sets)?;
+    let second_factor = spec.totp.as_ref().map(|totp| second_factor::compile(&format!("{at}.totp"), totp, site));
     let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
         identity_requirements(
             require.verified_email,
@@ -59,6 +60,7 @@ fn one(
         fingerprint: [0; 32],
         claims: claims(spec.claims.as_ref(), &kind),
         kind,
+        second_factor,
         require,
         identity_issuer: spec.identity_issuer.as_ref().map_or(own.as_str(), |one| &**one).into(),
     };

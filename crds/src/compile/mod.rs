@@ -24,6 +24,7 @@ mod references;
 mod remote;
 mod replace;
 mod rules;
+mod second_factor;
 mod share;
 mod static_key;
 #[cfg(test)]

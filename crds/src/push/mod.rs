@@ -95,7 +95,9 @@ impl Reference {
     /// The namespace it points into.
     pub fn namespace(&self) -> &str {
         match self {
-            Self::Entry { name, .. } | Self::Secret { name } => name.split_once('/').map_or("", |(namespace, _)| namespace),
+            Self::Entry { name, .. } | Self::Secret { name } => {
+                name.split_once('/').map_or("", |(namespace, _)| namespace)
+            }
             Self::Labelled { namespace, .. } => namespace,
         }
     }

@@ -123,8 +123,7 @@ fn a_document_that_this_build_refuses_keeps_what_was_before() {
 fn references_are_known_before_their_values() {
     let objects = objects(&policy("first", "2026-01-01T00:00:00Z", STATIC));
     let references = crate::compile::references(&objects.policies[0]);
-    let expected =
-        Reference::Entry { kind: ReferenceKind::Secret, name: "a/app".to_owned(), key: "jwt".to_owned() };
+    let expected = Reference::Entry { kind: ReferenceKind::Secret, name: "a/app".to_owned(), key: "jwt".to_owned() };
     assert_eq!(references, [expected]);
 }
 

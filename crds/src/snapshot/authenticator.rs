@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{ApiKey, Authorities, DeniedTokenIds, Introspection, UserInfo, WebhookAuthenticator};
+use super::{ApiKey, Authorities, DeniedTokenIds, Introspection, SecondFactor, UserInfo, WebhookAuthenticator};
 use crate::{
     algorithm::Algorithm,
     keys::{KeySet, StaticKeys},
@@ -21,6 +21,8 @@ pub struct Authenticator {
     pub fingerprint: [u8; 32],
     /// What kind of credential it verifies.
     pub kind: AuthenticatorKind,
+    /// The code that it wants beside a token.
+    pub second_factor: Option<SecondFactor>,
     /// Which claims become which identity fields.
     pub claims: ClaimMapping,
     /// Who of the verified is let in.

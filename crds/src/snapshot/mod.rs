@@ -14,6 +14,7 @@ mod limits;
 mod remote;
 mod replace;
 mod rules;
+mod second_factor;
 
 pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use api_key::ApiKey;
@@ -38,3 +39,4 @@ pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Owned, Policy, Requirement, Route,
     Rules, Source, SourceKind, Unmatched, Upgrade,
 };
+pub use second_factor::SecondFactor;

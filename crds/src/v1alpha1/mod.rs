@@ -29,6 +29,7 @@ pub mod rules;
 mod static_key;
 mod status;
 mod text;
+mod totp;
 
 use std::sync::LazyLock;
 
@@ -70,6 +71,7 @@ pub use self::{
         PathPattern, ProtocolName, QueryName, RegexText, ResourceVariable, RoleName, RoleOrNone, SchemeName, ScopeName,
         SourceId, TokenPrefix, TokenType, ToolName, WebOrigin, WebhookUrl,
     },
+    totp::{CodePeriod, Totp},
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};
 

@@ -10,7 +10,6 @@ const FIELDS: &[&str] = &[
     "spec.targetRefs",
     "spec.authenticators[].clientCertificate",
     "spec.authenticators[].serviceAccount",
-    "spec.authenticators[].totp",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];

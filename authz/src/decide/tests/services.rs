@@ -52,7 +52,11 @@ pub(super) fn ask_with(
                 }
                 awaited.note_reply(ask.id, kept);
             }
-            Step::Wait(need) => panic!("waits for {need:?}"),
+            Step::Wait(Need::Code(attempt)) => {
+                assert!(awaited.redeemed(&attempt).is_none(), "the code is used twice");
+                awaited.note_code(attempt, world.factors.redeem(&attempt, now_ms));
+            }
+            Step::Wait(need @ Need::Keys(_)) => panic!("waits for {need:?}"),
         }
     }
 }

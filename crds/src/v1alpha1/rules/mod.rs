@@ -91,6 +91,12 @@ rules! {
     /// On an authenticator.
     ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook)].filter(x, x).size() == 1"
         => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo or webhook";
+    /// On an authenticator.
+    CODE_OF_TOKEN = "!has(self.totp) || has(self.jwt)"
+        => "totp goes with jwt only, whose token it adds a code to; remove it, or set jwt";
+    /// On the `period` of codes.
+    CODE_PERIOD = "duration(self) >= duration('15s') && duration(self) <= duration('2m') && duration(string(duration(self).getSeconds()) + 's') == duration(self)"
+        => "period is 15s to 2m, in whole seconds";
     /// On `accepts`.
     ONE_ACCEPTS = "has(self.prefix) != has(self.pattern)"
         => "set exactly one of prefix and pattern";

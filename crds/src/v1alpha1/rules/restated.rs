@@ -10,6 +10,7 @@ use crate::{
         AUTH_POLICY, DATA_SOURCE, Duration,
         duration::{CALL_TIMEOUTS, LIFETIMES, MAX_ANSWER_AGE, MAX_SKEW},
         limits::WINDOWS,
+        totp::PERIODS,
     },
 };
 
@@ -145,6 +146,12 @@ fn authenticator(one: &Node<'_>, found: &mut Found) {
         let kinds =
             ["jwt", "apiKey", "introspection", "userInfo", "webhook"].iter().filter(|kind| one.has(kind)).count();
         found.unless(kinds == 1, super::ONE_KIND, one);
+        found.unless(!one.has("totp") || one.has("jwt"), super::CODE_OF_TOKEN, one);
+    }
+    if let Some(period) = one.get("totp").and_then(|totp| totp.get("period")) {
+        let fits = |length: std::time::Duration| PERIODS.contains(&length) && length.subsec_millis() == 0;
+        let good = period.text().is_none_or(|text| Duration(text.to_owned()).parse().map_or(true, fits));
+        found.unless(good, super::CODE_PERIOD, &period);
     }
     for service in ["introspection", "userInfo", "webhook"].into_iter().filter_map(|kind| one.get(kind)) {
         self::service(&service, found);
