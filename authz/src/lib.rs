@@ -29,3 +29,4 @@ pub mod remote;
 pub mod request;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod signers;

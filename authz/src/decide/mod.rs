@@ -8,6 +8,7 @@ mod audit;
 mod authenticate;
 mod authorize;
 mod by_api_key;
+mod by_certificate;
 mod by_jwt;
 mod by_service;
 mod credential;
@@ -31,6 +32,7 @@ use std::{borrow::Cow, sync::Arc};
 use crds::{
     code::Code,
     snapshot::{KeySetId, Respond, Rules, Snapshot},
+    v1alpha1::SigningAlgorithm,
 };
 use smallvec::SmallVec;
 
@@ -53,6 +55,7 @@ use crate::{
     principal::{CallerKind, Traffic},
     remote::{Ask, AskId, Kept, RemoteStore},
     request::RequestView,
+    signers::SignerStore,
 };
 
 /// What a decision reads beside the request.
@@ -65,6 +68,8 @@ pub struct Deps<'a> {
     pub remote: &'a dyn RemoteStore,
     /// Verified tokens.
     pub tokens: &'a TokenCache,
+    /// Keys of our own.
+    pub signers: &'a dyn SignerStore,
     /// Counters of limits.
     pub limits: &'a dyn LimitStore,
     /// Milliseconds since the Unix epoch.
@@ -91,6 +96,8 @@ pub enum Need {
     Keys(KeySetId),
     /// The answer of another service.
     Remote(Arc<Ask>),
+    /// The first key of our own of this algorithm.
+    Signer(SigningAlgorithm),
     /// A code used up, or a failure counted: exactly once for a request.
     Code(Attempt),
 }
@@ -102,6 +109,7 @@ pub struct Awaited {
     /// Answers themselves: a full cache may have forgotten one before it is asked.
     replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
     redeemed: SmallVec<[(Attempt, Redeemed); 1]>,
+    signers: SmallVec<[SigningAlgorithm; 1]>,
 }
 
 /// The answer and how it came about.
@@ -208,6 +216,11 @@ impl Awaited {
     /// Notes what came of an attempt.
     pub fn note_code(&mut self, attempt: Attempt, redeemed: Redeemed) {
         self.redeemed.push((attempt, redeemed));
+    }
+
+    /// Notes that a key of our own was made, if one could be.
+    pub fn note_signer(&mut self, algorithm: SigningAlgorithm) {
+        self.signers.push(algorithm);
     }
 
     fn redeemed(&self, attempt: &Attempt) -> Option<Redeemed> {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use crds::{
     code::Code,
     secret::Secret,
-    snapshot::{Replacement, ReplacementValue, SignedJwt, is_alias},
+    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt, is_alias},
+    v1alpha1::SigningAlgorithm,
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Stop,
+    Awaited, Deny, Deps, Facts, Need, Stop,
     forward::{HeaderChanges, inputs},
     granted,
     select::Place,
@@ -21,6 +22,7 @@ use crate::{
     expr::{self, Inputs},
     principal::CallerKind,
     request::RequestView,
+    signers::Signer,
 };
 
 /// Most bytes of a token of ours: servers commonly refuse longer header lines.
@@ -49,7 +51,7 @@ pub(super) fn apply(
     }
     let value = match &replacement.value {
         ReplacementValue::SignedJwt(jwt) => {
-            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
+            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps, awaited)?
         }
         ReplacementValue::Granted(granted) => {
             if let Some(extra) = &granted.extra {
@@ -86,10 +88,33 @@ fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &Reque
     }
 }
 
+/// A key of our own; the first one is made when it is needed.
+fn own(algorithm: SigningAlgorithm, deps: &Deps<'_>, awaited: &Awaited) -> Result<Signer, Stop> {
+    match deps.signers.current(algorithm, deps.now_ms) {
+        Some(signer) => Ok(signer),
+        None if awaited.signers.contains(&algorithm) => {
+            Err(Deny::new(Code::Unavailable, "there is no signing key of our own in this process").into())
+        }
+        None => Err(Stop::Wait(Need::Signer(algorithm))),
+    }
+}
+
 /// `Bearer` and a token made now.
-fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String, Deny> {
-    let key = jwt.key.as_ref().ok_or(MISSING)?;
+fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, deps: &Deps<'_>, awaited: &Awaited) -> Result<String, Stop> {
+    let now_ms = deps.now_ms;
+    let own = match &jwt.key {
+        JwtKey::Given(_) => None,
+        JwtKey::Own(algorithm) => Some(own(*algorithm, deps, awaited)?),
+    };
+    let key = match (&jwt.key, &own) {
+        (_, Some(own)) => &*own.key,
+        (JwtKey::Given(Some(key)), None) => key,
+        (JwtKey::Given(None) | JwtKey::Own(_), None) => return Err(MISSING.into()),
+    };
     let mut claims = Map::new();
+    if let Some(own) = &own {
+        claims.insert("iss".to_owned(), Value::from(&*own.issuer));
+    }
     for (name, expression) in &jwt.claims {
         let failed =
             |failure| Deny::failed(Code::ClaimUnusable, "an expression of the token for the upstream failed", failure);
@@ -108,7 +133,7 @@ fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String
     let token =
         key.sign(&claims).ok_or(Deny::new(Code::Unavailable, "the token for the upstream could not be signed"))?;
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header"));
+        return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header").into());
     }
     Ok(format!("Bearer {token}"))
 }

@@ -39,6 +39,7 @@ pub fn principal(
             AuthenticatorKind::Introspection(_) => PrincipalKind::Introspection,
             AuthenticatorKind::UserInfo(_) => PrincipalKind::UserInfo,
             AuthenticatorKind::Webhook(_) => PrincipalKind::Webhook,
+            AuthenticatorKind::ClientCertificate(_) => PrincipalKind::ClientCertificate,
         },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),

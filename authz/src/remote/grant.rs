@@ -76,13 +76,17 @@ mod tests {
 
     fn grant(kind: GrantKind) -> Grant {
         let url = url::Url::parse("https://as.test/token").unwrap();
-        let endpoint =
-            crds::snapshot::Endpoint { url, timeout: Duration::from_secs(1), tls: Default::default(), id: [0; 32] };
+        let endpoint = crds::snapshot::Endpoint {
+            url,
+            timeout: Duration::from_secs(1),
+            tls: crds::snapshot::Tls::default(),
+            id: [0; 32],
+        };
         let client = crds::snapshot::OAuthClient { id: "a".into(), authentication: None };
         Grant { endpoint, client, kind, form: Vec::new(), fingerprint: [0; 32] }
     }
 
-    fn read_as(renew_before: u64, answer: Value) -> Reply {
+    fn read_as(renew_before: u64, answer: &Value) -> Reply {
         let kind = GrantKind::ClientCredentials { renew_before: Duration::from_secs(renew_before) };
         read(&grant(kind), answer.as_object().unwrap())
     }
@@ -96,7 +100,7 @@ mod tests {
             (json!({"access_token": "a", "token_type": "Bearer"}), 55, 27),
             (json!({"access_token": "a", "token_type": "Bearer", "expires_in": 10_000_000}), 86_395, 300),
         ] {
-            let Reply::Issued(issued) = read_as(300, answer.clone()) else { panic!("{answer}") };
+            let Reply::Issued(issued) = read_as(300, &answer) else { panic!("{answer}") };
             assert_eq!((issued.life.as_secs(), issued.renew_before.as_secs()), (life, renew_before), "{answer}");
             assert_eq!(issued.authorization.expose(), b"Bearer a");
             assert!(!format!("{issued:?}").contains("Bearer"));
@@ -125,7 +129,7 @@ mod tests {
             json!({"access_token": "a", "token_type": "Bearer", "expires_in": 1.5}),
             json!({"access_token": "a", "token_type": "Bearer", "expires_in": "soon"}),
         ] {
-            assert!(matches!(read_as(300, answer.clone()), Reply::Failed(_)), "{answer}");
+            assert!(matches!(read_as(300, &answer), Reply::Failed(_)), "{answer}");
         }
     }
 }

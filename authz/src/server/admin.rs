@@ -66,12 +66,6 @@ impl Admin {
     }
 }
 
-/// Answers 404 to everything until cancelled: the listener of a part that has nothing to publish.
-pub async fn serve_nothing(listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
-    let app = Router::new().fallback(async || (StatusCode::NOT_FOUND, "no policy publishes anything here\n"));
-    axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
-}
-
 async fn readyz(State(admin): State<Admin>) -> Response {
     let missing = admin.readiness.missing();
     if missing.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -23,6 +23,7 @@ use crate::{
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    signers::{NoKeys, OwnKeys, SignerStore},
 };
 
 /// Limits of the check service.
@@ -53,6 +54,7 @@ struct Inner {
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     factors: LocalFactors,
+    own_keys: OnceLock<Arc<OwnKeys>>,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -98,12 +100,20 @@ impl CheckService {
                 tokens,
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
+                own_keys: OnceLock::new(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
                 options,
             }),
         }
+    }
+}
+
+impl CheckService {
+    /// Signs tokens with keys of our own from now on. Without, requests that need one are refused. Only the first call counts.
+    pub fn sign_with(&self, keys: Arc<OwnKeys>) {
+        let _ = self.inner.own_keys.set(keys);
     }
 }
 
@@ -155,6 +165,7 @@ impl Inner {
                 keys: &*self.keys,
                 remote: &*self.remote,
                 tokens: &self.tokens,
+                signers: self.own_keys.get().map_or(&NoKeys as &dyn SignerStore, |keys| &**keys),
                 limits: &self.limits,
                 now_ms,
             };
@@ -184,6 +195,18 @@ impl Inner {
                 let answer = tokio::time::timeout_at(deadline, self.remote.ask(&ask)).await;
                 let in_time = answer.is_ok();
                 awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
+                in_time
+            }
+            Need::Signer(algorithm) => {
+                let made = self.own_keys.get().cloned().map(|keys| {
+                    // RSA takes its time, which is nobody else's.
+                    tokio::task::spawn_blocking(move || keys.make(algorithm))
+                });
+                let in_time = match made {
+                    Some(made) => tokio::time::timeout_at(deadline, made).await.is_ok(),
+                    None => true,
+                };
+                awaited.note_signer(algorithm);
                 in_time
             }
             Need::Code(attempt) => {

@@ -8,15 +8,17 @@ mod check;
 mod listen;
 mod log;
 mod metrics;
+mod publish;
 mod readiness;
 mod request;
 mod response;
 mod state;
 
-pub use admin::{Admin, LogLevel, serve_nothing};
+pub use admin::{Admin, LogLevel};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};
 pub use prometheus_client::registry::Registry;
+pub use publish::serve_keys;
 pub use readiness::{Pending, Readiness};
 pub use state::SnapshotCell;

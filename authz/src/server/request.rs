@@ -31,6 +31,7 @@ pub(super) fn view(check: &CheckRequest, proven: bool) -> Result<RequestView<'_>
         scheme: &http.scheme,
         headers: headers(http),
         source: attributes.source.as_ref().and_then(|peer| peer.address.as_ref()).and_then(ip),
+        certificate: attributes.source.as_ref().map(|peer| peer.principal.as_str()).filter(|name| !name.is_empty()),
         policy: extension(POLICY).filter(|_| proven),
         forced_external: extension(TRAFFIC) == Some("external"),
         proven_peer: proven,

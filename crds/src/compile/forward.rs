@@ -179,6 +179,7 @@ pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places:
         let name = match place {
             SourceKind::Header { name, .. } => &**name,
             SourceKind::WebSocketProtocol { .. } => "sec-websocket-protocol",
+            SourceKind::ClientCertificate => "x-forwarded-client-cert",
             SourceKind::Cookie { .. } | SourceKind::Query { .. } => continue,
         };
         // A header that held a credential can hold another; a list of protocols of which one was a credential cannot.

@@ -6,10 +6,9 @@ use super::{forward::forbidden, grant, policy::Site, problem, verdict::Reason};
 use crate::{
     documents::ReferenceKind,
     expr::{Expr, Place},
-    schema::{Problem, ProblemKind},
     secret::Secret,
     signing::{BadSigningKey, SigningKey},
-    snapshot::{Replacement, ReplacementValue, SignedJwt},
+    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt},
     v1alpha1,
 };
 
@@ -36,16 +35,6 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::ReplaceCredential, site: &mut S
 }
 
 fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<Replacement> {
-    let Some(reference) = &spec.secret_key_ref else {
-        site.problems.push(Problem {
-            path: at.to_owned(),
-            message:
-                "this build does not have a rotating key of its own yet; set `secretKeyRef` to the key to sign with"
-                    .to_owned(),
-            kind: ProblemKind::Unsupported,
-        });
-        return None;
-    };
     let lifetime = match spec.lifetime.as_ref().map(v1alpha1::TokenLifetime::parse) {
         None => LIFETIME,
         Some(Ok(lifetime)) => lifetime,
@@ -61,10 +50,25 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
             Err(error) => site.problems.push(problem(format!("{at}.claims.{name}"), error.to_string())),
         }
     }
-    let key = signing_key(&format!("{at}.secretKeyRef"), spec.algorithm, reference, site);
+    let key = match &spec.secret_key_ref {
+        Some(reference) => {
+            JwtKey::Given(signing_key(&format!("{at}.secretKeyRef"), spec.algorithm, reference, site).map(Box::new))
+        }
+        None if is_shared(spec.algorithm) => {
+            site.problems
+                .push(problem(at, "needs `secretKeyRef`: a shared secret of our own could be known to no upstream"));
+            return None;
+        }
+        None => JwtKey::Own(spec.algorithm),
+    };
     let audience = spec.audience.as_ref().map(|audience| (**audience).into());
     let value = ReplacementValue::SignedJwt(Box::new(SignedJwt { key, audience, lifetime, claims }));
     Some(Replacement { header: "authorization".into(), value })
+}
+
+const fn is_shared(algorithm: v1alpha1::SigningAlgorithm) -> bool {
+    use v1alpha1::SigningAlgorithm::{HS256, HS384, HS512};
+    matches!(algorithm, HS256 | HS384 | HS512)
 }
 
 fn signing_key(

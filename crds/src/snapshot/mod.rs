@@ -7,6 +7,7 @@ mod answers;
 mod api_key;
 mod authenticator;
 mod authorization;
+mod client_certificate;
 mod denied;
 mod forward;
 mod hosts;
@@ -23,6 +24,7 @@ pub use authenticator::{
     KeySetSource,
 };
 pub use authorization::{Authorization, EVERY_SCOPE};
+pub use client_certificate::ClientCertificates;
 pub use denied::{DeniedList, DeniedTokenIds};
 pub(crate) use forward::canonical_name;
 pub use forward::{
@@ -34,7 +36,7 @@ pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
     Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
 };
-pub use replace::{ExtraHeader, Grant, GrantKind, Granted, Replacement, ReplacementValue, SignedJwt};
+pub use replace::{ExtraHeader, Grant, GrantKind, Granted, JwtKey, Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Owned, Policy, Requirement, Route,
     Rules, Source, SourceKind, Unmatched, Upgrade,

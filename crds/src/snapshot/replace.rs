@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{Endpoint, OAuthClient};
-use crate::{expr::Expr, secret::Secret, signing::SigningKey};
+use crate::{expr::Expr, secret::Secret, signing::SigningKey, v1alpha1::SigningAlgorithm};
 
 /// A credential of ours for the upstream, and the header it is sent in. Only callers that were proven get one.
 #[derive(Debug, Serialize)]
@@ -31,14 +31,24 @@ pub enum ReplacementValue {
 /// A token of ours.
 #[derive(Debug, Serialize)]
 pub struct SignedJwt {
-    /// The key; absent when the referenced Secret is missing or unfit, and then requests that need it are refused.
-    pub key: Option<SigningKey>,
+    /// What signs it.
+    pub key: JwtKey,
     /// Its `aud`.
     pub audience: Option<Box<str>>,
     /// From `iat` to `exp`.
     pub lifetime: Duration,
     /// Its other claims.
     pub claims: Vec<(Box<str>, Expr)>,
+}
+
+/// What signs a token of ours.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JwtKey {
+    /// A key of a Secret; absent when that is missing or unfit, and then requests that need it are refused.
+    Given(Option<Box<SigningKey>>),
+    /// The key of this algorithm that whoever serves the snapshot makes, turns and publishes.
+    Own(SigningAlgorithm),
 }
 
 /// A token that an authorization server gives, and what goes beside it.

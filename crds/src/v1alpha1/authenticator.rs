@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api_key::ApiKey,
+    client_certificate::ClientCertificate,
     credential::CredentialSource,
     duration::{ClockSkew, Duration},
     refs::KeySetRef,
@@ -46,6 +47,9 @@ pub struct Authenticator {
     /// Credentials that a service of yours judges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookAuthenticator>,
+    /// Certificates that Envoy verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
     /// A code beside the token of jwt: the credential is TOKEN:CODE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totp: Option<Totp>,

@@ -13,6 +13,7 @@ mod api_key;
 mod authenticator;
 mod authorization;
 mod authpolicy;
+mod client_certificate;
 mod credential;
 mod datasource;
 mod definition;
@@ -45,6 +46,7 @@ pub use self::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
         Unmatched,
     },
+    client_certificate::{ClientCertificate, ConnectionCertificate},
     credential::{CredentialSource, OnlyOn},
     datasource::{
         AuthorizationServer, DataSource, DataSourceSpec, DynamicRegistration, McpServer, OAuthClient, PerUserAuth,
@@ -71,7 +73,7 @@ pub use self::{
         EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
         JmesPathText, KeyId, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName,
         PathPattern, ProtocolName, QueryName, RegexText, ResourceVariable, RoleName, RoleOrNone, SchemeName, ScopeName,
-        SourceId, TokenPrefix, TokenType, ToolName, WebOrigin, WebhookUrl,
+        SourceId, TokenPrefix, TokenType, ToolName, TrustDomain, WebOrigin, WebhookUrl,
     },
     totp::{CodePeriod, Totp},
 };

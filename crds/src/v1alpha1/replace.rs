@@ -32,14 +32,16 @@ pub struct ReplaceCredential {
     pub fixed: Option<StaticCredential>,
 }
 
-/// A JSON Web Token of ours. iat and exp are added.
+/// A JSON Web Token of ours. iat and exp are added, and with a key of our own iss
+/// unless it is among the claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::ONE_AUDIENCE]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_AUDIENCE, rules::SHARED_KEY]))]
 pub struct SignedJwt {
     /// Signature algorithm: HS256, HS384, HS512, RS256, ES256, EdDSA.
     pub algorithm: SigningAlgorithm,
-    /// The key. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
+    /// The key. Default, for RS256, ES256 and EdDSA: a key of our own, which is followed by another every month; its public half is at
+    /// /.well-known/jwks.json of the broker listener. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
     /// The token's aud. Default: none. Example: orders.

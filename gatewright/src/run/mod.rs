@@ -65,6 +65,7 @@ struct Parts {
     watch: Watch,
     /// Keeps readiness down until the sockets serve.
     starting: Pending,
+    data_dir: Option<PathBuf>,
 }
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
@@ -105,6 +106,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
+    let saved = data_dir.path().map(Path::to_owned);
     let options = jwks::Options {
         data_dir: data_dir.path().map(Path::to_owned),
         networks: args.network.networks(),
@@ -134,7 +136,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, RunError> {
         log_level,
     };
     info!(version = env!("CARGO_PKG_VERSION"), policies = snapshots.load().entries().len(), "started");
-    Ok(Parts { keys, service, admin, readiness, publisher, watch, starting })
+    Ok(Parts { keys, service, admin, readiness, publisher, watch, starting, data_dir: saved })
 }
 
 fn default_data_dir() -> Option<PathBuf> {

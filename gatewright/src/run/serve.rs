@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::Path, time::Duration};
 use authz::{
     jwks::KeyCache,
     server::{self, Pending, Readiness, Serving},
+    signers::OwnKeys,
 };
 use tokio::{
     net::TcpListener,
@@ -21,6 +22,9 @@ use crate::cli::RunArgs;
 
 /// How often start-up looks whether keys have come.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How often is looked whether a signing key is due.
+const TURN: Duration = Duration::from_mins(5);
 
 /// The real addresses; no port is 0.
 #[derive(Debug, serde::Serialize)]
@@ -58,7 +62,7 @@ type Ended = (&'static str, io::Result<()>);
 
 /// Serves on `data` until SIGTERM or SIGINT, then drains.
 pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle, mut stop: Stop) -> Result<(), RunError> {
-    let Parts { keys, service, admin, readiness, mut publisher, mut watch, starting, .. } = parts;
+    let Parts { keys, service, admin, readiness, mut publisher, mut watch, starting, data_dir } = parts;
     let (serving, ends) = (Serving::default(), CancellationToken::new());
     let mut tasks: JoinSet<Ended> = JoinSet::new();
 
@@ -72,9 +76,13 @@ pub(super) async fn until_drained(parts: Parts, args: &RunArgs, data: &Handle, m
     };
     info!(authz = addresses.authz, broker = addresses.broker, admin = addresses.admin, "listening");
 
-    let checks = data.spawn(server::serve(authz, service, serving.clone()));
     tasks.spawn(named("admin listener", admin.serve(admin_socket, ends.clone())));
-    tasks.spawn(named("broker listener", server::serve_nothing(broker, ends.clone())));
+    let issuer = args.signing_issuer.clone().unwrap_or_else(|| format!("http://{}", addresses.broker));
+    let own_keys = OwnKeys::open(data_dir.as_deref(), &issuer);
+    service.sign_with(own_keys.clone());
+    tasks.spawn(turn(own_keys.clone()));
+    tasks.spawn(named("broker listener", server::serve_keys(broker, own_keys, ends.clone())));
+    let checks = data.spawn(server::serve(authz, service, serving.clone()));
     tasks.spawn(async move {
         loop {
             let objects = watch.next().await;
@@ -167,6 +175,18 @@ fn await_keys(
                 issuer,
                 "the issuer has not answered yet: its tokens are decided by keys of before, if there are any, else refused with `unavailable`"
             );
+        }
+    }
+}
+
+/// Keys turn by themselves.
+async fn turn(keys: std::sync::Arc<OwnKeys>) -> Ended {
+    let mut ticks = interval(TURN);
+    loop {
+        ticks.tick().await;
+        let keys = keys.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || keys.turn()).await {
+            return ("signing keys", Err(io::Error::other(error)));
         }
     }
 }

@@ -23,12 +23,12 @@ pub(super) fn code_at(now_ms: i64) -> String {
     format!("{:06}", word % 1_000_000)
 }
 
-fn codes(entries: serde_json::Value) -> String {
+fn codes(entries: &serde_json::Value) -> String {
     json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "codes", "namespace": "n"}, "stringData": entries})
         .to_string()
 }
 
-fn world(authenticator: &str, entries: serde_json::Value) -> World {
+fn world(authenticator: &str, entries: &serde_json::Value) -> World {
     World::new(&(document(&[("two", authenticator)], "") + &codes(entries)))
 }
 
@@ -46,7 +46,7 @@ fn refused(decision: &Decision) -> (Code, Option<Factor>) {
 
 #[test]
 fn token_and_code_are_a_person_with_a_second_factor() {
-    let world = world(POLICY, json!({"alice": BASE32}));
+    let world = world(POLICY, &json!({"alice": BASE32}));
     let token = world.token(json!({"sub": "alice", "mfa_verified": false}));
     let decision = try_at(&world, &format!("{token}:{}", code_at(NOW_MS)), NOW_MS);
     assert_eq!(set(&decision, "x-auth-subject"), Some("alice"));
@@ -56,7 +56,7 @@ fn token_and_code_are_a_person_with_a_second_factor() {
 
 #[test]
 fn what_is_wrong_with_a_code_is_said_and_nothing_of_it_passes() {
-    let world = world(POLICY, json!({"alice": BASE32}));
+    let world = world(POLICY, &json!({"alice": BASE32}));
     let good = code_at(NOW_MS);
     let (alice, bob) = (world.token(json!({"sub": "alice"})), world.token(json!({"sub": "bob"})));
     let stale = world.token(json!({"sub": "alice", "exp": NOW_MS / 1000 - 1}));
@@ -68,7 +68,7 @@ fn what_is_wrong_with_a_code_is_said_and_nothing_of_it_passes() {
         (format!("{alice}:{good}:{good}"), invalid(Some(Factor::Wrong))),
         (format!("{bob}:{good}"), invalid(Some(Factor::Wrong))),
         (format!("{stale}:{good}"), (Code::ExpiredToken, None)),
-        (format!("{}x:{good}", alice), invalid(None)),
+        (format!("{alice}x:{good}"), invalid(None)),
         (format!(":{good}"), invalid(None)),
         (good.clone(), invalid(None)),
     ] {
@@ -79,7 +79,7 @@ fn what_is_wrong_with_a_code_is_said_and_nothing_of_it_passes() {
 
 #[test]
 fn a_code_is_good_once_though_its_token_is_good_for_long() {
-    let world = world(POLICY, json!({"alice": BASE32}));
+    let world = world(POLICY, &json!({"alice": BASE32}));
     let token = world.token(json!({"sub": "alice"}));
     let credential = format!("{token}:{}", code_at(NOW_MS));
     assert_eq!(code(&try_at(&world, &credential, NOW_MS)), Ok(()));
@@ -94,7 +94,7 @@ fn a_code_is_good_once_though_its_token_is_good_for_long() {
 
 #[test]
 fn after_five_wrong_codes_a_person_waits() {
-    let world = world(POLICY, json!({"alice": BASE32, "bob": BASE32}));
+    let world = world(POLICY, &json!({"alice": BASE32, "bob": BASE32}));
     let token = world.token(json!({"sub": "alice"}));
     for _ in 0..5 {
         let decision = try_at(&world, &format!("{token}:000000"), NOW_MS);
@@ -114,7 +114,7 @@ fn after_five_wrong_codes_a_person_waits() {
 #[test]
 fn a_decision_that_waits_for_others_uses_a_code_once() {
     let hook = "authorization: {webhook: {url: 'https://hook.test/active'}}";
-    let world = World::new(&(document(&[("two", POLICY)], hook) + &codes(json!({"alice": BASE32}))));
+    let world = World::new(&(document(&[("two", POLICY)], hook) + &codes(&json!({"alice": BASE32}))));
     let bearer = format!("Bearer {}:{}", world.token(json!({"sub": "alice"})), code_at(NOW_MS));
     let active =
         |_: &crate::remote::What| Reply::Standing(crate::remote::Standing { active: true, ..Default::default() });
@@ -125,13 +125,13 @@ fn a_decision_that_waits_for_others_uses_a_code_once() {
 #[test]
 fn ids_that_name_no_entry_are_enrolled_by_their_digest() {
     let mut entries = serde_json::Map::new();
-    let world = world(POLICY, json!({}));
+    let world = world(POLICY, &json!({}));
     let token = world.token(json!({"sub": "alice@example.com"}));
     let probe = World::new(&policy(""));
     let bearer = format!("Bearer {token}");
     let user = set(&probe.ask(&get("/", &[("authorization", &bearer)])), "x-auth-user").unwrap().to_owned();
     entries.insert(user.clone(), json!(BASE32));
-    let enrolled = self::world(POLICY, entries.into());
+    let enrolled = self::world(POLICY, &entries.into());
     let good = code_at(NOW_MS);
     assert_eq!(code(&try_at(&enrolled, &format!("{token}:{good}"), NOW_MS)), Ok(()));
     // Who calls himself like the digest of somebody else has the secret of that entry to know.
@@ -142,7 +142,7 @@ fn ids_that_name_no_entry_are_enrolled_by_their_digest() {
 #[test]
 fn our_own_failure_is_no_wrong_code() {
     let token = |world: &World| format!("{}:{}", world.token(json!({"sub": "alice"})), code_at(NOW_MS));
-    let weak = world(POLICY, json!({"alice": "GEZDGNBVGY3TQOJQ", "bob": BASE32}));
+    let weak = world(POLICY, &json!({"alice": "GEZDGNBVGY3TQOJQ", "bob": BASE32}));
     let gone = World::new(&document(&[("two", POLICY)], ""));
     for world in [weak, gone] {
         assert_eq!(refused(&try_at(&world, &token(&world), NOW_MS)), (Code::Unavailable, None));

@@ -62,6 +62,10 @@ pub(super) fn ask_with(
                 assert!(awaited.redeemed(&attempt).is_none(), "the code is used twice");
                 awaited.note_code(attempt, world.factors.redeem(&attempt, now_ms));
             }
+            Step::Wait(Need::Signer(algorithm)) => {
+                world.signers.make(algorithm);
+                awaited.note_signer(algorithm);
+            }
             Step::Wait(need @ Need::Keys(_)) => panic!("waits for {need:?}"),
         }
     }

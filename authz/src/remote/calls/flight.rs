@@ -64,15 +64,15 @@ impl Flight {
 
     fn start(shared: &Arc<Shared>, ask: &Arc<Ask>, renews: bool) -> Result<Landing, Arc<Kept>> {
         let mut flights = shared.flights.lock();
-        if let Some(landing) = flights.get(&(ask.id, ask.fresh)) {
-            return Ok(landing.clone());
-        }
-        // One that landed between the look of the decision and this moment.
+        // One that landed between the look of the decision and this moment; before flights, which may be about to renew it in vain.
         if !ask.fresh
             && !renews
             && let Some(entry) = shared.kept.get(&ask.id)
         {
             return Err(entry.kept);
+        }
+        if let Some(landing) = flights.get(&(ask.id, ask.fresh)) {
+            return Ok(landing.clone());
         }
         let endpoint = perform::endpoint_of(&ask.what);
         let (per_second, at_once) = (shared.options.calls_per_second, shared.options.calls_at_once);

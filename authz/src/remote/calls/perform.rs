@@ -55,7 +55,9 @@ pub(super) fn keep_of(what: &What) -> Duration {
         AuthenticatorKind::Introspection(rules) => rules.keep,
         AuthenticatorKind::UserInfo(rules) => rules.keep,
         AuthenticatorKind::Webhook(rules) => rules.webhook.keep,
-        AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) => Duration::ZERO,
+        AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::ClientCertificate(_) => {
+            Duration::ZERO
+        }
     };
     match what {
         What::Token(authenticator, _) | What::Credential(authenticator, _) => of_kind(&authenticator.kind),
@@ -72,7 +74,7 @@ fn endpoint(what: &What) -> Option<&Endpoint> {
             AuthenticatorKind::Introspection(rules) => Some(&rules.endpoint),
             AuthenticatorKind::UserInfo(rules) => Some(&rules.endpoint),
             AuthenticatorKind::Webhook(rules) => Some(&rules.webhook.endpoint),
-            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) => None,
+            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::ClientCertificate(_) => None,
         },
         What::Caller(service, _) => Some(&service.endpoint),
         What::Owner(owned, _) => Some(&owned.owner.webhook.endpoint),
@@ -87,9 +89,10 @@ pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply,
             AuthenticatorKind::Introspection(rules) => introspect(transport, rules, token).await,
             AuthenticatorKind::UserInfo(rules) => ask_user_info(transport, rules, token).await,
             // Nobody asks about these.
-            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::Webhook(_) => {
-                Err(CallError::Incomplete)
-            }
+            AuthenticatorKind::Jwt(_)
+            | AuthenticatorKind::ApiKey(_)
+            | AuthenticatorKind::ClientCertificate(_)
+            | AuthenticatorKind::Webhook(_) => Err(CallError::Incomplete),
         },
         What::Credential(authenticator, body) => match &authenticator.kind {
             AuthenticatorKind::Webhook(rules) => match rules.protocol {

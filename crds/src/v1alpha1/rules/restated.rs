@@ -132,7 +132,10 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
         if !source.is_complete() {
             continue;
         }
-        let places = ["header", "cookie", "query", "webSocketProtocol"].iter().filter(|name| source.has(name)).count();
+        let places = ["header", "cookie", "query", "webSocketProtocol", "clientCertificate"]
+            .iter()
+            .filter(|name| source.has(name))
+            .count();
         found.unless(places == 1, super::ONE_SOURCE, &source);
         found.unless(!source.has("scheme") || source.has("header"), super::SCHEME_OF_HEADER, &source);
         found.unless(!source.has("allowedOrigins") || source.has("cookie"), super::ORIGINS_OF_COOKIE, &source);
@@ -143,8 +146,10 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        let kinds =
-            ["jwt", "apiKey", "introspection", "userInfo", "webhook"].iter().filter(|kind| one.has(kind)).count();
+        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate"]
+            .iter()
+            .filter(|kind| one.has(kind))
+            .count();
         found.unless(kinds == 1, super::ONE_KIND, one);
         found.unless(!one.has("totp") || one.has("jwt"), super::CODE_OF_TOKEN, one);
     }
@@ -271,6 +276,8 @@ fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
     let claims = jwt.get("claims");
     let has = |name: &str| claims.as_ref().is_some_and(|claims| claims.has(name));
     found.unless(!(jwt.has("audience") && has("aud")), super::ONE_AUDIENCE, jwt);
+    let shared = jwt.text_of("algorithm").is_some_and(|name| matches!(name, "HS256" | "HS384" | "HS512"));
+    found.unless(jwt.has("secretKeyRef") || !shared, super::SHARED_KEY, jwt);
     if let Some(claims) = &claims {
         found.unless(!["iat", "exp", "nbf"].into_iter().any(has), super::TIMES_ARE_OURS, claims);
     }
