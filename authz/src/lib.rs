@@ -20,6 +20,7 @@ pub mod channel;
 pub mod decide;
 pub mod errors;
 pub mod expr;
+pub mod factors;
 #[cfg(feature = "server")]
 pub mod jwks;
 pub mod jwt;
@@ -34,5 +35,6 @@ pub mod request;
 pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;

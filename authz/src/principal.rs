@@ -25,6 +25,8 @@ pub struct Principal {
     pub roles: Vec<Box<str>>,
     /// Mapped scopes, in order.
     pub scopes: Vec<Box<str>>,
+    /// Whether a second factor was proven too.
+    pub mfa: bool,
     /// Everything the credential says.
     pub claims: Map<String, Value>,
 }
@@ -42,6 +44,8 @@ pub enum PrincipalKind {
     UserInfo,
     /// A credential that a service of the policy's owner knows.
     Webhook,
+    /// A certificate that the proxy verified.
+    ClientCertificate,
 }
 
 /// What `x-auth-type` says where nobody was proven.
@@ -66,6 +70,7 @@ impl CallerKind {
             Self::Proven(PrincipalKind::Introspection) => "introspection",
             Self::Proven(PrincipalKind::UserInfo) => "userinfo",
             Self::Proven(PrincipalKind::Webhook) => "webhook",
+            Self::Proven(PrincipalKind::ClientCertificate) => "client-certificate",
             Self::Internal => "internal",
             Self::Anonymous => "anonymous",
             Self::UnverifiedJwt => "unverified-jwt",

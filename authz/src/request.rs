@@ -19,6 +19,8 @@ pub struct RequestView<'a> {
     pub headers: Headers<'a>,
     /// The client's address as the proxy reports it.
     pub source: Option<IpAddr>,
+    /// The name in the client's certificate, as the proxy verified it: its first URI name, else its first DNS name, else its subject.
+    pub certificate: Option<&'a str>,
     /// The policy that a proven proxy names.
     pub policy: Option<&'a str>,
     /// Whether the proxy says that this came from outside.

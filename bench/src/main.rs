@@ -205,10 +205,13 @@ fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
         ..HttpRequest::default()
     };
     let socket = SocketAddress { address: "127.0.0.1".to_owned(), ..SocketAddress::default() };
-    let peer =
-        Peer { address: Some(Address { address: Some(Kind::SocketAddress(socket)) }), ..Peer::default() };
+    let peer = Peer { address: Some(Address { address: Some(Kind::SocketAddress(socket)) }), ..Peer::default() };
     let request = Request { http: Some(http), ..Request::default() };
     CheckRequest {
-        attributes: Some(AttributeContext { source: Some(peer), request: Some(request), ..AttributeContext::default() }),
+        attributes: Some(AttributeContext {
+            source: Some(peer),
+            request: Some(request),
+            ..AttributeContext::default()
+        }),
     }
 }

@@ -29,4 +29,5 @@ pub mod schema;
 pub mod secret;
 pub mod signing;
 pub mod snapshot;
+pub mod totp;
 pub mod v1alpha1;

@@ -96,9 +96,13 @@ pub struct RunArgs {
     /// Where Envoy asks: IP:PORT or unix:PATH. Port 0 is chosen by the system.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9001", env = "GATEWRIGHT_AUTHZ_ADDRESS")]
     pub authz_address: Address,
-    /// Where browsers and jobs ask. Nothing that this build serves needs it: every path answers 404.
+    /// Where upstreams find the public halves of our signing keys: /.well-known/jwks.json and /.well-known/openid-configuration.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9002", env = "GATEWRIGHT_BROKER_ADDRESS")]
     pub broker_address: SocketAddr,
+    /// The iss of tokens that we sign with keys of our own, and the URL under which upstreams reach the broker listener [default:
+    /// http://BROKER-ADDRESS].
+    #[arg(long, value_name = "URL", env = "GATEWRIGHT_SIGNING_ISSUER")]
+    pub signing_issuer: Option<String>,
     /// Health, metrics and the live state.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9003", env = "GATEWRIGHT_ADMIN_ADDRESS")]
     pub admin_address: SocketAddr,
@@ -280,6 +284,9 @@ pub struct ExplainArgs {
     /// The client's address that the proxy reports.
     #[arg(long, value_name = "IP")]
     pub source: Option<std::net::IpAddr>,
+    /// The name in a client certificate that the proxy verified, such as spiffe://cluster.local/ns/a/sa/b.
+    #[arg(long, value_name = "NAME")]
+    pub client_certificate: Option<String>,
     /// The policy that the proxy names, as namespace/name.
     #[arg(long, value_name = "NAME")]
     pub policy: Option<String>,

@@ -10,12 +10,14 @@ use authz::{
     cache::TokenCache,
     decide::{Awaited, Choice, Decision, Deps, Grants, HeaderChanges, Need, Step, Verdict, decide},
     errors::{self, Asked},
+    factors::LocalFactors,
     jwks::{self, KeyCache},
     limits::LocalLimits,
     principal::{CallerKind, Traffic},
     remote::calls::{self, RemoteCache},
     request::{Headers, RequestView},
     server::Registry,
+    signers::OwnKeys,
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
@@ -80,6 +82,7 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
         scheme: &args.scheme,
         headers,
         source: args.source,
+        certificate: args.client_certificate.as_deref(),
         policy: args.policy.as_deref(),
         forced_external: args.external,
         // Asked by whoever may read the policy and its secrets.
@@ -89,16 +92,26 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
     let tokens = TokenCache::new(0);
     // Nobody else counts here: what is explained is the first request of its window.
     let limits = LocalLimits::default();
+    // A key of the moment: its token is not shown, and no upstream ever sees it.
+    let signers = OwnKeys::open(None, "urn:gatewright:explain");
     let mut awaited = Awaited::default();
     loop {
         let (snapshot, tokens, limits) = (&compiled.snapshot, &tokens, &limits);
-        let deps = Deps { snapshot, keys: &**keys, remote: &**remote, tokens, limits, now_ms };
+        let deps = Deps { snapshot, keys: &**keys, remote: &**remote, tokens, signers: &*signers, limits, now_ms };
         match decide(&deps, &request, &awaited) {
             Step::Done(decision) => return decision,
             // Too late is decided like not at all.
             Step::Wait(Need::Keys(id)) => {
                 let _ = tokio::time::timeout(PATIENCE, keys.refresh(&id)).await;
                 awaited.note_keys(id);
+            }
+            // As are used codes: what is explained is the first use of this one.
+            Step::Wait(Need::Code(attempt)) => {
+                awaited.note_code(attempt, LocalFactors::default().redeem(&attempt, now_ms));
+            }
+            Step::Wait(Need::Signer(algorithm)) => {
+                signers.make(algorithm);
+                awaited.note_signer(algorithm);
             }
             Step::Wait(Need::Remote(ask)) => {
                 let answer = tokio::time::timeout(PATIENCE, remote.ask(&ask)).await;
@@ -185,6 +198,7 @@ fn credential(decision: &Decision, args: &ExplainArgs) -> String {
         Some(SourceKind::Header { name, scheme: None }) => format!("header {name}"),
         Some(SourceKind::Cookie { name, .. }) => format!("cookie {name}"),
         Some(SourceKind::Query { name, .. }) => format!("query parameter {name}"),
+        Some(SourceKind::ClientCertificate) => "client certificate".to_owned(),
         Some(SourceKind::WebSocketProtocol { name }) => format!("WebSocket protocol {name}"),
         None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public)
             && !args.headers.is_empty() =>

@@ -37,6 +37,19 @@ pub struct Options {
     pub extensions: BTreeMap<String, BTreeMap<String, String>>,
     /// `failure_mode_allow`: the setting nobody should use.
     pub allow_on_failure: bool,
+    /// A third listener, over TLS, which wants a certificate of clients.
+    pub tls: Option<Tls>,
+}
+
+/// A listener over TLS; all in PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Who signs the certificates of clients.
+    pub authority: String,
+    /// The listener's own.
+    pub certificate: String,
+    /// And its key.
+    pub key: String,
 }
 
 /// A running Envoy. Killed when dropped.
@@ -46,6 +59,8 @@ pub struct Envoy {
     pub plain: SocketAddr,
     /// The listener with every protection on.
     pub hardened: SocketAddr,
+    /// The listener over TLS, if one was asked for.
+    pub tls: Option<SocketAddr>,
     /// Its admin listener.
     pub admin: SocketAddr,
     _process: Process,
@@ -54,7 +69,7 @@ pub struct Envoy {
 impl Default for Options {
     fn default() -> Self {
         // Generous: a loaded test machine must not turn an answer into a timeout.
-        Self { timeout: Duration::from_secs(5), extensions: BTreeMap::new(), allow_on_failure: false }
+        Self { timeout: Duration::from_secs(5), extensions: BTreeMap::new(), allow_on_failure: false, tls: None }
     }
 }
 
@@ -82,7 +97,8 @@ impl Envoy {
             .await?;
         let listeners = get(admin, "/listeners?format=json").await.unwrap_or_default();
         let bound = |name: &str| bound(&listeners, name);
-        Ok(Self { plain: bound("plain")?, hardened: bound("hardened")?, admin, _process: process })
+        let tls = options.tls.as_ref().map(|_| bound("tls")).transpose()?;
+        Ok(Self { plain: bound("plain")?, hardened: bound("hardened")?, tls, admin, _process: process })
     }
 }
 
@@ -110,10 +126,12 @@ fn bootstrap(authz: &Value, upstream: SocketAddr, options: &Options) -> Value {
         "common_http_protocol_options": {"headers_with_underscores_action": "REJECT_REQUEST"},
     });
     let upstream = socket_address(upstream);
+    let mut listeners = vec![listener("hardened", &hardened, options), listener("plain", &json!({}), options)];
+    listeners.extend(options.tls.as_ref().map(|tls| over_tls(listener("tls", &hardened, options), tls)));
     json!({
         "admin": {"address": socket_address(SocketAddr::from(([127, 0, 0, 1], 0)))},
         "static_resources": {
-            "listeners": [listener("hardened", &hardened, options), listener("plain", &json!({}), options)],
+            "listeners": listeners,
             "clusters": [
                 cluster("upstream", &upstream, &json!({"use_downstream_protocol_config": {"http_protocol_options": {}, "http2_protocol_options": {}}})),
                 cluster("authz", authz, &json!({"explicit_http_config": {"http2_protocol_options": {}}})),
@@ -152,6 +170,19 @@ fn listener(name: &str, settings: &Value, options: &Options) -> Value {
     }
     json!({"name": name, "address": socket_address(SocketAddr::from(([127, 0, 0, 1], 0))),
            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}]})
+}
+
+/// Only who shows a certificate of the authority gets through: what Envoy then says about it is verified.
+fn over_tls(mut listener: Value, tls: &Tls) -> Value {
+    listener["filter_chains"][0]["transport_socket"] = json!({"name": "tls", "typed_config": {
+        "@type": format!("{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"),
+        "require_client_certificate": true,
+        "common_tls_context": {
+            "tls_certificates": [{"certificate_chain": {"inline_string": tls.certificate}, "private_key": {"inline_string": tls.key}}],
+            "validation_context": {"trusted_ca": {"inline_string": tls.authority}},
+        },
+    }});
+    listener
 }
 
 fn ext_authz(listener: &str, options: &Options) -> Value {

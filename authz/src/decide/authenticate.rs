@@ -5,13 +5,16 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use crds::{
     code::Code,
-    snapshot::{Access, ApiKey, Authenticator, AuthenticatorKind, IdentityHeader, InvalidCredential, Source},
+    snapshot::{
+        Access, ApiKey, Authenticator, AuthenticatorKind, ClientCertificates, IdentityHeader, InvalidCredential,
+        Source, SourceKind,
+    },
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_jwt, by_service, credential,
-    credential::Credential, encode, outcome::Outcome, select::Place, standing,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_certificate, by_jwt, by_service,
+    credential, credential::Credential, encode, outcome::Outcome, second_factor, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
@@ -135,6 +138,8 @@ fn verify(
 /// The authenticators that read one place, each with its keys as they are now.
 struct Readers<'a> {
     all: smallvec::SmallVec<[Reader<'a>; 4]>,
+    /// Whether the place is the connection.
+    is_certificate: bool,
 }
 
 struct Reader<'a> {
@@ -148,6 +153,7 @@ enum Kind<'a> {
     Jwt(by_jwt::Ready<'a>),
     ApiKey(&'a ApiKey),
     Service(by_service::Ready<'a>),
+    Certificate(&'a ClientCertificates),
 }
 
 /// A credential, read once for all authenticators and not yet believed.
@@ -155,7 +161,11 @@ pub(super) struct Presented<'a> {
     pub(super) text: &'a str,
     /// Whether somebody who can judge it here takes it: then nobody else is asked about it.
     pub(super) is_claimed: bool,
+    /// Whether it is the name in a certificate that the proxy verified, and no text of the client's.
+    pub(super) is_certificate: bool,
     token: Option<Token<'a>>,
+    /// Token and code, for who wants both.
+    with_code: Option<(Token<'a>, &'a str)>,
 }
 
 /// A credential that is good.
@@ -199,13 +209,24 @@ impl Proven {
 // === impl Presented ===
 
 impl<'a> Presented<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, is_claimed: false, token: Token::parse(text).ok() }
+    fn new(text: &'a str, is_certificate: bool) -> Self {
+        if is_certificate {
+            return Self { text, is_claimed: true, is_certificate, token: None, with_code: None };
+        }
+        let with_code = second_factor::split(text).and_then(|(token, code)| Some((Token::parse(token).ok()?, code)));
+        let token = if with_code.is_some() { None } else { Token::parse(text).ok() };
+        Self { text, is_claimed: false, is_certificate, token, with_code }
     }
 
     /// The token that it is, in good form.
     pub(super) fn token(&self) -> Option<&Token<'a>> {
         self.token.as_ref()
+    }
+
+    /// The token, and the code that may follow it.
+    pub(super) fn token_and_code(&self) -> Option<(&Token<'a>, Option<&'a str>)> {
+        let with_code = self.with_code.as_ref().map(|(token, code)| (token, Some(*code)));
+        with_code.or_else(|| self.token().map(|token| (token, None)))
     }
 }
 
@@ -221,15 +242,18 @@ impl<'a> Readers<'a> {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
             let kind = match &authenticator.kind {
-                AuthenticatorKind::Jwt(jwt) => Kind::Jwt(by_jwt::Ready::new(deps, jwt)),
+                AuthenticatorKind::Jwt(jwt) => {
+                    Kind::Jwt(by_jwt::Ready::new(deps, jwt, authenticator.second_factor.as_ref()))
+                }
                 AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
                 AuthenticatorKind::Introspection(rules) => Kind::Service(by_service::Ready::Introspection(rules)),
                 AuthenticatorKind::UserInfo(rules) => Kind::Service(by_service::Ready::UserInfo(rules)),
                 AuthenticatorKind::Webhook(rules) => Kind::Service(by_service::Ready::webhook(rules, request)),
+                AuthenticatorKind::ClientCertificate(rules) => Kind::Certificate(rules),
             };
             Reader { index, authenticator, kind }
         });
-        Self { all: all.collect() }
+        Self { all: all.collect(), is_certificate: source.kind == SourceKind::ClientCertificate }
     }
 
     /// Covers everything a verdict depends on beside the clock: the credential, every reader as compiled, and the keys of each.
@@ -244,6 +268,8 @@ impl<'a> Readers<'a> {
                 ready.context(&mut context);
             }
         }
+        // The same text in a header is another credential.
+        context.update(&[u8::from(self.is_certificate)]);
         context.update(credential.as_bytes());
         TokenKey::from(&context.finish())
     }
@@ -257,8 +283,8 @@ impl<'a> Readers<'a> {
         credential: &str,
         facts: &mut Facts,
     ) -> Result<Proven, Stop> {
-        let mut presented = Presented::new(credential);
-        presented.is_claimed = self.all.iter().any(|reader| reader.kind.claims(&presented));
+        let mut presented = Presented::new(credential, self.is_certificate);
+        presented.is_claimed |= self.all.iter().any(|reader| reader.kind.claims(&presented));
         let (mut need, mut missing) = (None, None);
         let mut worst: Option<Outcome> = None;
         for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
@@ -307,7 +333,7 @@ impl Kind<'_> {
         match self {
             Self::Jwt(ready) => ready.version(),
             Self::ApiKey(keys) => [keys.version(), 0],
-            Self::Service(_) => [0, 0],
+            Self::Service(_) | Self::Certificate(_) => [0, 0],
         }
     }
 
@@ -318,12 +344,15 @@ impl Kind<'_> {
             Self::ApiKey(keys @ ApiKey::CqaV1 { .. }) => by_api_key::takes(keys, presented),
             // Digests know some opaque texts and not others.
             Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
+            Self::Certificate(_) => by_certificate::takes(presented),
         }
     }
 
     /// Whether the credential is of this kind: no text is tried by two kinds.
     fn takes(&self, presented: &Presented<'_>) -> bool {
         match self {
+            Self::Certificate(_) => by_certificate::takes(presented),
+            _ if presented.is_certificate => false,
             Self::Jwt(ready) => ready.takes(presented),
             Self::ApiKey(keys) => by_api_key::takes(keys, presented),
             Self::Service(ready) => ready.takes(presented),
@@ -341,6 +370,7 @@ impl Kind<'_> {
         match self {
             Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, deps.now_ms),
             Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, deps.now_ms),
+            Self::Certificate(rules) => by_certificate::verify(rules, authenticator, presented),
             Self::Service(ready) => ready.verify(deps, policy, authenticator, presented, awaited),
         }
     }

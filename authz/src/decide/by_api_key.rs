@@ -15,11 +15,11 @@ const BAD: Outcome = Outcome::Invalid("no API key that is known and in force");
 const MISSING: Outcome =
     Outcome::Unavailable("the records of the API keys, or what they are checked with, are missing");
 
-/// Whether a text is of this kind. Tokens never are, and a key that says its kind is of that kind alone.
+/// Whether a text is of this kind. Tokens never are, with a code or without, and a key that says its kind is of that kind alone.
 pub(super) fn takes(keys: &ApiKey, presented: &Presented<'_>) -> bool {
     let says_cqa = presented.text.starts_with(CQA_V1_PREFIX);
     match keys {
-        ApiKey::Sha256 { .. } => !says_cqa && presented.token().is_none(),
+        ApiKey::Sha256 { .. } => !says_cqa && presented.token_and_code().is_none(),
         ApiKey::CqaV1 { .. } => says_cqa,
     }
 }

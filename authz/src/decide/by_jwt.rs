@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crds::{
     keys::{KeySet, StaticKeys},
-    snapshot::{Authenticator, DeniedTokenIds, Jwt, JwtKeys},
+    snapshot::{Authenticator, DeniedTokenIds, Jwt, JwtKeys, SecondFactor},
 };
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use super::{
     Awaited, Deps, Need,
     authenticate::{Failed, Good, Presented, named},
     outcome::Outcome,
+    second_factor,
 };
 use crate::jwt::{self, Failure, Token};
 
@@ -19,6 +20,7 @@ use crate::jwt::{self, Failure, Token};
 pub(super) struct Ready<'a> {
     jwt: &'a Jwt,
     keys: Keys<'a>,
+    factor: Option<&'a SecondFactor>,
 }
 
 enum Keys<'a> {
@@ -34,7 +36,7 @@ enum Keys<'a> {
 // === impl Ready ===
 
 impl<'a> Ready<'a> {
-    pub(super) fn new(deps: &Deps<'_>, jwt: &'a Jwt) -> Self {
+    pub(super) fn new(deps: &Deps<'_>, jwt: &'a Jwt, factor: Option<&'a SecondFactor>) -> Self {
         let keys = match &jwt.keys {
             JwtKeys::Inline(keys) => Keys::Set { keys: Some(keys.clone()), refreshable: false, failing: false },
             JwtKeys::Missing => Keys::Set { keys: None, refreshable: false, failing: true },
@@ -44,7 +46,7 @@ impl<'a> Ready<'a> {
                 Keys::Set { keys: state.keys, refreshable: state.refreshable, failing: state.failing }
             }
         };
-        Self { jwt, keys }
+        Self { jwt, keys, factor }
     }
 
     /// What changes with the keys and with the list of denied tokens.
@@ -56,9 +58,9 @@ impl<'a> Ready<'a> {
         [keys, self.jwt.denied.version()]
     }
 
-    /// Tokens only; and one that names an issuer is only for authenticators of that issuer, or of none.
+    /// Tokens only, with a code or without; and one that names an issuer is only for authenticators of that issuer, or of none.
     pub(super) fn takes(&self, presented: &Presented<'_>) -> bool {
-        presented.token().is_some_and(|token| match (&self.jwt.issuer, token.issuer()) {
+        self.parts(presented).is_some_and(|(token, _)| match (&self.jwt.issuer, token.issuer()) {
             (Some(own), Some(issuer)) => **own == *issuer,
             _ => true,
         })
@@ -71,7 +73,7 @@ impl<'a> Ready<'a> {
         awaited: &Awaited,
         now_ms: i64,
     ) -> Result<Good, Failed> {
-        let token = presented.token().ok_or(Outcome::Invalid("not a JSON Web Token in compact form"))?;
+        let (token, code) = self.parts(presented).ok_or(Outcome::Invalid("not a JSON Web Token in compact form"))?;
         let verified = match &self.keys {
             Keys::Set { keys: None, .. } => return Err(self.no_key(awaited)),
             Keys::Set { keys: Some(keys), .. } => jwt::verify(token, self.jwt, keys, now_ms),
@@ -90,7 +92,15 @@ impl<'a> Ready<'a> {
         let principal = named(token.claims(), authenticator, self.jwt.issuer.as_deref())?;
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
         let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
-        Ok(Good { principal, ends_ms, keep_until_ms: None })
+        let Some(factor) = self.factor else { return Ok(Good { principal, ends_ms, keep_until_ms: None }) };
+        let principal = second_factor::check(factor, authenticator, principal, code, awaited, now_ms)?;
+        // A code is good once: a verdict that were kept would be a second time.
+        Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN) })
+    }
+
+    /// What of the credential is a token, and what is a code. A code is nothing to who wants none: the whole is then no token.
+    fn parts<'p>(&self, presented: &'p Presented<'_>) -> Option<(&'p Token<'p>, Option<&'p str>)> {
+        if self.factor.is_some() { presented.token_and_code() } else { Some((presented.token()?, None)) }
     }
 
     /// An unknown key is the client's fault only if we know the issuer's keys as they are now.

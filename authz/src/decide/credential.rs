@@ -29,6 +29,7 @@ pub(super) fn find<'a>(request: &RequestView<'a>, place: &Place<'_>) -> Result<O
             SourceKind::Cookie { name, .. } => cookie(request, name),
             SourceKind::Query { only_on, .. } if !counts(request, *only_on) => None,
             SourceKind::Query { name, .. } => query::find(request, name)?,
+            SourceKind::ClientCertificate => request.certificate.map(Cow::Borrowed),
             SourceKind::WebSocketProtocol { name } => Handshake::read(request)
                 .and_then(|handshake| handshake.credential(name).map(|value| Cow::Owned(value.to_owned()))),
         };

@@ -81,6 +81,7 @@ pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Arc
         optional(IdentityHeader::Name, &principal.name),
         several(IdentityHeader::Roles, &principal.roles),
         several(IdentityHeader::Scopes, &principal.scopes),
+        principal.mfa.then(|| (IdentityHeader::Mfa, Ok("true".to_owned()))),
     ]
     .into_iter()
     .flatten()

@@ -167,6 +167,11 @@ fn strip_credentials(
                 let stays = matches!(kept, Some(SourceKind::WebSocketProtocol { name: kept }) if kept == name);
                 strip_protocol(changes, request, name, stays);
             }
+            SourceKind::ClientCertificate => {
+                if kept != Some(&SourceKind::ClientCertificate) {
+                    changes.remove(&Arc::from("x-forwarded-client-cert"));
+                }
+            }
             SourceKind::Header { name, .. } => {
                 let stays = matches!(kept, Some(SourceKind::Header { name: kept, .. }) if kept == name);
                 if !stays {

@@ -8,17 +8,20 @@ mod audit;
 mod authenticate;
 mod authorize;
 mod by_api_key;
+mod by_certificate;
 mod by_jwt;
 mod by_service;
 mod changes;
 mod credential;
 mod encode;
 mod forward;
+mod granted;
 mod limits;
 mod outcome;
 mod query;
 mod replace;
 mod require;
+mod second_factor;
 mod select;
 mod standing;
 #[cfg(test)]
@@ -30,6 +33,7 @@ use std::{borrow::Cow, sync::Arc};
 use crds::{
     code::Code,
     snapshot::{KeySetId, Respond, Rules, Snapshot},
+    v1alpha1::SigningAlgorithm,
 };
 use smallvec::SmallVec;
 
@@ -37,7 +41,7 @@ pub use authenticate::Proven;
 pub use authorize::Grants;
 pub use changes::{HeaderChanges, HeaderText, SetHeader};
 pub use limits::RateLimited;
-pub use outcome::Outcome;
+pub use outcome::{Factor, Outcome};
 pub use require::Checked;
 pub use select::Choice;
 
@@ -46,11 +50,13 @@ use crate::{
     cache::TokenCache,
     errors::cors,
     expr::Failure,
+    factors::{Attempt, Redeemed},
     keystore::KeyStore,
     limits::{LimitStore, Standing},
     principal::{CallerKind, Traffic},
     remote::{Ask, AskId, Kept, RemoteStore},
     request::RequestView,
+    signers::SignerStore,
 };
 
 /// What a decision reads beside the request.
@@ -63,6 +69,8 @@ pub struct Deps<'a> {
     pub remote: &'a dyn RemoteStore,
     /// Verified tokens.
     pub tokens: &'a TokenCache,
+    /// Keys of our own.
+    pub signers: &'a dyn SignerStore,
     /// Counters of limits.
     pub limits: &'a dyn LimitStore,
     /// Milliseconds since the Unix epoch.
@@ -89,6 +97,10 @@ pub enum Need {
     Keys(KeySetId),
     /// The answer of another service.
     Remote(Arc<Ask>),
+    /// The first key of our own of this algorithm.
+    Signer(SigningAlgorithm),
+    /// A code used up, or a failure counted: exactly once for a request.
+    Code(Attempt),
 }
 
 /// What was waited for already, successfully or not. Each need is waited for once.
@@ -97,6 +109,8 @@ pub struct Awaited {
     keys: SmallVec<[KeySetId; 2]>,
     /// Answers themselves: a full cache may have forgotten one before it is asked.
     replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
+    redeemed: SmallVec<[(Attempt, Redeemed); 1]>,
+    signers: SmallVec<[SigningAlgorithm; 1]>,
 }
 
 /// The answer and how it came about.
@@ -143,6 +157,8 @@ pub struct Deny {
     pub missing: Vec<Box<str>>,
     /// The claim that was missing, as the policy names it: some clients are told which.
     pub claim: Option<Box<str>>,
+    /// What was wrong with the second factor, if that is why: some clients are told.
+    pub factor: Option<Factor>,
     /// The limit that was reached, if that is why.
     pub limited: Option<RateLimited>,
     /// Why the policy's expression has no outcome, if that is why; for its author, never for the client.
@@ -170,6 +186,8 @@ pub struct Facts {
     pub requirements: SmallVec<[(Checked, bool); 4]>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
+    /// An answer that was used and is near its end: asking for it again now saves a later request the wait.
+    pub renew: Option<Arc<Ask>>,
     /// What a policy on trial would have refused.
     pub audited: Option<Box<Deny>>,
 }
@@ -196,6 +214,20 @@ impl Awaited {
         self.replies.push((id, reply));
     }
 
+    /// Notes what came of an attempt.
+    pub fn note_code(&mut self, attempt: Attempt, redeemed: Redeemed) {
+        self.redeemed.push((attempt, redeemed));
+    }
+
+    /// Notes that a key of our own was made, if one could be.
+    pub fn note_signer(&mut self, algorithm: SigningAlgorithm) {
+        self.signers.push(algorithm);
+    }
+
+    fn redeemed(&self, attempt: &Attempt) -> Option<Redeemed> {
+        self.redeemed.iter().find(|(own, _)| own == attempt).map(|(_, redeemed)| *redeemed)
+    }
+
     fn reply(&self, id: &AskId) -> Option<&Arc<Kept>> {
         self.replies.iter().find(|(own, _)| own == id).map(|(_, reply)| reply)
     }
@@ -210,7 +242,16 @@ impl Awaited {
 impl Deny {
     /// A refusal with its reason.
     pub const fn new(code: Code, detail: &'static str) -> Self {
-        Self { code, detail, scopes: Vec::new(), missing: Vec::new(), claim: None, limited: None, failure: None }
+        Self {
+            code,
+            detail,
+            scopes: Vec::new(),
+            missing: Vec::new(),
+            claim: None,
+            factor: None,
+            limited: None,
+            failure: None,
+        }
     }
 
     /// A refusal because an expression of the policy has no outcome.
@@ -268,7 +309,7 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
         .map_err(|stop| limits::failed(deps, request, &place, stop))?;
     facts.caller = Some(caller);
     let admitted = require::check(deps, request, awaited, &place, caller, facts)
-        .and_then(|()| Ok(admitted(deps, request, &place, caller, facts)?));
+        .and_then(|()| admitted(deps, request, awaited, &place, caller, facts));
     let verdict = admitted.inspect_err(|stop| {
         if matches!(stop, Stop::Deny(_)) {
             limits::look(deps, request, &place, caller, facts);
@@ -283,15 +324,16 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
 fn admitted(
     deps: &Deps<'_>,
     request: &RequestView<'_>,
+    awaited: &Awaited,
     place: &Place<'_>,
     caller: CallerKind,
-    facts: &Facts,
-) -> Result<Verdict, Deny> {
+    facts: &mut Facts,
+) -> Result<Verdict, Stop> {
     if let Some(own) = &place.rules.respond {
         return Ok(Verdict::Answer(respond(own, request, place)));
     }
     let mut changes = forward::changes(request, place, caller, facts)?;
-    replace::apply(&mut changes, deps, request, place, caller, facts)?;
+    replace::apply(&mut changes, deps, request, awaited, place, caller, facts)?;
     Ok(Verdict::Allow(changes))
 }
 

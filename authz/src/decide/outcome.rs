@@ -2,7 +2,7 @@
 
 use crds::code::Code;
 
-use super::Deny;
+use super::{Deny, RateLimited};
 
 /// What came of one authenticator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub enum Outcome {
     Unavailable(&'static str),
     /// Was good once.
     Expired,
+    /// The token is good, the second factor is not.
+    Factor(Factor),
+    /// The token is good, and its holder was wrong about the second factor too often.
+    Locked(RateLimited),
+}
+
+/// What is wrong with a second factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factor {
+    /// None was sent.
+    Missing,
+    /// It is not right, not any more, or was used before.
+    Wrong,
 }
 
 // === impl Outcome ===
@@ -26,10 +39,11 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
-            Self::Invalid(_) => "invalid_token",
+            Self::Invalid(_) | Self::Factor(_) => "invalid_token",
             Self::ClaimMissing => "claim_missing",
             Self::Unavailable(_) => "unavailable",
             Self::Expired => "expired_token",
+            Self::Locked(_) => "too_many_failures",
         }
     }
 
@@ -40,6 +54,9 @@ impl Outcome {
             Self::Invalid(why) | Self::Unavailable(why) => why,
             Self::ClaimMissing => "a claim that this policy needs is missing",
             Self::Expired => "the token was good and has expired",
+            Self::Factor(Factor::Missing) => "the token is good, and no code follows it after a colon",
+            Self::Factor(Factor::Wrong) => "the token is good, and the code is wrong or was used before",
+            Self::Locked(_) => "too many wrong codes for this person",
         }
     }
 
@@ -48,20 +65,28 @@ impl Outcome {
         match self {
             Self::Verified => 0,
             Self::Invalid(_) => 1,
-            Self::ClaimMissing => 2,
-            Self::Unavailable(_) => 3,
-            Self::Expired => 4,
+            Self::Factor(_) => 2,
+            Self::ClaimMissing => 3,
+            Self::Unavailable(_) => 4,
+            Self::Expired => 5,
+            Self::Locked(_) => 6,
         }
     }
 
     pub(super) fn deny(self) -> Deny {
         let code = match self {
             // A success never gets here; if it did, refusing is the only safe answer.
-            Self::Verified | Self::Invalid(_) => Code::InvalidToken,
+            Self::Verified | Self::Invalid(_) | Self::Factor(_) => Code::InvalidToken,
             Self::ClaimMissing => Code::ClaimMissing,
             Self::Unavailable(_) => Code::Unavailable,
             Self::Expired => Code::ExpiredToken,
+            Self::Locked(_) => Code::TooManyFailures,
         };
-        Deny::new(code, self.detail())
+        let (factor, limited) = match self {
+            Self::Factor(factor) => (Some(factor), None),
+            Self::Locked(limited) => (None, Some(limited)),
+            _ => (None, None),
+        };
+        Deny { factor, limited, ..Deny::new(code, self.detail()) }
     }
 }

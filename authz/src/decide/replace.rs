@@ -6,20 +6,18 @@ use std::sync::Arc;
 
 use crds::{
     code::Code,
-    snapshot::{Replacement, ReplacementValue, SignedJwt, is_alias},
+    secret::Secret,
+    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt, is_alias},
+    v1alpha1::SigningAlgorithm,
 };
 use serde_json::{Map, Value};
 
-use super::{
-    Deny, Deps, Facts,
-    changes::HeaderChanges,
-    forward::inputs,
-    select::Place,
-};
+use super::{Awaited, Deny, Deps, Facts, Need, Stop, changes::HeaderChanges, forward::inputs, granted, select::Place};
 use crate::{
     expr::{self, Inputs},
     principal::CallerKind,
     request::RequestView,
+    signers::Signer,
 };
 
 /// Most bytes of a token of ours: servers commonly refuse longer header lines.
@@ -30,32 +28,42 @@ pub(super) fn apply(
     changes: &mut HeaderChanges,
     deps: &Deps<'_>,
     request: &RequestView<'_>,
+    awaited: &Awaited,
     place: &Place<'_>,
     caller: CallerKind,
-    facts: &Facts,
-) -> Result<(), Deny> {
+    facts: &mut Facts,
+) -> Result<(), Stop> {
     // On public routes whatever a client sends is the client's own.
     let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else {
         return Ok(());
     };
     strip(changes, replacement, request, caller);
-    let Some(proven) = &facts.proven else { return Ok(()) };
+    let Some(proven) = facts.proven.clone() else { return Ok(()) };
     // Before anything is signed: an unproven peer gets no secret, and no work of ours either.
     if !request.proven_peer {
-        return Err(Deny::new(Code::Unavailable, "secrets are answered over loopback, a Unix socket or mTLS only"));
+        let why = "secrets are answered over loopback, a Unix socket or mTLS only";
+        return Err(Deny::new(Code::Unavailable, why).into());
     }
     let value = match &replacement.value {
         ReplacementValue::SignedJwt(jwt) => {
-            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
+            token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps, awaited)?
         }
-        ReplacementValue::Static(secret) => {
-            let secret = secret.as_ref().ok_or(MISSING)?;
-            // Checked where the policy was compiled: printable ASCII.
-            str::from_utf8(secret.expose()).map_err(|_| MISSING)?.to_owned()
+        ReplacementValue::Granted(granted) => {
+            if let Some(extra) = &granted.extra {
+                changes.set_secret(&extra.name, text(extra.value.as_ref())?);
+            }
+            granted::token(&granted.grant, deps, request, awaited, place, facts)?
         }
+        ReplacementValue::Static(secret) => text(secret.as_ref())?,
     };
     changes.set_secret(&replacement.header, value);
     Ok(())
+}
+
+/// Checked where the policy was compiled: printable ASCII.
+fn text(secret: Option<&Secret>) -> Result<String, Deny> {
+    let secret = secret.ok_or(MISSING)?;
+    str::from_utf8(secret.expose()).map(str::to_owned).map_err(|_| MISSING)
 }
 
 const MISSING: Deny = Deny::new(Code::Unavailable, "the secret of the replaced credential is missing or unfit");
@@ -66,17 +74,42 @@ fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &Reque
     if caller == CallerKind::UnverifiedJwt {
         return;
     }
-    changes.remove(&replacement.header);
-    let alias = |name: &&str| **name != *replacement.header && is_alias(name, &replacement.header);
-    for name in request.headers.names().filter(alias) {
-        changes.remove(&Arc::from(name));
+    for header in replacement.headers() {
+        changes.remove(header);
+        let alias = |name: &&str| **name != **header && is_alias(name, header);
+        for name in request.headers.names().filter(alias) {
+            changes.remove(&Arc::from(name));
+        }
+    }
+}
+
+/// A key of our own; the first one is made when it is needed.
+fn own(algorithm: SigningAlgorithm, deps: &Deps<'_>, awaited: &Awaited) -> Result<Signer, Stop> {
+    match deps.signers.current(algorithm, deps.now_ms) {
+        Some(signer) => Ok(signer),
+        None if awaited.signers.contains(&algorithm) => {
+            Err(Deny::new(Code::Unavailable, "there is no signing key of our own in this process").into())
+        }
+        None => Err(Stop::Wait(Need::Signer(algorithm))),
     }
 }
 
 /// `Bearer` and a token made now.
-fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String, Deny> {
-    let key = jwt.key.as_ref().ok_or(MISSING)?;
+fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, deps: &Deps<'_>, awaited: &Awaited) -> Result<String, Stop> {
+    let now_ms = deps.now_ms;
+    let own = match &jwt.key {
+        JwtKey::Given(_) => None,
+        JwtKey::Own(algorithm) => Some(own(*algorithm, deps, awaited)?),
+    };
+    let key = match (&jwt.key, &own) {
+        (_, Some(own)) => &*own.key,
+        (JwtKey::Given(Some(key)), None) => key,
+        (JwtKey::Given(None) | JwtKey::Own(_), None) => return Err(MISSING.into()),
+    };
     let mut claims = Map::new();
+    if let Some(own) = &own {
+        claims.insert("iss".to_owned(), Value::from(&*own.issuer));
+    }
     for (name, expression) in &jwt.claims {
         let failed =
             |failure| Deny::failed(Code::ClaimUnusable, "an expression of the token for the upstream failed", failure);
@@ -95,7 +128,7 @@ fn token(jwt: &SignedJwt, inputs: &Inputs<'_, '_>, now_ms: i64) -> Result<String
     let token =
         key.sign(&claims).ok_or(Deny::new(Code::Unavailable, "the token for the upstream could not be signed"))?;
     if token.len() > MAX_TOKEN_BYTES {
-        return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header"));
+        return Err(Deny::new(Code::ClaimUnusable, "the token for the upstream is too long for a header").into());
     }
     Ok(format!("Bearer {token}"))
 }

@@ -2,11 +2,14 @@
 
 mod answers;
 mod authorization;
+mod certificates;
 mod confusion;
 mod credentials;
 mod failures;
+mod granted;
 mod limits;
 mod replace;
+mod second_factor;
 mod services;
 mod standing;
 mod together;
@@ -24,10 +27,12 @@ use crds::{
 use super::*;
 use crate::{
     cache::TokenCache,
+    factors::LocalFactors,
     jwt::testkit::{ED25519, P256, ROGUE_P256, TestKey, header, set as key_set, with},
     keystore::KeyState,
     limits::LocalLimits,
     request::Headers,
+    signers::OwnKeys,
 };
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -38,6 +43,8 @@ struct World {
     snapshot: Snapshot,
     tokens: TokenCache,
     limits: LocalLimits,
+    factors: LocalFactors,
+    signers: Arc<OwnKeys>,
     store: Store,
     services: Services,
     signer: &'static TestKey,
@@ -77,6 +84,8 @@ impl World {
             snapshot: compiled.snapshot,
             tokens: TokenCache::new(1 << 20),
             limits: LocalLimits::default(),
+            factors: LocalFactors::default(),
+            signers: OwnKeys::open(None, "http://127.0.0.1:9002"),
             store: Store::default(),
             services: Services::default(),
             signer: &P256,
@@ -104,6 +113,7 @@ impl World {
             scheme: "https",
             headers,
             source: request.source,
+            certificate: request.certificate,
             policy: None,
             forced_external: false,
             proven_peer: request.proven_peer,
@@ -114,6 +124,7 @@ impl World {
                 keys: &self.store,
                 remote: &self.services,
                 tokens: &self.tokens,
+                signers: &*self.signers,
                 limits: &self.limits,
                 now_ms,
             },
@@ -141,11 +152,20 @@ struct Ask<'a> {
     path: &'a str,
     headers: Vec<(&'a str, &'a str)>,
     source: Option<std::net::IpAddr>,
+    certificate: Option<&'a str>,
     proven_peer: bool,
 }
 
 fn get<'a>(path: &'a str, headers: &[(&'a str, &'a str)]) -> Ask<'a> {
-    Ask { method: "GET", host: "a.test", path, headers: headers.to_vec(), source: None, proven_peer: true }
+    Ask {
+        method: "GET",
+        host: "a.test",
+        path,
+        headers: headers.to_vec(),
+        source: None,
+        certificate: None,
+        proven_peer: true,
+    }
 }
 
 fn code(decision: &Decision) -> Result<(), Code> {
@@ -194,7 +214,15 @@ fn no_host_method_or_path_is_read_in_two_ways() {
         ("GET", "a.test", "/x#y", Code::MalformedRequest),
         ("GET", "a.test", "/", Code::MissingCredential),
     ] {
-        let decision = world.ask(&Ask { method, host, path, headers: Vec::new(), source: None, proven_peer: true });
+        let decision = world.ask(&Ask {
+            method,
+            host,
+            path,
+            headers: Vec::new(),
+            source: None,
+            certificate: None,
+            proven_peer: true,
+        });
         assert_eq!(code(&decision), Err(expected), "{method} {host} {path}");
     }
 }

@@ -64,6 +64,7 @@ fn words(facts: &Facts<'_>) -> (&'static str, String) {
     match facts.code() {
         // Odd, and what clients test: nothing was revoked, there was no credential.
         Code::MissingCredential => ("REVOKED_TOKEN", "Invalid token, please login again".to_owned()),
+        Code::InvalidToken if facts.deny.factor.is_some() => exception(facts.factor().unwrap_or_default().to_owned()),
         Code::InvalidToken => ("INVALID_TOKEN", "Invalid token, please login again".to_owned()),
         Code::ExpiredToken => ("EXPIRED_TOKEN", "Token has expired, please login again".to_owned()),
         Code::ClaimMissing => {

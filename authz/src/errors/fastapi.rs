@@ -12,6 +12,7 @@ struct Body<'a> {
 
 pub(super) fn body(facts: &Facts<'_>) -> String {
     match facts.code() {
+        Code::InvalidToken if facts.deny.factor.is_some() => detail(facts, facts.factor().unwrap_or_default()),
         Code::MissingCredential => detail(facts, "Not authenticated"),
         Code::InvalidToken | Code::ClaimMissing => detail(facts, "Could not validate credentials"),
         Code::ExpiredToken => detail(facts, "Token has expired"),

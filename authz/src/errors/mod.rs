@@ -24,7 +24,7 @@ use crds::{
 };
 
 use crate::{
-    decide::{Deny, RateLimited},
+    decide::{Deny, Factor, RateLimited},
     request::RequestView,
 };
 
@@ -107,6 +107,14 @@ impl Facts<'_> {
     /// FastAPI applications name the scopes.
     fn missing_scope(&self) -> String {
         format!("Missing required scope: {}", self.deny.missing.join(", "))
+    }
+
+    /// AgentFlow's words for the second factor.
+    fn factor(&self) -> Option<&'static str> {
+        Some(match self.deny.factor? {
+            Factor::Missing => "Invalid token format. Expected: jwt:mfa_code",
+            Factor::Wrong => "Invalid MFA code",
+        })
     }
 
     /// RFC 3339, in UTC. A clock beyond what can be written is no reason to answer nothing.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::snapshot::Cors;
 
 use super::*;
-use crate::decide::RateLimited;
+use crate::decide::{Factor, RateLimited};
 
 const PROFILES: [ErrorProfile; 7] = [
     ErrorProfile::Standard,
@@ -80,7 +80,10 @@ fn envelope(code: &str, message: &str) -> String {
 fn agentflow_envelopes() {
     let claim = Deny { claim: Some("user_id".into()), ..Deny::new(Code::ClaimMissing, "") };
     let scope = Deny { missing: vec!["graph:invoke".into()], ..Deny::new(Code::InsufficientScope, "") };
+    let factor = |factor| Deny { factor: Some(factor), ..Deny::new(Code::InvalidToken, "") };
     for (deny, status, code, message) in [
+        (factor(Factor::Missing), 401, "HTTPException", "Invalid token format. Expected: jwt:mfa_code"),
+        (factor(Factor::Wrong), 401, "HTTPException", "Invalid MFA code"),
         (deny(Code::MissingCredential), 401, "REVOKED_TOKEN", "Invalid token, please login again"),
         (deny(Code::ExpiredToken), 401, "EXPIRED_TOKEN", "Token has expired, please login again"),
         (deny(Code::InvalidToken), 401, "INVALID_TOKEN", "Invalid token, please login again"),

@@ -30,6 +30,7 @@ fn alice() -> Principal {
         name: None,
         roles: vec!["admin".into(), "dev".into()],
         scopes: Vec::new(),
+        mfa: false,
         claims: json!({
             "sub": "alice", "age": 42, "big": u64::MAX, "ratio": 1.5, "whole": 2.0, "admin": true, "nothing": null, "empty": "",
             "groups": ["a", "b"], "realm": {"roles": ["r"], "deep": {"x": 1}}, "secret": "hunter2",

@@ -39,6 +39,7 @@ pub fn principal(
             AuthenticatorKind::Introspection(_) => PrincipalKind::Introspection,
             AuthenticatorKind::UserInfo(_) => PrincipalKind::UserInfo,
             AuthenticatorKind::Webhook(_) => PrincipalKind::Webhook,
+            AuthenticatorKind::ClientCertificate(_) => PrincipalKind::ClientCertificate,
         },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),
@@ -48,6 +49,7 @@ pub fn principal(
         roles: first(&claims, &mapping.roles, |value| list(value, |one| vec![one.into()])).unwrap_or_default(),
         scopes: first(&claims, &mapping.scopes, |value| list(value, |all| all.split(' ').map(Into::into).collect()))
             .unwrap_or_default(),
+        mfa: false,
         subject: subject.into(),
         claims,
     })

@@ -101,12 +101,6 @@ impl AdminListener {
     }
 }
 
-/// Answers 404 to everything until cancelled: the listener of a part that has nothing to publish.
-pub async fn serve_nothing(listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
-    let app = Router::new().fallback(async || (StatusCode::NOT_FOUND, "no policy publishes anything here\n"));
-    axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
-}
-
 async fn readyz(State(admin): State<AdminListener>) -> Response {
     let missing = admin.readiness.missing();
     if missing.is_empty() {

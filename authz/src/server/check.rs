@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -33,10 +33,12 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
     errors::Asked,
+    factors::LocalFactors,
     jwks::KeyCache,
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    signers::{NoKeys, OwnKeys, SignerStore},
     tls,
 };
 
@@ -72,6 +74,8 @@ struct Inner {
     remote: Arc<RemoteCache>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
+    factors: LocalFactors,
+    own_keys: OnceLock<Arc<OwnKeys>>,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -116,6 +120,8 @@ impl CheckService {
                 remote,
                 tokens,
                 limits: LocalLimits::default(),
+                factors: LocalFactors::default(),
+                own_keys: OnceLock::new(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
@@ -126,6 +132,11 @@ impl CheckService {
 }
 
 impl CheckService {
+    /// Signs tokens with keys of our own from now on. Without, requests that need one are refused. Only the first call counts.
+    pub fn sign_with(&self, keys: Arc<OwnKeys>) {
+        let _ = self.inner.own_keys.set(keys);
+    }
+
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
         let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
@@ -141,6 +152,9 @@ impl CheckService {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
             Err(deny) => Decision::refusal(deny),
         };
+        if let Some(ask) = &decision.facts.renew {
+            self.inner.remote.renew(ask);
+        }
         self.inner.observe(&decision, &request_id, now_ms);
         Ok(Response::new(response::respond(decision, &asked)))
     }
@@ -204,6 +218,7 @@ impl Inner {
                 keys: &*self.keys,
                 remote: &*self.remote,
                 tokens: &self.tokens,
+                signers: self.own_keys.get().map_or(&NoKeys as &dyn SignerStore, |keys| &**keys),
                 limits: &self.limits,
                 now_ms,
             };
@@ -211,7 +226,7 @@ impl Inner {
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {
                 Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => self.fetch(need, deadline, &mut awaited).await,
+                Ok(Step::Wait(need)) => self.fetch(need, deadline, now_ms, &mut awaited).await,
                 Err(_) => {
                     self.metrics.panics.inc();
                     error!("a check panicked and was refused; please report this with the panic message above");
@@ -222,7 +237,7 @@ impl Inner {
     }
 
     /// Waits until the deadline. What comes too late is kept for the next request; this one is decided like without it.
-    async fn fetch(&self, need: Need, deadline: Instant, awaited: &mut Awaited) {
+    async fn fetch(&self, need: Need, deadline: Instant, now_ms: i64, awaited: &mut Awaited) {
         let in_time = match need {
             Need::Keys(id) => {
                 let in_time = tokio::time::timeout_at(deadline, self.keys.refresh(&id)).await.is_ok();
@@ -234,6 +249,22 @@ impl Inner {
                 let in_time = answer.is_ok();
                 awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
                 in_time
+            }
+            Need::Signer(algorithm) => {
+                let made = self.own_keys.get().cloned().map(|keys| {
+                    // RSA takes its time, which is nobody else's.
+                    tokio::task::spawn_blocking(move || keys.make(algorithm))
+                });
+                let in_time = match made {
+                    Some(made) => tokio::time::timeout_at(deadline, made).await.is_ok(),
+                    None => true,
+                };
+                awaited.note_signer(algorithm);
+                in_time
+            }
+            Need::Code(attempt) => {
+                awaited.note_code(attempt, self.factors.redeem(&attempt, now_ms));
+                true
             }
         };
         if !in_time {

@@ -30,6 +30,7 @@ pub(super) fn view(check: &Check, proven: bool) -> Result<RequestView<'_>, Deny>
         scheme: &http.scheme,
         headers: headers(http)?,
         source: attributes.source.as_ref().and_then(|peer| peer.address.as_ref()).and_then(ip),
+        certificate: attributes.source.as_ref().map(|peer| peer.principal.as_str()).filter(|name| !name.is_empty()),
         policy: extension(POLICY).filter(|_| proven),
         forced_external: extension(TRAFFIC) == Some("external"),
         proven_peer: proven,
@@ -55,9 +56,8 @@ fn http(attributes: &Attributes) -> Option<&Http> {
 /// `!` nor a byte outside ASCII is part of any token, so both give the same answer.
 fn headers(http: &Http) -> Result<Headers<'_>, Deny> {
     // Envoy's names are ASCII: a name that is no text would be no header that anybody could compare.
-    let name = |key| {
-        str::from_utf8(key).map_err(|_| Deny::new(Code::MalformedRequest, "the name of a header is not text"))
-    };
+    let name =
+        |key| str::from_utf8(key).map_err(|_| Deny::new(Code::MalformedRequest, "the name of a header is not text"));
     let raw = http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
     let mut headers = Headers::with_capacity(raw.len().max(http.headers.len()));
     for line in raw {

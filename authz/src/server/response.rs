@@ -168,7 +168,11 @@ fn metadata(out: &mut Writer, facts: &Facts, decision: &str, reason: &str) {
             text_member(out, "decision", decision);
             text_member(out, "reason", reason);
             text_member(out, "policy", facts.policy.as_ref().map_or("", |(name, _)| name));
-            text_member(out, "route", facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default());
+            text_member(
+                out,
+                "route",
+                facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default(),
+            );
             member(out, "principal", |out| out.message(STRUCT_VALUE, |out| principal(out, facts)));
         });
     });

@@ -35,6 +35,8 @@ pub(super) struct Attributes {
 pub(super) struct Peer {
     #[prost(message, optional, tag = "1")]
     pub(super) address: Option<Address>,
+    #[prost(string, tag = "4")]
+    pub(super) principal: String,
 }
 
 /// `core.v3.Address`; other kinds than sockets have no IP address.

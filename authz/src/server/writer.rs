@@ -74,7 +74,10 @@ mod tests {
             out.number(3, 2);
             let read = HeaderValueOption::decode(out.into_bytes().as_slice()).unwrap();
             let header = HeaderValue { key: "name".to_owned(), value: "v".repeat(length), raw_value: Vec::new() };
-            assert_eq!(read, HeaderValueOption { header: Some(header), append_action: 2, ..HeaderValueOption::default() });
+            assert_eq!(
+                read,
+                HeaderValueOption { header: Some(header), append_action: 2, ..HeaderValueOption::default() }
+            );
         }
     }
 }

@@ -4,14 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{api_key, policy::Site, problem, remote, static_key, verdict::Reason};
+use super::{api_key, policy::Site, problem, remote, second_factor, static_key, verdict::Reason};
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
     keys::{self, KeySet},
     snapshot::{
-        AudienceRule, Authenticator, AuthenticatorKind, Authorities, ClaimMapping, IdentityRequirements, Jwt, JwtKeys,
-        KeySetId, KeySetSource,
+        AudienceRule, Authenticator, AuthenticatorKind, Authorities, ClaimMapping, ClientCertificates,
+        IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource,
     },
     v1alpha1::{self, AudienceCheck, ClaimName},
 };
@@ -46,6 +46,7 @@ fn one(
 ) -> Option<Authenticator> {
     let at = format!("spec.authenticators[{index}]");
     let kind = kind(&at, spec, site, key_sets)?;
+    let second_factor = spec.totp.as_ref().map(|totp| second_factor::compile(&format!("{at}.totp"), totp, site));
     let require = spec.require.as_ref().map_or_else(IdentityRequirements::default, |require| {
         identity_requirements(
             require.verified_email,
@@ -59,6 +60,7 @@ fn one(
         fingerprint: [0; 32],
         claims: claims(spec.claims.as_ref(), &kind),
         kind,
+        second_factor,
         require,
         identity_issuer: spec.identity_issuer.as_ref().map_or(own.as_str(), |one| &**one).into(),
     };
@@ -73,8 +75,15 @@ fn kind(
     site: &mut Site<'_>,
     key_sets: &mut Vec<KeySetSource>,
 ) -> Option<AuthenticatorKind> {
-    let v1alpha1::Authenticator { jwt, api_key, introspection, user_info, webhook, .. } = spec;
-    let set = [jwt.is_some(), api_key.is_some(), introspection.is_some(), user_info.is_some(), webhook.is_some()];
+    let v1alpha1::Authenticator { jwt, api_key, introspection, user_info, webhook, client_certificate, .. } = spec;
+    let set = [
+        jwt.is_some(),
+        api_key.is_some(),
+        introspection.is_some(),
+        user_info.is_some(),
+        webhook.is_some(),
+        client_certificate.is_some(),
+    ];
     if set.into_iter().filter(|set| *set).count() != 1 {
         site.problems.push(problem(at, "must name exactly one kind of credential, such as `jwt` or `apiKey`"));
         return None;
@@ -91,6 +100,11 @@ fn kind(
     }
     if let Some(spec) = webhook {
         return Some(AuthenticatorKind::Webhook(remote::authenticator(&format!("{at}.webhook"), spec, site)?));
+    }
+    if let Some(spec) = client_certificate {
+        let domains = spec.spiffe_trust_domains.as_ref();
+        let trust_domains = domains.map(|all| all.iter().map(|one| (**one).into()).collect());
+        return Some(AuthenticatorKind::ClientCertificate(ClientCertificates { trust_domains }));
     }
     Some(AuthenticatorKind::Jwt(self::jwt(&format!("{at}.jwt"), jwt.as_ref()?, site, key_sets)))
 }

@@ -17,6 +17,7 @@ mod authenticator;
 mod authorization;
 mod conflicts;
 mod forward;
+mod grant;
 mod last_good;
 mod limits;
 mod policy;
@@ -24,6 +25,7 @@ mod references;
 mod remote;
 mod replace;
 mod rules;
+mod second_factor;
 mod share;
 mod static_key;
 #[cfg(test)]

@@ -110,6 +110,22 @@ impl<'a> References<'a> {
         Some(table)
     }
 
+    /// All entries of one Secret. A missing one is a problem of the references.
+    pub(super) fn whole(&self, path: &str, name: &str) -> Option<SecretValues<'a>> {
+        let secret = self.objects.secret(self.namespace, name);
+        let digest = secret.map(|one| Table::<crate::api_keys::Sha256Record>::digest(&[one]));
+        self.resolved.borrow_mut().push(Resolved::Secrets { which: WhichSecrets::Named(name.to_owned()), digest });
+        if secret.is_none() {
+            self.problem(Reason::SecretMissing, format!("{path}: there is no Secret {}/{name}", self.namespace));
+        }
+        secret
+    }
+
+    /// `namespace/name` of an object beside the policy.
+    pub(super) fn full_name(&self, name: &str) -> String {
+        format!("{}/{name}", self.namespace)
+    }
+
     /// Whether the value is there and cannot be read.
     pub(super) fn is_unfit(&self, kind: ReferenceKind, name: &str, key: &str) -> bool {
         self.objects.unfit(kind, self.namespace, name, key).is_some()

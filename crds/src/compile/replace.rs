@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use super::{forward::forbidden, policy::Site, problem, verdict::Reason};
+use super::{forward::forbidden, grant, policy::Site, problem, verdict::Reason};
 use crate::{
     documents::ReferenceKind,
     expr::{Expr, Place},
-    schema::{Problem, ProblemKind},
     secret::Secret,
     signing::{BadSigningKey, SigningKey},
-    snapshot::{Replacement, ReplacementValue, SignedJwt},
+    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt},
     v1alpha1,
 };
 
@@ -22,27 +21,20 @@ const MAX_VALUE_BYTES: usize = 4096;
 /// The replacement of one effective forward.
 pub(super) fn compile(at: &str, spec: &v1alpha1::ReplaceCredential, site: &mut Site<'_>) -> Option<Replacement> {
     let at = format!("{at}.replaceCredential");
-    match (&spec.signed_jwt, &spec.fixed) {
-        (Some(jwt), None) => signed(&format!("{at}.signedJWT"), jwt, site),
-        (None, Some(fixed)) => self::fixed(&format!("{at}.static"), fixed, site),
+    match (&spec.signed_jwt, &spec.client_credentials, &spec.token_exchange, &spec.fixed) {
+        (Some(jwt), None, None, None) => signed(&format!("{at}.signedJWT"), jwt, site),
+        (None, Some(own), None, None) => grant::client_credentials(&format!("{at}.clientCredentials"), own, site),
+        (None, None, Some(own), None) => grant::token_exchange(&format!("{at}.tokenExchange"), own, site),
+        (None, None, None, Some(fixed)) => self::fixed(&format!("{at}.static"), fixed, site),
         _ => {
-            site.problems.push(problem(at, "must have exactly one of `signedJWT` and `static`"));
+            let message = "must have exactly one of `signedJWT`, `clientCredentials`, `tokenExchange` and `static`";
+            site.problems.push(problem(at, message));
             None
         }
     }
 }
 
 fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<Replacement> {
-    let Some(reference) = &spec.secret_key_ref else {
-        site.problems.push(Problem {
-            path: at.to_owned(),
-            message:
-                "this build does not have a rotating key of its own yet; set `secretKeyRef` to the key to sign with"
-                    .to_owned(),
-            kind: ProblemKind::Unsupported,
-        });
-        return None;
-    };
     let lifetime = match spec.lifetime.as_ref().map(v1alpha1::TokenLifetime::parse) {
         None => LIFETIME,
         Some(Ok(lifetime)) => lifetime,
@@ -58,10 +50,25 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
             Err(error) => site.problems.push(problem(format!("{at}.claims.{name}"), error.to_string())),
         }
     }
-    let key = signing_key(&format!("{at}.secretKeyRef"), spec.algorithm, reference, site);
+    let key = match &spec.secret_key_ref {
+        Some(reference) => {
+            JwtKey::Given(signing_key(&format!("{at}.secretKeyRef"), spec.algorithm, reference, site).map(Box::new))
+        }
+        None if is_shared(spec.algorithm) => {
+            site.problems
+                .push(problem(at, "needs `secretKeyRef`: a shared secret of our own could be known to no upstream"));
+            return None;
+        }
+        None => JwtKey::Own(spec.algorithm),
+    };
     let audience = spec.audience.as_ref().map(|audience| (**audience).into());
     let value = ReplacementValue::SignedJwt(Box::new(SignedJwt { key, audience, lifetime, claims }));
     Some(Replacement { header: "authorization".into(), value })
+}
+
+const fn is_shared(algorithm: v1alpha1::SigningAlgorithm) -> bool {
+    use v1alpha1::SigningAlgorithm::{HS256, HS384, HS512};
+    matches!(algorithm, HS256 | HS384 | HS512)
 }
 
 fn signing_key(
@@ -96,7 +103,7 @@ fn fixed(at: &str, spec: &v1alpha1::StaticCredential, site: &mut Site<'_>) -> Op
 }
 
 /// The bytes as they are: nothing is trimmed, for a secret that is not what its owner thinks must be seen here and not at the upstream.
-fn secret(at: &str, reference: &v1alpha1::SecretKeyRef, site: &Site<'_>) -> Option<Secret> {
+pub(super) fn secret(at: &str, reference: &v1alpha1::SecretKeyRef, site: &Site<'_>) -> Option<Secret> {
     let value = site.references.get(at, ReferenceKind::Secret, &reference.name, &reference.key, false)?;
     let bytes = value.expose();
     let edges = [bytes.first(), bytes.last()].iter().all(|edge| edge.is_some_and(|byte| *byte != b' '));

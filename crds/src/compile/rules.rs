@@ -54,7 +54,11 @@ impl Base {
             |at: String, sources: Option<&Vec<CredentialSource>>| sources.map(|sources| places_of(&at, sources, site));
         let places = read("spec.credentials".to_owned(), spec.credentials.as_ref());
         let own: Vec<_> = (spec.authenticators.iter().enumerate())
-            .map(|(index, one)| read(format!("spec.authenticators[{index}].credentials"), one.credentials.as_ref()))
+            .map(|(index, one)| {
+                let own = read(format!("spec.authenticators[{index}].credentials"), one.credentials.as_ref());
+                // A certificate is in one place only.
+                own.or_else(|| one.client_certificate.as_ref().map(|_| vec![SourceKind::ClientCertificate]))
+            })
             .collect();
         let route_places = (spec.routes.iter().enumerate())
             .map(|(index, route)| read(format!("spec.routes[{index}].credentials"), route.credentials.as_ref()))
@@ -160,6 +164,7 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
     for (index, source) in sources.iter().enumerate() {
         let at = format!("{at}[{index}]");
         match (&source.header, &source.cookie) {
+            _ if source.client_certificate.is_some() => places.push(SourceKind::ClientCertificate),
             _ if source.query.is_some() || source.web_socket_protocol.is_some() => {
                 places.extend(other_place(&at, source, site));
             }
@@ -183,9 +188,10 @@ fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec
                     });
                 places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
             }
-            _ => site
-                .problems
-                .push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`")),
+            _ => site.problems.push(problem(
+                at,
+                "must name exactly one of `header`, `cookie`, `query`, `webSocketProtocol` and `clientCertificate`",
+            )),
         }
     }
     places
@@ -200,8 +206,10 @@ fn other_place(at: &str, source: &CredentialSource, site: &mut Site<'_>) -> Opti
         }
         (None, None, None, Some(name)) => Some(SourceKind::WebSocketProtocol { name: (**name).into() }),
         _ => {
-            site.problems
-                .push(problem(at, "must name exactly one of `header`, `cookie`, `query` and `webSocketProtocol`"));
+            site.problems.push(problem(
+                at,
+                "must name exactly one of `header`, `cookie`, `query`, `webSocketProtocol` and `clientCertificate`",
+            ));
             None
         }
     }
@@ -254,7 +262,9 @@ fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
             name == other && fold(scheme) == fold(other_scheme)
         }
         (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,
-        (SourceKind::Query { .. } | SourceKind::WebSocketProtocol { .. }, _) => one == other,
+        (SourceKind::Query { .. } | SourceKind::WebSocketProtocol { .. } | SourceKind::ClientCertificate, _) => {
+            one == other
+        }
         _ => false,
     }
 }

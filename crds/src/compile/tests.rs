@@ -302,6 +302,7 @@ fn place(kind: &SourceKind) -> String {
         | SourceKind::Cookie { name, .. }
         | SourceKind::Query { name, .. }
         | SourceKind::WebSocketProtocol { name } => name.to_string(),
+        SourceKind::ClientCertificate => "the certificate".to_owned(),
     }
 }
 

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{ApiKey, Authorities, DeniedTokenIds, Introspection, UserInfo, WebhookAuthenticator};
+use super::{
+    ApiKey, Authorities, ClientCertificates, DeniedTokenIds, Introspection, SecondFactor, UserInfo,
+    WebhookAuthenticator,
+};
 use crate::{
     algorithm::Algorithm,
     keys::{KeySet, StaticKeys},
@@ -21,6 +24,8 @@ pub struct Authenticator {
     pub fingerprint: [u8; 32],
     /// What kind of credential it verifies.
     pub kind: AuthenticatorKind,
+    /// The code that it wants beside a token.
+    pub second_factor: Option<SecondFactor>,
     /// Which claims become which identity fields.
     pub claims: ClaimMapping,
     /// Who of the verified is let in.
@@ -43,6 +48,8 @@ pub enum AuthenticatorKind {
     UserInfo(UserInfo),
     /// A credential that a service judges.
     Webhook(WebhookAuthenticator),
+    /// A certificate that the proxy verified.
+    ClientCertificate(ClientCertificates),
 }
 
 /// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).

@@ -7,6 +7,7 @@ mod answers;
 mod api_key;
 mod authenticator;
 mod authorization;
+mod client_certificate;
 mod denied;
 mod forward;
 mod hosts;
@@ -14,6 +15,7 @@ mod limits;
 mod remote;
 mod replace;
 mod rules;
+mod second_factor;
 
 pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use api_key::ApiKey;
@@ -22,6 +24,7 @@ pub use authenticator::{
     KeySetSource,
 };
 pub use authorization::{Authorization, EVERY_SCOPE};
+pub use client_certificate::ClientCertificates;
 pub use denied::{DeniedList, DeniedTokenIds};
 pub(crate) use forward::canonical_name;
 pub use forward::{
@@ -33,8 +36,9 @@ pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
     Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
 };
-pub use replace::{Replacement, ReplacementValue, SignedJwt};
+pub use replace::{ExtraHeader, Grant, GrantKind, Granted, JwtKey, Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Owned, Policy, Requirement, Route,
     Rules, Source, SourceKind, Unmatched, Upgrade,
 };
+pub use second_factor::SecondFactor;

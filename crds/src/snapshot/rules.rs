@@ -181,6 +181,8 @@ pub enum SourceKind {
         /// The first entry.
         name: Box<str>,
     },
+    /// The certificate of the connection, as the proxy verified it.
+    ClientCertificate,
 }
 
 /// Origins a cookie credential may come from beside the request's own.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     api_key::ApiKey,
+    client_certificate::ClientCertificate,
     credential::CredentialSource,
     duration::{ClockSkew, Duration},
     refs::KeySetRef,
@@ -16,13 +17,14 @@ use super::{
         Audience, ClaimName, ClientId, HttpUrl, IdentityNamespace, IssuerName, Name, TokenType, field_explains,
         null_is_empty,
     },
+    totp::Totp,
 };
 use crate::algorithm::Algorithm;
 
 /// One way to prove who is calling: a name and exactly one kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::ONE_KIND]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_KIND, rules::CODE_OF_TOKEN]))]
 pub struct Authenticator {
     /// Unique in the policy; the value of the header x-auth-authenticator. Example: corporate-sso.
     pub name: Name,
@@ -45,6 +47,12 @@ pub struct Authenticator {
     /// Credentials that a service of yours judges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<WebhookAuthenticator>,
+    /// Certificates that Envoy verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ClientCertificate>,
+    /// A code beside the token of jwt: the credential is TOKEN:CODE.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub totp: Option<Totp>,
     /// Which claims become which identity fields; the first claim present wins. Default: subject sub, email email, name name, roles
     /// roles, scopes scope then scp.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,11 +4,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    client_certificate::ConnectionCertificate,
     rules,
     text::{CookieName, HeaderName, ProtocolName, QueryName, SchemeName, WebOrigin, field_explains},
 };
 
-/// A place where a credential may be: exactly one of a header, a cookie, a query parameter and a WebSocket subprotocol.
+/// A place where a credential may be: exactly one of a header, a cookie, a query parameter, a WebSocket subprotocol and the
+/// client's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("x-kubernetes-validations" = [rules::ONE_SOURCE, rules::SCHEME_OF_HEADER, rules::ORIGINS_OF_COOKIE, rules::ONLY_ON_OF_QUERY]))]
@@ -41,6 +43,9 @@ pub struct CredentialSource {
     /// Example: app-bearer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub web_socket_protocol: Option<ProtocolName>,
+    /// The certificate that the client showed Envoy: {}.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ConnectionCertificate>,
 }
 
 /// Requests on which a credential counts.

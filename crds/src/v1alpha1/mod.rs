@@ -13,11 +13,13 @@ mod api_key;
 mod authenticator;
 mod authorization;
 mod authpolicy;
+mod client_certificate;
 mod credential;
 mod datasource;
 mod definition;
 mod duration;
 mod forward;
+mod grant;
 mod limits;
 mod not_built;
 mod refs;
@@ -29,6 +31,7 @@ pub mod rules;
 mod static_key;
 mod status;
 mod text;
+mod totp;
 
 use std::sync::LazyLock;
 
@@ -43,6 +46,7 @@ pub use self::{
         AuthPolicy, AuthPolicySpec, ErrorProfile, Errors, Internal, InternalInvalidCredential, InvalidCredential,
         Unmatched,
     },
+    client_certificate::{ClientCertificate, ConnectionCertificate},
     credential::{CredentialSource, OnlyOn},
     datasource::{
         AuthorizationServer, DataSource, DataSourceSpec, DynamicRegistration, McpServer, OAuthClient, PerUserAuth,
@@ -51,6 +55,7 @@ pub use self::{
     definition::{crds, crds_yaml},
     duration::{AnswerAge, BadDuration, CallTimeout, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
+    grant::{ClientCredentials, ExtraHeader, RefreshBefore, TokenExchange},
     limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},
@@ -68,8 +73,9 @@ pub use self::{
         EmailAddress, GlobText, HeaderName, HeaderPrefix, HeaderText, HostName, HttpUrl, IdentityNamespace, IssuerName,
         JmesPathText, KeyId, Label, LabelValue, Location, MediaType, Message, MethodName, Name, ObjectName,
         PathPattern, ProtocolName, QueryName, RegexText, ResourceVariable, RoleName, RoleOrNone, SchemeName, ScopeName,
-        SourceId, TokenPrefix, TokenType, ToolName, WebOrigin, WebhookUrl,
+        SourceId, TokenPrefix, TokenType, ToolName, TrustDomain, WebOrigin, WebhookUrl,
     },
+    totp::{CodePeriod, Totp},
 };
 use crate::schema::{Checker, Gaps, MOST, Problem};
 

@@ -8,25 +8,13 @@ const FIELDS: &[&str] = &[
     "spec.login",
     "spec.mcp",
     "spec.targetRefs",
-    "spec.authenticators[].clientCertificate",
     "spec.authenticators[].serviceAccount",
-    "spec.authenticators[].totp",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];
 
 /// Fields of shapes that occur at more than one place.
-const SHAPES: &[(&[&str], &[&str])] = &[
-    (
-        &["spec.credentials[]", "spec.authenticators[].credentials[]", "spec.routes[].credentials[]"],
-        &["clientCertificate"],
-    ),
-    (&["spec.forward", "spec.routes[].forward"], &["connection"]),
-    (
-        &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
-        &["clientCredentials", "tokenExchange"],
-    ),
-];
+const SHAPES: &[(&[&str], &[&str])] = &[(&["spec.forward", "spec.routes[].forward"], &["connection"])];
 
 /// Whether this path of an AuthPolicy, without list indices (`spec.routes[].preflight`), is a field of the contract that this build lacks.
 pub fn not_built(path: &str) -> bool {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duration::TokenLifetime,
+    grant::{ClientCredentials, TokenExchange},
     refs::SecretKeyRef,
     rules,
     text::{Audience, CelText, HeaderName, field_explains},
@@ -20,19 +21,27 @@ pub struct ReplaceCredential {
     /// A JSON Web Token made for each request and sent as Authorization: Bearer.
     #[serde(rename = "signedJWT", skip_serializing_if = "Option::is_none")]
     pub signed_jwt: Option<SignedJwt>,
+    /// A token of our own from an authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<ClientCredentials>,
+    /// The caller's token, exchanged at an authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_exchange: Option<TokenExchange>,
     /// The same secret for every caller.
     #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
     pub fixed: Option<StaticCredential>,
 }
 
-/// A JSON Web Token of ours. iat and exp are added.
+/// A JSON Web Token of ours. iat and exp are added, and with a key of our own iss
+/// unless it is among the claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::ONE_AUDIENCE]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::ONE_AUDIENCE, rules::SHARED_KEY]))]
 pub struct SignedJwt {
     /// Signature algorithm: HS256, HS384, HS512, RS256, ES256, EdDSA.
     pub algorithm: SigningAlgorithm,
-    /// The key. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
+    /// The key. Default, for RS256, ES256 and EdDSA: a key of our own, which is followed by another every month; its public half is at
+    /// /.well-known/jwks.json of the broker listener. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
     /// The token's aud. Default: none. Example: orders.

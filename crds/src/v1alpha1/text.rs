@@ -69,6 +69,10 @@ text! {
     Name: 1..=63, LABEL
 }
 text! {
+    /// A trust domain of SPIFFE, without scheme and path.
+    TrustDomain: 1..=255, r"^[a-z0-9._-]+$"
+}
+text! {
     /// A host name as policies hold them: lower case, without port; `*.suffix` for one or more labels below a suffix; or an IPv4 address.
     HostName: 1..=253, HOST
 }

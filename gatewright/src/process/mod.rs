@@ -6,7 +6,14 @@
 mod data;
 mod serve;
 
-use std::{io, net::SocketAddr, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use authz::{
@@ -55,8 +62,16 @@ pub(crate) enum ProcessError {
 /// Where to listen.
 pub(crate) struct Addresses {
     pub(crate) authz: Address,
-    pub(crate) broker: Option<SocketAddr>,
+    pub(crate) broker: Option<Broker>,
     pub(crate) admin: SocketAddr,
+}
+
+/// The listener that publishes the public halves of our signing keys, and where those are kept.
+pub(crate) struct Broker {
+    pub(crate) address: SocketAddr,
+    /// The `iss` of what we sign; `None`: the listener's own URL.
+    pub(crate) issuer: Option<String>,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 /// What a process starts from: everything that does not depend on where policies come from.

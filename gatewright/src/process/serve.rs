@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::Path, time::Duration};
 use authz::{
     jwks::KeyCache,
     server::{self, Pending, Readiness, Serving},
+    signers::OwnKeys,
 };
 use tokio::{
     net::TcpListener,
@@ -20,6 +21,9 @@ use crate::cli::ProcessArgs;
 
 /// How often start-up looks whether keys have come.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How often is looked whether a signing key is due.
+const TURN: Duration = Duration::from_mins(5);
 
 /// The real addresses; no port is 0.
 #[derive(Debug, serde::Serialize)]
@@ -69,18 +73,23 @@ pub(crate) async fn until_drained(
     let authz = server::bind(&addresses.authz).await?;
     let admin_socket = listen(addresses.admin).await?;
     let broker = match addresses.broker {
-        Some(address) => Some(listen(address).await?),
+        Some(broker) => Some((listen(broker.address).await?, broker)),
         None => None,
     };
     let addresses = Addresses {
         authz: authz.address().to_string(),
-        broker: broker.as_ref().map(bound).transpose()?.map(|address| address.to_string()),
+        broker: broker.as_ref().map(|(socket, _)| bound(socket)).transpose()?.map(|address| address.to_string()),
         admin: bound(&admin_socket)?.to_string(),
     };
     info!(authz = addresses.authz, broker = addresses.broker, admin = addresses.admin, "listening");
     tasks.spawn(named("admin listener", admin.serve(admin_socket, ends.clone())));
-    if let Some(broker) = broker {
-        tasks.spawn(named("broker listener", server::serve_nothing(broker, ends.clone())));
+    if let Some((socket, broker)) = broker {
+        let issuer =
+            broker.issuer.unwrap_or_else(|| format!("http://{}", addresses.broker.as_deref().unwrap_or_default()));
+        let own_keys = OwnKeys::open(broker.data_dir.as_deref(), &issuer);
+        service.sign_with(own_keys.clone());
+        tasks.spawn(turn(own_keys.clone()));
+        tasks.spawn(named("broker listener", server::serve_keys(socket, own_keys, ends.clone())));
     }
 
     // Nothing is answered before something is in force.
@@ -179,6 +188,18 @@ fn await_keys(
                 issuer,
                 "the issuer has not answered yet: its tokens are decided by keys of before, if there are any, else refused with `unavailable`"
             );
+        }
+    }
+}
+
+/// Keys turn by themselves.
+async fn turn(keys: std::sync::Arc<OwnKeys>) -> Ended {
+    let mut ticks = interval(TURN);
+    loop {
+        ticks.tick().await;
+        let keys = keys.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || keys.turn()).await {
+            return ("signing keys", Err(io::Error::other(error)));
         }
     }
 }

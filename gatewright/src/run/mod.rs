@@ -4,7 +4,7 @@
 
 mod publish;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use authz::server::LogLevel;
 use tracing::info;
@@ -12,7 +12,7 @@ use tracing::info;
 use crate::{
     cli::RunArgs,
     config::Watch,
-    process::{self, Addresses, Core, DataDir, Parts, ProcessError},
+    process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError},
 };
 use publish::Publisher;
 
@@ -26,11 +26,15 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
     let mut core = Core::new(&args.process, data_dir.path())?;
     let (mut watch, objects) = Watch::start(&args.config.paths).await?;
+    let broker = Broker {
+        address: args.broker_address,
+        issuer: args.signing_issuer.clone(),
+        data_dir: data_dir.path().map(Path::to_owned),
+    };
     let mut publisher = Publisher::new(data_dir, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
     publisher.publish(objects);
     info!(version = env!("CARGO_PKG_VERSION"), policies = core.snapshots.load().entries().len(), "started");
-    let addresses =
-        Addresses { authz: args.authz_address.clone(), broker: Some(args.broker_address), admin: args.admin_address };
+    let addresses = Addresses { authz: args.authz_address.clone(), broker: Some(broker), admin: args.admin_address };
     let verdicts = publisher.verdicts();
     let mut parts = core.parts(&args.process, addresses, log_level, verdicts, Box::pin(std::future::ready(None)));
     parts.spawn(async move {

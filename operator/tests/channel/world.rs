@@ -180,8 +180,10 @@ pub(crate) fn compile(documents: &[String]) -> (Compiled, Objects) {
     let mut objects = Objects::default();
     objects.read("cluster", &documents.join("\n---\n"));
     assert_eq!(objects.unreadable, []);
-    let options =
-        crds::compile::Options { fallback_namespace: Some("gatewright".to_owned()), ..crds::compile::Options::default() };
+    let options = crds::compile::Options {
+        fallback_namespace: Some("gatewright".to_owned()),
+        ..crds::compile::Options::default()
+    };
     (Compiler::new(options, LastGood::default()).compile(&objects), objects)
 }
 

@@ -19,6 +19,7 @@ mod lifecycle;
 mod limits;
 mod malformed;
 mod oidc_provider;
+mod proofs;
 mod reload;
 mod services;
 mod spoofing;

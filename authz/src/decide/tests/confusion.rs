@@ -5,12 +5,14 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::json;
 
 use super::{
+    second_factor::{BASE32, code_at},
     services::{ask_with, read},
     *,
 };
 use crate::remote::{Reply, What};
 
 pub(super) const HS_SECRET: &str = "0123456789abcdef0123456789abcdef-new";
+pub(super) const TWO_SECRET: &str = "another-secret-of-at-least-32-bytes";
 const PEPPER: &str = "a-pepper-of-at-least-32-bytes-long!!!!!!";
 const CQA_ID: &str = "11111111111111111111111111111111";
 
@@ -58,12 +60,13 @@ pub(super) fn secrets(more: &[(&str, String)]) -> String {
     let mut digests = serde_json::Map::new();
     digests.insert(sha256("opaque-key"), json!(r#"{"sub":"bob"}"#));
     digests.extend(more.iter().map(|(text, record)| (sha256(text), json!(record))));
-    document("hs", json!({"new": HS_SECRET, "pepper": PEPPER}))
+    document("hs", json!({"new": HS_SECRET, "two": TWO_SECRET, "pepper": PEPPER}))
         + &document("digests", serde_json::Value::Object(digests))
+        + &document("codes", json!({"alice": BASE32}))
         + &document("agents", json!({CQA_ID: cqa_record(&json!({}))}))
 }
 
-pub(super) const KINDS: [(&str, &str); 7] = [
+pub(super) const KINDS: [(&str, &str); 8] = [
     ("issuer", "jwt: {issuer: 'https://sso.test', audiences: [api], algorithms: [ES256]}"),
     ("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}"),
     ("digest", "apiKey: {sha256: {secretRef: {name: digests}}}"),
@@ -77,6 +80,10 @@ pub(super) const KINDS: [(&str, &str); 7] = [
     ),
     ("profile", "userInfo: {endpoint: 'https://as.test/userinfo'}"),
     ("hook", "webhook: {url: 'https://hook.test/verify'}"),
+    (
+        "two-factor",
+        "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: two}}]}, totp: {secretsRef: {name: codes}}",
+    ),
 ];
 
 /// Services that each know one token, and answer whatever they are asked.
@@ -118,7 +125,7 @@ pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
 }
 
 /// One good credential of each kind, and a token signed with a key of another kind.
-fn credentials(world: &World) -> [(&'static str, String); 7] {
+fn credentials(world: &World) -> [(&'static str, String); 8] {
     [
         ("issuer", world.token(json!({"sub": "alice"}))),
         ("static", hs_token(HS_SECRET, json!({}))),
@@ -127,6 +134,7 @@ fn credentials(world: &World) -> [(&'static str, String); 7] {
         ("introspected", "opaque-of-introspected".to_owned()),
         ("profile", "opaque-of-profile".to_owned()),
         ("hook", "opaque-of-hook".to_owned()),
+        ("two-factor", format!("{}:{}", hs_token(TWO_SECRET, json!({})), code_at(NOW_MS))),
     ]
 }
 
@@ -178,6 +186,9 @@ fn secrets_of_one_kind_sign_nothing_for_another() {
         ("a digest as key", sha256("opaque-key")),
         ("a stored hash as key", cqa_record(&json!({})).split('"').find(|part| part.len() == 64).unwrap().to_owned()),
         ("an id without its secret", format!("cqa.v1.{CQA_ID}.")),
+        ("a code with a token of another kind", format!("{}:{}", hs_token(HS_SECRET, json!({})), code_at(NOW_MS))),
+        ("a token of two factors without the second", hs_token(TWO_SECRET, json!({}))),
+        ("a code alone", code_at(NOW_MS)),
         ("nothing signed", format!("{}.e30.", BASE64URL.encode(r#"{"alg":"none"}"#))),
     ] {
         assert_eq!(outcome(&world, &text), Err(Code::InvalidToken), "{what}");

@@ -105,3 +105,29 @@ fn what_cannot_be_made_or_trusted_is_refused() {
     }
     assert_eq!(code(&keyless.ask(&get("/maybe", &[]))), Ok(()), "who needs no token needs no key");
 }
+
+#[test]
+fn keys_of_our_own_sign_what_anybody_can_verify() {
+    let world = World::new(&policy(
+        "forward: {replaceCredential: {signedJWT: {algorithm: ES256, audience: app, claims: {sub: principal.user}}}}",
+    ));
+    let bearer = format!("Bearer {}", world.token(json!({"sub": "alice"})));
+    let request = get("/x", &[("authorization", bearer.as_str())]);
+    let (decision, _) = super::services::ask_with(&world, &request, NOW_MS, 0, &|_| panic!("asks a service"));
+    let token = set(&decision, "authorization").unwrap().strip_prefix("Bearer ").unwrap();
+    let published: jsonwebtoken::jwk::JwkSet = serde_json::from_value(world.signers.jwks()).unwrap();
+    let key = published.find(&jsonwebtoken::decode_header(token).unwrap().kid.unwrap()).unwrap();
+    let mut rules = Validation::new(jsonwebtoken::Algorithm::ES256);
+    rules.set_audience(&["app"]);
+    rules.set_issuer(&["http://127.0.0.1:9002"]);
+    rules.validate_exp = false;
+    let claims = jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &rules).unwrap().claims;
+    assert_eq!(claims["sub"], set(&decision, "x-auth-user").unwrap());
+    // Whoever has no keys of his own refuses, and waits once.
+    let empty = World { signers: crate::signers::OwnKeys::open(None, ""), ..world };
+    let mut awaited = Awaited::default();
+    let Step::Wait(Need::Signer(algorithm)) = empty.step(&request, &awaited, NOW_MS) else { panic!("does not wait") };
+    awaited.note_signer(algorithm);
+    let Step::Done(decision) = empty.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };
+    assert_eq!(code(&decision), Err(Code::Unavailable));
+}

@@ -25,6 +25,7 @@ fn authenticator(change: impl FnOnce(&mut ClaimMapping)) -> Authenticator {
     Authenticator {
         name: "main".into(),
         fingerprint: [0; 32],
+        second_factor: None,
         kind: AuthenticatorKind::Jwt(settings()),
         claims,
         require: IdentityRequirements::default(),

@@ -50,8 +50,14 @@ rules! {
     ONE_CREDENTIAL = "!(has(self.credential) && has(self.replaceCredential))"
         => "set at most one of credential and replaceCredential: the credential is kept, removed or replaced";
     /// On `replaceCredential`.
-    ONE_REPLACEMENT = "has(self.signedJWT) != has(self.static)"
-        => "set exactly one of signedJWT and static";
+    ONE_REPLACEMENT = "[has(self.signedJWT), has(self.clientCredentials), has(self.tokenExchange), has(self.static)].filter(x, x).size() == 1"
+        => "set exactly one of signedJWT, clientCredentials, tokenExchange and static";
+    /// On `signedJWT`.
+    SHARED_KEY = "has(self.secretKeyRef) || !(self.algorithm in ['HS256', 'HS384', 'HS512'])"
+        => "HS256, HS384 and HS512 need secretKeyRef: a shared secret of our own could be known to no upstream";
+    /// On `refreshBefore`.
+    REFRESH_BEFORE = "duration(self) <= duration('1h')"
+        => "refreshBefore is at most 1h";
     /// On `signedJWT`.
     ONE_AUDIENCE = "!has(self.audience) || !has(self.claims) || !('aud' in self.claims)"
         => "audience is the claim aud; set one of the two";
@@ -77,8 +83,8 @@ rules! {
     CORS_WILDCARDS = "!has(self.allowCredentials) || !self.allowCredentials || (!('*' in self.allowOrigins) && (!has(self.allowHeaders) || !('*' in self.allowHeaders)) && (!has(self.exposeHeaders) || !('*' in self.exposeHeaders)))"
         => "with allowCredentials nothing may be *: list the origins and headers";
     /// On a credential source.
-    ONE_SOURCE = "[has(self.header), has(self.cookie), has(self.query), has(self.webSocketProtocol)].filter(x, x).size() == 1"
-        => "set exactly one of header, cookie, query and webSocketProtocol";
+    ONE_SOURCE = "[has(self.header), has(self.cookie), has(self.query), has(self.webSocketProtocol), has(self.clientCertificate)].filter(x, x).size() == 1"
+        => "set exactly one of header, cookie, query, webSocketProtocol and clientCertificate";
     /// On a credential source.
     SCHEME_OF_HEADER = "!has(self.scheme) || has(self.header)"
         => "scheme goes with header only; remove it, or set header";
@@ -89,8 +95,14 @@ rules! {
     ONLY_ON_OF_QUERY = "!has(self.onlyOn) || has(self.query)"
         => "onlyOn goes with query only; remove it, or set query";
     /// On an authenticator.
-    ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook)].filter(x, x).size() == 1"
-        => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo or webhook";
+    ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook), has(self.clientCertificate)].filter(x, x).size() == 1"
+        => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo, webhook or clientCertificate";
+    /// On an authenticator.
+    CODE_OF_TOKEN = "!has(self.totp) || has(self.jwt)"
+        => "totp goes with jwt only, whose token it adds a code to; remove it, or set jwt";
+    /// On the `period` of codes.
+    CODE_PERIOD = "duration(self) >= duration('15s') && duration(self) <= duration('2m') && duration(string(duration(self).getSeconds()) + 's') == duration(self)"
+        => "period is 15s to 2m, in whole seconds";
     /// On `accepts`.
     ONE_ACCEPTS = "has(self.prefix) != has(self.pattern)"
         => "set exactly one of prefix and pattern";

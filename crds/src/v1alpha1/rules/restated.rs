@@ -10,6 +10,7 @@ use crate::{
         AUTH_POLICY, DATA_SOURCE, Duration,
         duration::{CALL_TIMEOUTS, LIFETIMES, MAX_ANSWER_AGE, MAX_SKEW},
         limits::WINDOWS,
+        totp::PERIODS,
     },
 };
 
@@ -131,7 +132,10 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
         if !source.is_complete() {
             continue;
         }
-        let places = ["header", "cookie", "query", "webSocketProtocol"].iter().filter(|name| source.has(name)).count();
+        let places = ["header", "cookie", "query", "webSocketProtocol", "clientCertificate"]
+            .iter()
+            .filter(|name| source.has(name))
+            .count();
         found.unless(places == 1, super::ONE_SOURCE, &source);
         found.unless(!source.has("scheme") || source.has("header"), super::SCHEME_OF_HEADER, &source);
         found.unless(!source.has("allowedOrigins") || source.has("cookie"), super::ORIGINS_OF_COOKIE, &source);
@@ -142,9 +146,17 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        let kinds =
-            ["jwt", "apiKey", "introspection", "userInfo", "webhook"].iter().filter(|kind| one.has(kind)).count();
+        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate"]
+            .iter()
+            .filter(|kind| one.has(kind))
+            .count();
         found.unless(kinds == 1, super::ONE_KIND, one);
+        found.unless(!one.has("totp") || one.has("jwt"), super::CODE_OF_TOKEN, one);
+    }
+    if let Some(period) = one.get("totp").and_then(|totp| totp.get("period")) {
+        let fits = |length: std::time::Duration| PERIODS.contains(&length) && length.subsec_millis() == 0;
+        let good = period.text().is_none_or(|text| Duration(text.to_owned()).parse().map_or(true, fits));
+        found.unless(good, super::CODE_PERIOD, &period);
     }
     for service in ["introspection", "userInfo", "webhook"].into_iter().filter_map(|kind| one.get(kind)) {
         self::service(&service, found);
@@ -243,7 +255,18 @@ fn forward(owner: &Node<'_>, found: &mut Found) {
         found.unless(!(forward.has("credential") && forward.has("replaceCredential")), super::ONE_CREDENTIAL, &forward);
     }
     let Some(replace) = forward.get("replaceCredential").filter(Node::is_complete) else { return };
-    found.unless(replace.has("signedJWT") != replace.has("static"), super::ONE_REPLACEMENT, &replace);
+    let kinds = ["signedJWT", "clientCredentials", "tokenExchange", "static"];
+    let set = kinds.into_iter().filter(|kind| replace.has(kind)).count();
+    found.unless(set == 1, super::ONE_REPLACEMENT, &replace);
+    for grant in ["clientCredentials", "tokenExchange"].into_iter().filter_map(|kind| replace.get(kind)) {
+        service(&grant, found);
+        let before = grant.get("refreshBefore");
+        let fits = before
+            .as_ref()
+            .and_then(Node::text)
+            .is_none_or(|text| Duration(text.to_owned()).parse().map_or(true, |length| length <= MAX_ANSWER_AGE));
+        found.unless(fits, super::REFRESH_BEFORE, before.as_ref().unwrap_or(&grant));
+    }
     if let Some(jwt) = replace.get("signedJWT").filter(Node::is_object) {
         signed_jwt(&jwt, found);
     }
@@ -253,6 +276,8 @@ fn signed_jwt(jwt: &Node<'_>, found: &mut Found) {
     let claims = jwt.get("claims");
     let has = |name: &str| claims.as_ref().is_some_and(|claims| claims.has(name));
     found.unless(!(jwt.has("audience") && has("aud")), super::ONE_AUDIENCE, jwt);
+    let shared = jwt.text_of("algorithm").is_some_and(|name| matches!(name, "HS256" | "HS384" | "HS512"));
+    found.unless(jwt.has("secretKeyRef") || !shared, super::SHARED_KEY, jwt);
     if let Some(claims) = &claims {
         found.unless(!["iat", "exp", "nbf"].into_iter().any(has), super::TIMES_ARE_OURS, claims);
     }

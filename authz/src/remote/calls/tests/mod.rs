@@ -1,6 +1,7 @@
 //! The asking, against services that do everything but help.
 
 mod bounds;
+mod grants;
 mod grpc;
 mod hostile;
 mod oauth;
@@ -49,7 +50,8 @@ fn authenticator(kind: &str, more: &str) -> Arc<Authenticator> {
         "{SECRETS}{more}apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: p, namespace: n}}\nspec:\n  authenticators: [{{name: svc, {kind}}}]\n"
     );
     objects.read("p.yaml", &policy);
-    let options = CompileOptions { lone_policy_answers_all: true, fallback_namespace: None, ..CompileOptions::default() };
+    let options =
+        CompileOptions { lone_policy_answers_all: true, fallback_namespace: None, ..CompileOptions::default() };
     let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
     match compiled.snapshot.for_host("a.test") {
         Some(Entry::InForce(one)) => one.policy.rules.authenticators[0].clone(),

@@ -182,7 +182,8 @@ async fn keys_of_an_issuer_come_from_whom_the_policy_believes() {
         );
         let mut objects = Objects::default();
         objects.read("p.yaml", &text);
-        let options = CompileOptions { lone_policy_answers_all: true, fallback_namespace: None, ..CompileOptions::default() };
+        let options =
+            CompileOptions { lone_policy_answers_all: true, fallback_namespace: None, ..CompileOptions::default() };
         let compiled = Compiler::new(options, LastGood::default()).compile(&objects);
         let options = jwks::Options { networks: loopback(), ..jwks::Options::default() };
         let keys = KeyCache::new(options, &mut Registry::default()).unwrap();
