@@ -25,6 +25,7 @@ pub mod keys;
 pub mod oidc_provider;
 pub mod process;
 pub mod product;
+pub mod socket;
 pub mod tools;
 pub mod upstream;
 pub mod wait;

@@ -78,7 +78,7 @@ impl HeaderChanges {
         self.set(name, value);
     }
 
-    fn set(&mut self, name: &Arc<str>, value: String) {
+    pub(super) fn set(&mut self, name: &Arc<str>, value: String) {
         self.remove.retain(|own| own != name);
         match self.set.iter_mut().find(|(own, _)| own == name) {
             Some((_, own)) => *own = value,

@@ -13,6 +13,7 @@ mod by_service;
 mod credential;
 mod encode;
 mod forward;
+mod lifetime;
 mod limits;
 mod outcome;
 mod query;
@@ -315,6 +316,7 @@ fn admitted(
         return Ok(Verdict::Answer(respond(own, request, place)));
     }
     let mut changes = forward::changes(request, place, caller, facts)?;
+    lifetime::bound(&mut changes, request, place, facts.proven.as_deref(), deps.now_ms);
     replace::apply(&mut changes, deps, request, place, caller, facts)?;
     Ok(Verdict::Allow(changes))
 }

@@ -16,6 +16,7 @@ mod basics;
 mod extensions;
 mod issuers;
 mod lifecycle;
+mod lifetime;
 mod limits;
 mod malformed;
 mod oidc_provider;
