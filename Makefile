@@ -15,9 +15,10 @@ build: ## build gatewright and the quickstart
 quickstart: build ## Gatewright behind a real Envoy on free ports; ONCE=1 ends after the table
 	@cargo run --quiet --locked --bin quickstart -- $(if $(ONCE),--once)
 
-test: build ## every test; installs Envoy and oidc-provider into the cache on first use
+test: build ## every test; installs Envoy, oidc-provider and the cq client into the cache on first use
 	tests/tools/install envoy
 	tests/tools/install oidc-provider
+	tests/tools/install cq-sdk
 	cargo test $(WORKSPACE)
 
 lint: fmt clippy deny ## formatting, clippy, dependencies

@@ -17,6 +17,7 @@
 
 pub mod bench;
 pub mod client;
+pub mod cq;
 pub mod envoy;
 pub mod error;
 pub mod grpc;
