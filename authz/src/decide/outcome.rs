@@ -39,11 +39,10 @@ impl Outcome {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Verified => "verified",
-            Self::Invalid(_) => "invalid_token",
+            Self::Invalid(_) | Self::Factor(_) => "invalid_token",
             Self::ClaimMissing => "claim_missing",
             Self::Unavailable(_) => "unavailable",
             Self::Expired => "expired_token",
-            Self::Factor(_) => "invalid_token",
             Self::Locked(_) => "too_many_failures",
         }
     }
