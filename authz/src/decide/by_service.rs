@@ -89,7 +89,7 @@ impl<'a> Ready<'a> {
             Reply::Expired => return Err(Outcome::Expired.into()),
             Reply::Failed(why) => return Err(Outcome::Unavailable(why).into()),
             // Answers to other questions: nothing is known about the credential.
-            Reply::Standing(_) | Reply::Owner(_) => {
+            Reply::Standing(_) | Reply::Owner(_) | Reply::Issued(_) => {
                 return Err(Outcome::Unavailable("the answer is to no question").into());
             }
         };

@@ -34,7 +34,7 @@ pub struct HeaderChanges {
     set: Vec<SetHeader>,
     remove: Vec<Arc<str>>,
     /// One of `set` whose value nobody but the upstream may see.
-    secret: Option<Arc<str>>,
+    secret: Vec<Arc<str>>,
     query: Vec<String>,
     protocol: Option<Box<str>>,
 }
@@ -54,7 +54,7 @@ impl HeaderChanges {
 
     /// Whether the value of a header that is set must not be shown.
     pub fn is_secret(&self, name: &str) -> bool {
-        self.secret.as_deref() == Some(name)
+        self.secret.iter().any(|own| **own == *name)
     }
 
     /// Query parameters to remove, in the spelling of the request.
@@ -74,7 +74,7 @@ impl HeaderChanges {
     }
 
     pub(super) fn set_secret(&mut self, name: &Arc<str>, value: String) {
-        self.secret = Some(name.clone());
+        self.secret.push(name.clone());
         self.set(name, value);
     }
 

@@ -13,6 +13,7 @@ mod by_service;
 mod credential;
 mod encode;
 mod forward;
+mod granted;
 mod lifetime;
 mod limits;
 mod outcome;
@@ -177,6 +178,8 @@ pub struct Facts {
     pub requirements: SmallVec<[(Checked, bool); 4]>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
+    /// An answer that was used and is near its end: asking for it again now saves a later request the wait.
+    pub renew: Option<Arc<Ask>>,
     /// What a policy on trial would have refused.
     pub audited: Option<Box<Deny>>,
 }
@@ -293,7 +296,7 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
         .map_err(|stop| limits::failed(deps, request, &place, stop))?;
     facts.caller = Some(caller);
     let admitted = require::check(deps, request, awaited, &place, caller, facts)
-        .and_then(|()| Ok(admitted(deps, request, &place, caller, facts)?));
+        .and_then(|()| admitted(deps, request, awaited, &place, caller, facts));
     let verdict = admitted.inspect_err(|stop| {
         if matches!(stop, Stop::Deny(_)) {
             limits::look(deps, request, &place, caller, facts);
@@ -308,16 +311,17 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
 fn admitted(
     deps: &Deps<'_>,
     request: &RequestView<'_>,
+    awaited: &Awaited,
     place: &Place<'_>,
     caller: CallerKind,
-    facts: &Facts,
-) -> Result<Verdict, Deny> {
+    facts: &mut Facts,
+) -> Result<Verdict, Stop> {
     if let Some(own) = &place.rules.respond {
         return Ok(Verdict::Answer(respond(own, request, place)));
     }
     let mut changes = forward::changes(request, place, caller, facts)?;
     lifetime::bound(&mut changes, request, place, facts.proven.as_deref(), deps.now_ms);
-    replace::apply(&mut changes, deps, request, place, caller, facts)?;
+    replace::apply(&mut changes, deps, request, awaited, place, caller, facts)?;
     Ok(Verdict::Allow(changes))
 }
 

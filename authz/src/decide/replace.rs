@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use crds::{
     code::Code,
+    secret::Secret,
     snapshot::{Replacement, ReplacementValue, SignedJwt, is_alias},
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Deny, Deps, Facts,
+    Awaited, Deny, Deps, Facts, Stop,
     forward::{HeaderChanges, inputs},
+    granted,
     select::Place,
 };
 use crate::{
@@ -29,32 +31,42 @@ pub(super) fn apply(
     changes: &mut HeaderChanges,
     deps: &Deps<'_>,
     request: &RequestView<'_>,
+    awaited: &Awaited,
     place: &Place<'_>,
     caller: CallerKind,
-    facts: &Facts,
-) -> Result<(), Deny> {
+    facts: &mut Facts,
+) -> Result<(), Stop> {
     // On public routes whatever a client sends is the client's own.
     let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else {
         return Ok(());
     };
     strip(changes, replacement, request, caller);
-    let Some(proven) = &facts.proven else { return Ok(()) };
+    let Some(proven) = facts.proven.clone() else { return Ok(()) };
     // Before anything is signed: an unproven peer gets no secret, and no work of ours either.
     if !request.proven_peer {
-        return Err(Deny::new(Code::Unavailable, "secrets are answered over loopback, a Unix socket or mTLS only"));
+        let why = "secrets are answered over loopback, a Unix socket or mTLS only";
+        return Err(Deny::new(Code::Unavailable, why).into());
     }
     let value = match &replacement.value {
         ReplacementValue::SignedJwt(jwt) => {
             token(jwt, &inputs(request, place, caller, Some(&proven.principal)), deps.now_ms)?
         }
-        ReplacementValue::Static(secret) => {
-            let secret = secret.as_ref().ok_or(MISSING)?;
-            // Checked where the policy was compiled: printable ASCII.
-            str::from_utf8(secret.expose()).map_err(|_| MISSING)?.to_owned()
+        ReplacementValue::Granted(granted) => {
+            if let Some(extra) = &granted.extra {
+                changes.set_secret(&extra.name, text(extra.value.as_ref())?);
+            }
+            granted::token(&granted.grant, deps, request, awaited, place, facts)?
         }
+        ReplacementValue::Static(secret) => text(secret.as_ref())?,
     };
     changes.set_secret(&replacement.header, value);
     Ok(())
+}
+
+/// Checked where the policy was compiled: printable ASCII.
+fn text(secret: Option<&Secret>) -> Result<String, Deny> {
+    let secret = secret.ok_or(MISSING)?;
+    str::from_utf8(secret.expose()).map(str::to_owned).map_err(|_| MISSING)
 }
 
 const MISSING: Deny = Deny::new(Code::Unavailable, "the secret of the replaced credential is missing or unfit");
@@ -65,10 +77,12 @@ fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &Reque
     if caller == CallerKind::UnverifiedJwt {
         return;
     }
-    changes.remove(&replacement.header);
-    let alias = |name: &&str| **name != *replacement.header && is_alias(name, &replacement.header);
-    for name in request.headers.names().filter(alias) {
-        changes.remove(&Arc::from(name));
+    for header in replacement.headers() {
+        changes.remove(header);
+        let alias = |name: &&str| **name != **header && is_alias(name, header);
+        for name in request.headers.names().filter(alias) {
+            changes.remove(&Arc::from(name));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod authorization;
 mod confusion;
 mod credentials;
 mod failures;
+mod granted;
 mod lifetime;
 mod limits;
 mod replace;

@@ -13,6 +13,7 @@
 
 #[cfg(feature = "server")]
 pub mod calls;
+pub mod grant;
 pub mod introspection;
 #[cfg(feature = "server")]
 pub mod oauth;
@@ -26,9 +27,11 @@ use std::{fmt, sync::Arc};
 use aws_lc_rs::digest::{Context, SHA256};
 use crds::{
     secret::Secret,
-    snapshot::{Authenticator, Owned, Webhook},
+    snapshot::{Authenticator, Grant, Owned, Webhook},
 };
 use serde_json::{Map, Value};
+
+use self::grant::Issued;
 
 /// Reads what is known already: lock-free, at once, never a question.
 pub trait RemoteStore: Send + Sync {
@@ -62,6 +65,8 @@ pub enum What {
     Caller(Arc<Webhook>, Secret),
     /// A service about the owner of a resource; the body of the question.
     Owner(Arc<Owned>, Secret),
+    /// An authorization server for a token for the upstream; the caller's token, where that is exchanged.
+    Grant(Arc<Grant>, Option<Secret>),
 }
 
 /// An answer and how long it holds.
@@ -86,6 +91,8 @@ pub enum Reply {
     Standing(Standing),
     /// About a resource.
     Owner(Ownership),
+    /// A token for the upstream.
+    Issued(Issued),
     /// There is no answer that could be used: our failure, or the service's. Fixed words.
     Failed(&'static str),
 }

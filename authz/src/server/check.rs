@@ -124,6 +124,9 @@ impl Authorization for CheckService {
             Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
             Err(deny) => Decision::refusal(deny),
         };
+        if let Some(ask) = &decision.facts.renew {
+            self.inner.remote.renew(ask);
+        }
         self.inner.observe(&decision, &request_id, now_ms);
         Ok(Response::new(response::respond(decision, &asked)))
     }

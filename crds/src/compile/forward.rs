@@ -8,8 +8,8 @@ use crate::{
     expr::{Expr, Place},
     secret::Secret,
     snapshot::{
-        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, Rules,
-        SourceKind, canonical_name,
+        CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames,
+        Replacement, Rules, SourceKind, canonical_name,
     },
     v1alpha1,
 };
@@ -86,11 +86,11 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
         None | Some(v1alpha1::CredentialForwarding::Remove) => CredentialForwarding::Remove,
     };
     let replacement = spec.replace_credential.as_ref().and_then(|spec| replace::compile(at, spec, site));
-    if let Some(replacement) = &replacement
-        && taken.contains(&canonical_name(&replacement.header))
-    {
-        let message =
-            format!("`{}` is set already: each header, in whatever spelling, has one value", replacement.header);
+    for header in replacement.iter().flat_map(Replacement::headers) {
+        if !taken.contains(&canonical_name(header)) {
+            continue;
+        }
+        let message = format!("`{header}` is set already: each header, in whatever spelling, has one value");
         site.problems.push(problem(format!("{at}.replaceCredential"), message));
     }
     Forward { names, credential, replacement, headers, claims_header }
@@ -169,7 +169,12 @@ pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward>) -> OwnedNa
 pub(super) fn check_names<'a>(all: impl Iterator<Item = &'a Arc<Rules>>, places: &[SourceKind], site: &mut Site<'_>) {
     let all: Vec<&Forward> = all.map(|rules| &*rules.forward).collect();
     let owned = owned_names(all.iter().copied());
-    let replaced = |name: &str| all.iter().filter_map(|one| one.replacement.as_ref()).any(|one| *one.header == *name);
+    let replaced = |name: &str| {
+        all.iter()
+            .filter_map(|one| one.replacement.as_ref())
+            .flat_map(Replacement::headers)
+            .any(|header| **header == *name)
+    };
     for place in places {
         let name = match place {
             SourceKind::Header { name, .. } => &**name,

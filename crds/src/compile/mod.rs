@@ -17,6 +17,7 @@ mod authenticator;
 mod authorization;
 mod conflicts;
 mod forward;
+mod grant;
 mod last_good;
 mod limits;
 mod policy;

@@ -157,6 +157,17 @@ pub(super) fn owner(at: &str, spec: &v1alpha1::Owner, site: &mut Site<'_>) -> Op
     })
 }
 
+/// Where tokens are given.
+pub(super) fn token_endpoint(
+    at: &str,
+    url: &str,
+    timeout: Option<&CallTimeout>,
+    bundle: Option<&KeySetRef>,
+    site: &mut Site<'_>,
+) -> Option<Endpoint> {
+    endpoint(&Place { at, field: "tokenURL", url, timeout, bundle, certificate: None }, site)
+}
+
 /// As whom we ask an authorization server, for whatever reason.
 pub(super) fn client(at: &str, spec: &v1alpha1::ConfidentialClient, site: &mut Site<'_>) -> OAuthClient {
     let secret = |site: &Site<'_>| {

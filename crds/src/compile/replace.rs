@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{forward::forbidden, policy::Site, problem, verdict::Reason};
+use super::{forward::forbidden, grant, policy::Site, problem, verdict::Reason};
 use crate::{
     documents::ReferenceKind,
     expr::{Expr, Place},
@@ -22,11 +22,14 @@ const MAX_VALUE_BYTES: usize = 4096;
 /// The replacement of one effective forward.
 pub(super) fn compile(at: &str, spec: &v1alpha1::ReplaceCredential, site: &mut Site<'_>) -> Option<Replacement> {
     let at = format!("{at}.replaceCredential");
-    match (&spec.signed_jwt, &spec.fixed) {
-        (Some(jwt), None) => signed(&format!("{at}.signedJWT"), jwt, site),
-        (None, Some(fixed)) => self::fixed(&format!("{at}.static"), fixed, site),
+    match (&spec.signed_jwt, &spec.client_credentials, &spec.token_exchange, &spec.fixed) {
+        (Some(jwt), None, None, None) => signed(&format!("{at}.signedJWT"), jwt, site),
+        (None, Some(own), None, None) => grant::client_credentials(&format!("{at}.clientCredentials"), own, site),
+        (None, None, Some(own), None) => grant::token_exchange(&format!("{at}.tokenExchange"), own, site),
+        (None, None, None, Some(fixed)) => self::fixed(&format!("{at}.static"), fixed, site),
         _ => {
-            site.problems.push(problem(at, "must have exactly one of `signedJWT` and `static`"));
+            let message = "must have exactly one of `signedJWT`, `clientCredentials`, `tokenExchange` and `static`";
+            site.problems.push(problem(at, message));
             None
         }
     }
@@ -96,7 +99,7 @@ fn fixed(at: &str, spec: &v1alpha1::StaticCredential, site: &mut Site<'_>) -> Op
 }
 
 /// The bytes as they are: nothing is trimmed, for a secret that is not what its owner thinks must be seen here and not at the upstream.
-fn secret(at: &str, reference: &v1alpha1::SecretKeyRef, site: &Site<'_>) -> Option<Secret> {
+pub(super) fn secret(at: &str, reference: &v1alpha1::SecretKeyRef, site: &Site<'_>) -> Option<Secret> {
     let value = site.references.get(at, ReferenceKind::Secret, &reference.name, &reference.key, false)?;
     let bytes = value.expose();
     let edges = [bytes.first(), bytes.last()].iter().all(|edge| edge.is_some_and(|byte| *byte != b' '));

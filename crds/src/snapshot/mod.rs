@@ -34,7 +34,7 @@ pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
     Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
 };
-pub use replace::{Replacement, ReplacementValue, SignedJwt};
+pub use replace::{ExtraHeader, Grant, GrantKind, Granted, Replacement, ReplacementValue, SignedJwt};
 pub use rules::{
     Access, AllowedOrigins, ErrorProfile, Errors, Internal, InvalidCredential, Owned, Policy, Requirement, Route,
     Rules, Source, SourceKind, Unmatched, Upgrade,

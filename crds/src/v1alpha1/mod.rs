@@ -18,6 +18,7 @@ mod datasource;
 mod definition;
 mod duration;
 mod forward;
+mod grant;
 mod limits;
 mod not_built;
 mod refs;
@@ -52,6 +53,7 @@ pub use self::{
     definition::{crds, crds_yaml},
     duration::{AnswerAge, BadDuration, CallTimeout, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
+    grant::{ClientCredentials, ExtraHeader, RefreshBefore, TokenExchange},
     limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},

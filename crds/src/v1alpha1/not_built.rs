@@ -21,10 +21,6 @@ const SHAPES: &[(&[&str], &[&str])] = &[
         &["clientCertificate"],
     ),
     (&["spec.forward", "spec.routes[].forward"], &["connection"]),
-    (
-        &["spec.forward.replaceCredential", "spec.routes[].forward.replaceCredential"],
-        &["clientCredentials", "tokenExchange"],
-    ),
 ];
 
 /// Whether this path of an AuthPolicy, without list indices (`spec.routes[].preflight`), is a field of the contract that this build lacks.

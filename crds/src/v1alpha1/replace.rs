@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duration::TokenLifetime,
+    grant::{ClientCredentials, TokenExchange},
     refs::SecretKeyRef,
     rules,
     text::{Audience, CelText, HeaderName, field_explains},
@@ -20,6 +21,12 @@ pub struct ReplaceCredential {
     /// A JSON Web Token made for each request and sent as Authorization: Bearer.
     #[serde(rename = "signedJWT", skip_serializing_if = "Option::is_none")]
     pub signed_jwt: Option<SignedJwt>,
+    /// A token of our own from an authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_credentials: Option<ClientCredentials>,
+    /// The caller's token, exchanged at an authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_exchange: Option<TokenExchange>,
     /// The same secret for every caller.
     #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
     pub fixed: Option<StaticCredential>,

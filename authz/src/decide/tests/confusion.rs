@@ -12,7 +12,7 @@ use super::{
 use crate::remote::{Reply, What};
 
 pub(super) const HS_SECRET: &str = "0123456789abcdef0123456789abcdef-new";
-const TWO_SECRET: &str = "another-secret-of-at-least-32-bytes";
+pub(super) const TWO_SECRET: &str = "another-secret-of-at-least-32-bytes";
 const PEPPER: &str = "a-pepper-of-at-least-32-bytes-long!!!!!!";
 const CQA_ID: &str = "11111111111111111111111111111111";
 

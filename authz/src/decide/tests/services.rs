@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{confusion::document, *};
-use crate::remote::{Reply, What, introspection, user_info, webhook};
+use crate::remote::{Reply, What, grant, introspection, user_info, webhook};
 
 const INTROSPECTION: &str = "introspection: {endpoint: 'https://as.test/introspect', client: {clientID: gw, clientSecretRef: {name: s, key: k}}";
 const USER_INFO: &str = "userInfo: {endpoint: 'https://as.test/userinfo'}";
@@ -18,6 +18,8 @@ pub(super) enum Asked {
     Credential(Value),
     Caller(Value),
     Owner(Value),
+    /// Parameters in one line, and the token that is shown.
+    Grant(String, Option<String>),
 }
 
 pub(super) fn asked(what: &What) -> Asked {
@@ -28,6 +30,10 @@ pub(super) fn asked(what: &What) -> Asked {
         What::Credential(_, question) => Asked::Credential(body(question)),
         What::Caller(_, question) => Asked::Caller(body(question)),
         What::Owner(_, question) => Asked::Owner(body(question)),
+        What::Grant(grant, subject) => {
+            let form: Vec<String> = grant.form.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            Asked::Grant(form.join(" "), subject.as_ref().map(text))
+        }
     }
 }
 
@@ -78,6 +84,7 @@ pub(super) fn read(what: &What, answer: Value) -> Reply {
         What::Credential(..) => webhook::credential(object(answer)),
         What::Caller(..) => webhook::caller(&object(answer)),
         What::Owner(..) => webhook::owner(&object(answer)),
+        What::Grant(grant, _) => grant::read(grant, &object(answer)),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Flight {
     shared: Arc<Shared>,
     ask: Arc<Ask>,
     gate: Arc<Gate>,
+    /// Whether what is kept is better than no answer.
+    renews: bool,
     outcome: watch::Sender<Option<Arc<Kept>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -52,12 +54,22 @@ impl Landing {
 impl Flight {
     /// Joins the flight of this question or starts one; the answer of a service that is asked enough already.
     pub(super) fn board(shared: &Arc<Shared>, ask: &Arc<Ask>) -> Result<Landing, Arc<Kept>> {
+        Self::start(shared, ask, false)
+    }
+
+    /// The same for an answer that is kept and still good: if there is no new one, it stays.
+    pub(super) fn renew(shared: &Arc<Shared>, ask: &Arc<Ask>) -> Result<Landing, Arc<Kept>> {
+        Self::start(shared, ask, true)
+    }
+
+    fn start(shared: &Arc<Shared>, ask: &Arc<Ask>, renews: bool) -> Result<Landing, Arc<Kept>> {
         let mut flights = shared.flights.lock();
         if let Some(landing) = flights.get(&(ask.id, ask.fresh)) {
             return Ok(landing.clone());
         }
         // One that landed between the look of the decision and this moment.
         if !ask.fresh
+            && !renews
             && let Some(entry) = shared.kept.get(&ask.id)
         {
             return Err(entry.kept);
@@ -74,7 +86,7 @@ impl Flight {
         let landing = Landing(landing);
         flights.insert((ask.id, ask.fresh), landing.clone());
         drop(flights);
-        let flight = Self { shared: shared.clone(), ask: ask.clone(), gate, outcome, _permit: permit };
+        let flight = Self { shared: shared.clone(), ask: ask.clone(), gate, renews, outcome, _permit: permit };
         shared.runtime.spawn(flight.run());
         Ok(landing)
     }
@@ -109,6 +121,7 @@ impl Flight {
         let kept = Arc::new(Kept { reply, until_ms });
         match life {
             Some(life) => self.shared.kept.insert(self.ask.id, Entry { kept: kept.clone(), life }),
+            None if self.renews && matches!(kept.reply, Reply::Failed(_)) => {}
             None => self.shared.kept.invalidate(&self.ask.id),
         }
         self.close();
@@ -137,6 +150,7 @@ fn life(reply: &Reply, keep: Duration, now_ms: i64) -> Option<Duration> {
             left.map_or(keep, |left| keep.min(Duration::from_millis(left)))
         }
         Reply::Standing(Standing { active: true, .. }) | Reply::Owner(Ownership::Caller) => keep,
+        Reply::Issued(issued) => issued.life,
         Reply::Refused(_) | Reply::Expired | Reply::Standing(_) => keep.min(REFUSAL_KEPT),
         // Somebody may create it, or give it away, at any moment.
         Reply::Owner(Ownership::Other | Ownership::Unknown) | Reply::Failed(_) => Duration::ZERO,
@@ -148,7 +162,8 @@ fn label(reply: &Reply) -> &'static str {
     match reply {
         Reply::Good(_)
         | Reply::Standing(Standing { active: true, .. })
-        | Reply::Owner(Ownership::Caller | Ownership::Unknown) => "yes",
+        | Reply::Owner(Ownership::Caller | Ownership::Unknown)
+        | Reply::Issued(_) => "yes",
         Reply::Refused(_) | Reply::Expired | Reply::Standing(_) | Reply::Owner(Ownership::Other) => "no",
         Reply::Failed(_) => "content",
     }

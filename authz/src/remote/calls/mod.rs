@@ -31,6 +31,9 @@ use crate::net::Networks;
 /// Endpoints that are bounded at once. One that is forgotten starts with a full bucket.
 const MAX_GATES: u64 = 65_536;
 
+/// Between two attempts to renew one answer: a server that is down is not asked by every request.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+
 /// How much is asked, and how much is kept.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -54,6 +57,8 @@ struct Shared {
     kept: Cache<AskId, Entry>,
     flights: Mutex<HashMap<FlightId, Landing>>,
     gates: Cache<[u8; 32], Arc<Gate>>,
+    /// What was asked for again a moment ago, whatever came of it.
+    renewals: Cache<AskId, ()>,
     options: Options,
     metrics: Metrics,
     /// Where flights run: not on the runtime of the request which happened to ask.
@@ -87,6 +92,7 @@ impl RemoteCache {
             kept: Cache::builder().max_capacity(options.max_bytes).weigher(weight).expire_after(Life).build(),
             flights: Mutex::default(),
             gates: Cache::builder().max_capacity(MAX_GATES).build(),
+            renewals: Cache::builder().max_capacity(MAX_GATES).time_to_live(RENEWAL_PAUSE).build(),
             options,
             metrics: Metrics::register(registry),
             runtime,
@@ -100,6 +106,15 @@ impl RemoteCache {
         match Flight::board(&self.shared, ask) {
             Ok(landing) => landing.answer().await,
             Err(busy) => busy,
+        }
+    }
+
+    /// Asks again for what is still good, and waits for nothing: who used it has it already. Not more often than every few seconds.
+    pub fn renew(&self, ask: &Arc<Ask>) {
+        let first = self.shared.renewals.entry(ask.id).or_insert(()).is_fresh();
+        if first {
+            // A service that is asked enough already is asked later.
+            let _ = Flight::renew(&self.shared, ask);
         }
     }
 
@@ -155,6 +170,7 @@ fn weight(_: &AskId, entry: &Entry) -> u32 {
     let own = match &entry.kept.reply {
         Reply::Good(good) => good.claims.iter().map(|(name, value)| name.len() + 64 + size(value)).sum(),
         Reply::Standing(standing) => names(&standing.roles) + names(&standing.scopes),
+        Reply::Issued(issued) => issued.authorization.expose().len(),
         Reply::Refused(_) | Reply::Expired | Reply::Owner(_) | Reply::Failed(_) => 0,
     };
     u32::try_from(FIXED + own).unwrap_or(u32::MAX)

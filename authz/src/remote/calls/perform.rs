@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crds::{
     secret::Secret,
-    snapshot::{AuthenticatorKind, Endpoint, Introspection, Protocol, UserInfo, Webhook},
+    snapshot::{AuthenticatorKind, Endpoint, Grant, GrantKind, Introspection, Protocol, UserInfo, Webhook},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::grpc;
 use crate::remote::{
-    Reply, What, introspection,
-    oauth::{OAuthError, post_form},
+    self, Reply, What, introspection,
+    oauth::{OAuthError, Refusal, post_form},
     transport::{CallError, Question, Transport},
     user_info, webhook,
 };
@@ -27,6 +27,10 @@ pub(super) fn kind_of(what: &What) -> &'static str {
         What::Credential(..) => "webhook",
         What::Caller(..) => "authorization",
         What::Owner(..) => "owner",
+        What::Grant(grant, _) => match grant.kind {
+            GrantKind::ClientCredentials { .. } => "client_credentials",
+            GrantKind::TokenExchange => "token_exchange",
+        },
     }
 }
 
@@ -36,6 +40,7 @@ pub(super) fn name_of(what: &What) -> &str {
         What::Token(authenticator, _) | What::Credential(authenticator, _) => &authenticator.name,
         What::Caller(service, _) => service.endpoint.url.host_str().unwrap_or_default(),
         What::Owner(owned, _) => owned.owner.webhook.endpoint.url.host_str().unwrap_or_default(),
+        What::Grant(grant, _) => grant.endpoint.url.host_str().unwrap_or_default(),
     }
 }
 
@@ -56,6 +61,8 @@ pub(super) fn keep_of(what: &What) -> Duration {
         What::Token(authenticator, _) | What::Credential(authenticator, _) => of_kind(&authenticator.kind),
         What::Caller(service, _) => service.keep,
         What::Owner(owned, _) => owned.owner.webhook.keep,
+        // How long a token holds stands in the answer; a refusal is kept no longer than any other.
+        What::Grant(..) => Duration::from_mins(1),
     }
 }
 
@@ -69,6 +76,7 @@ fn endpoint(what: &What) -> Option<&Endpoint> {
         },
         What::Caller(service, _) => Some(&service.endpoint),
         What::Owner(owned, _) => Some(&owned.owner.webhook.endpoint),
+        What::Grant(grant, _) => Some(&grant.endpoint),
     }
 }
 
@@ -91,6 +99,7 @@ pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply,
             _ => Err(CallError::Incomplete),
         },
         What::Caller(service, body) => Ok(webhook::caller(&post(transport, service, body).await?)),
+        What::Grant(grant, subject) => self::grant(transport, grant, subject.as_ref()).await,
         What::Owner(owned, body) => Ok(webhook::owner(&post(transport, &owned.owner.webhook, body).await?)),
     }
 }
@@ -102,6 +111,22 @@ async fn introspect(transport: &Transport, rules: &Introspection, token: &Secret
         Ok(answer) => Ok(introspection::read(rules, answer)),
         Err(OAuthError::Call(error)) => Err(error),
         // A refusal is about us and never about the token (RFC 7662 section 2.3).
+        Err(OAuthError::Refused { .. }) => Err(CallError::Status),
+    }
+}
+
+async fn grant(transport: &Transport, grant: &Grant, subject: Option<&Secret>) -> Result<Reply, CallError> {
+    let mut form: Vec<(&str, &str)> = grant.form.iter().map(|(name, value)| (*name, &**value)).collect();
+    if let Some(subject) = subject {
+        form.push(("subject_token", std::str::from_utf8(subject.expose()).map_err(|_| CallError::Incomplete)?));
+    }
+    match post_form(transport, &grant.endpoint, &grant.client, &form).await {
+        Ok(answer) => Ok(remote::grant::read(grant, &answer)),
+        Err(OAuthError::Call(error)) => Err(error),
+        // The one refusal that is about the caller's token and not about us.
+        Err(OAuthError::Refused { error: Refusal::InvalidGrant, .. }) if subject.is_some() => {
+            Ok(Reply::Refused("the authorization server does not exchange this caller's token"))
+        }
         Err(OAuthError::Refused { .. }) => Err(CallError::Status),
     }
 }

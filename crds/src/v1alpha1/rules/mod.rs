@@ -50,8 +50,11 @@ rules! {
     ONE_CREDENTIAL = "!(has(self.credential) && has(self.replaceCredential))"
         => "set at most one of credential and replaceCredential: the credential is kept, removed or replaced";
     /// On `replaceCredential`.
-    ONE_REPLACEMENT = "has(self.signedJWT) != has(self.static)"
-        => "set exactly one of signedJWT and static";
+    ONE_REPLACEMENT = "[has(self.signedJWT), has(self.clientCredentials), has(self.tokenExchange), has(self.static)].filter(x, x).size() == 1"
+        => "set exactly one of signedJWT, clientCredentials, tokenExchange and static";
+    /// On `refreshBefore`.
+    REFRESH_BEFORE = "duration(self) <= duration('1h')"
+        => "refreshBefore is at most 1h";
     /// On `signedJWT`.
     ONE_AUDIENCE = "!has(self.audience) || !has(self.claims) || !('aud' in self.claims)"
         => "audience is the claim aud; set one of the two";

@@ -250,7 +250,18 @@ fn forward(owner: &Node<'_>, found: &mut Found) {
         found.unless(!(forward.has("credential") && forward.has("replaceCredential")), super::ONE_CREDENTIAL, &forward);
     }
     let Some(replace) = forward.get("replaceCredential").filter(Node::is_complete) else { return };
-    found.unless(replace.has("signedJWT") != replace.has("static"), super::ONE_REPLACEMENT, &replace);
+    let kinds = ["signedJWT", "clientCredentials", "tokenExchange", "static"];
+    let set = kinds.into_iter().filter(|kind| replace.has(kind)).count();
+    found.unless(set == 1, super::ONE_REPLACEMENT, &replace);
+    for grant in ["clientCredentials", "tokenExchange"].into_iter().filter_map(|kind| replace.get(kind)) {
+        service(&grant, found);
+        let before = grant.get("refreshBefore");
+        let fits = before
+            .as_ref()
+            .and_then(Node::text)
+            .is_none_or(|text| Duration(text.to_owned()).parse().map_or(true, |length| length <= MAX_ANSWER_AGE));
+        found.unless(fits, super::REFRESH_BEFORE, before.as_ref().unwrap_or(&grant));
+    }
     if let Some(jwt) = replace.get("signedJWT").filter(Node::is_object) {
         signed_jwt(&jwt, found);
     }

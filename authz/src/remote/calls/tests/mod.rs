@@ -1,6 +1,7 @@
 //! The asking, against services that do everything but help.
 
 mod bounds;
+mod grants;
 mod grpc;
 mod hostile;
 mod oauth;
