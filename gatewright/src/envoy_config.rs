@@ -108,9 +108,13 @@ fn filter() -> Value {
         "failure_mode_allow": false,
         "status_on_error": {"code": "ServiceUnavailable"},
         "encode_raw_headers": true,
-        // An answer of ours that named the path, the host or an Envoy header would be a bug: refuse it there as well.
+        // An answer of ours that named the path, the host or an Envoy header would be a bug: refuse it there as well. One header is
+        // meant: it ends a WebSocket when the token does, and ignored it would leave the connection open.
         "validate_mutations": true,
-        "decoder_header_mutation_rules": {"allow_all_routing": false, "allow_envoy": false},
+        "decoder_header_mutation_rules": {
+            "allow_all_routing": false, "allow_envoy": false,
+            "allow_expression": {"regex": "x-envoy-upstream-stream-duration-ms"},
+        },
     })
 }
 

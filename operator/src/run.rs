@@ -180,6 +180,7 @@ fn scope(settings: &Settings) -> Scope {
         lone_policy_answers_all: false,
         fallback_namespace: Some(settings.namespace.clone()),
         grants: settings.grants.clone(),
+        without_own_keys: true,
     };
     Scope { namespaces: settings.watch_namespaces.clone(), options }
 }

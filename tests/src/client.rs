@@ -110,14 +110,23 @@ impl Call {
 
     /// Sends it over HTTP/1.1 on a connection of its own.
     pub async fn http1(&self) -> Result<Answer, PeerError> {
+        exact(self.address, self.text().as_bytes()).await
+    }
+
+    /// Where it goes.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The request as HTTP/1.1 writes it.
+    pub(crate) fn text(&self) -> String {
         let Self { method, host, path, body, .. } = self;
         let mut lines = vec![format!("{method} {path} HTTP/1.1"), format!("host: {host}")];
         lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
         if !body.is_empty() {
             lines.push(format!("content-length: {}", body.len()));
         }
-        let text = format!("{}\r\n\r\n{body}", lines.join("\r\n"));
-        exact(self.address, text.as_bytes()).await
+        format!("{}\r\n\r\n{body}", lines.join("\r\n"))
     }
 
     /// Sends it over HTTP/2 without TLS. The authority carries the listener's port, as a client's does.

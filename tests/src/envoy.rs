@@ -186,12 +186,18 @@ fn over_tls(mut listener: Value, tls: &Tls) -> Value {
 }
 
 fn ext_authz(listener: &str, options: &Options) -> Value {
-    json!({
+    let mut filter = json!({
         "@type": format!("{TYPES}.filters.http.ext_authz.v3.ExtAuthz"), "transport_api_version": "V3",
         "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}, "timeout": format!("{:.3}s", options.timeout.as_secs_f64())},
         "failure_mode_allow": options.allow_on_failure, "status_on_error": {"code": NO_VERDICT},
         "encode_raw_headers": listener == "hardened",
-    })
+    });
+    if listener == "hardened" {
+        filter["validate_mutations"] = json!(true);
+        filter["decoder_header_mutation_rules"] = json!({"allow_all_routing": false, "allow_envoy": false,
+            "allow_expression": {"regex": "x-envoy-upstream-stream-duration-ms"}});
+    }
+    filter
 }
 
 fn cluster(name: &str, address: &Value, protocol: &Value) -> Value {

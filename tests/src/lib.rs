@@ -18,6 +18,7 @@
 pub mod apiserver;
 pub mod bench;
 pub mod client;
+pub mod cq;
 pub mod envoy;
 pub mod error;
 pub mod fault_proxy;
@@ -31,6 +32,7 @@ pub mod oidc_provider;
 pub mod operator;
 pub mod process;
 pub mod product;
+pub mod socket;
 pub mod tools;
 pub mod upstream;
 pub mod wait;

@@ -16,6 +16,7 @@ mod credential;
 mod encode;
 mod forward;
 mod granted;
+mod lifetime;
 mod limits;
 mod outcome;
 mod query;
@@ -333,6 +334,7 @@ fn admitted(
         return Ok(Verdict::Answer(respond(own, request, place)));
     }
     let mut changes = forward::changes(request, place, caller, facts)?;
+    lifetime::bound(&mut changes, request, place, facts.proven.as_deref(), deps.now_ms);
     replace::apply(&mut changes, deps, request, awaited, place, caller, facts)?;
     Ok(Verdict::Allow(changes))
 }

@@ -7,6 +7,7 @@ mod confusion;
 mod credentials;
 mod failures;
 mod granted;
+mod lifetime;
 mod limits;
 mod replace;
 mod second_factor;

@@ -45,14 +45,13 @@ impl Writer {
         self.bytes.push(0);
         write(self);
         let length = self.bytes.len() - place - 1;
-        match (u8::try_from(length), self.bytes.get_mut(place)) {
-            (Ok(length @ 0..=127), Some(byte)) => *byte = length,
-            _ => {
-                let mut varint = Vec::with_capacity(10);
-                encode_varint(length as u64, &mut varint);
-                self.bytes.splice(place..=place, varint);
-            }
+        if let (Ok(length @ 0..=127), Some(byte)) = (u8::try_from(length), self.bytes.get_mut(place)) {
+            *byte = length;
+            return;
         }
+        let mut varint = Vec::with_capacity(10);
+        encode_varint(length as u64, &mut varint);
+        self.bytes.splice(place..=place, varint);
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Options {
     pub fallback_namespace: Option<String>,
     /// Hosts that policies of a namespace may have. Empty: every namespace any host; else a namespace that is not named has none.
     pub grants: BTreeMap<String, Vec<HostPattern>>,
+    /// The data plane has no signing keys of its own: what needs one is `Unsupported`.
+    pub without_own_keys: bool,
 }
 
 /// The result.
@@ -109,6 +111,20 @@ enum Outcome {
 // === impl Options ===
 
 impl Options {
+    /// What is valid, and can be enforced here.
+    fn admits(&self, built: Built) -> Result<Built, Vec<Problem>> {
+        match &built.own_keys {
+            Some(path) if self.without_own_keys => Err(vec![Problem {
+                path: path.clone(),
+                message:
+                    "in a cluster there is no signing key of our own yet; set `secretKeyRef` to the key to sign with"
+                        .to_owned(),
+                kind: ProblemKind::Unsupported,
+            }]),
+            _ => Ok(built),
+        }
+    }
+
     /// Whether policies of this namespace may have this host.
     fn grants(&self, namespace: &str, host: &HostPattern) -> bool {
         let granted = || self.grants.get(namespace).is_some_and(|all| all.iter().any(|one| one.covers(host)));
@@ -185,7 +201,7 @@ impl Compiler {
         if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, objects)) {
             return Outcome::Good(built.clone());
         }
-        match policy::build(object, objects, &self.tables) {
+        match policy::build(object, objects, &self.tables).and_then(|built| self.options.admits(built)) {
             Ok(built) => Outcome::Good(built),
             Err(problems) => {
                 let older =

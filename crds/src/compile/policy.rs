@@ -34,6 +34,8 @@ pub(super) struct Built {
     pub(super) key_sets: Vec<KeySetSource>,
     pub(super) reference_problems: Vec<(Reason, String)>,
     pub(super) references: Vec<Resolved>,
+    /// Where a token is signed with a key of our own, if anywhere.
+    pub(super) own_keys: Option<String>,
     /// What it was made from; shared with the object.
     pub(super) document: Arc<Value>,
     pub(super) generation: Option<i64>,
@@ -46,6 +48,8 @@ pub(super) struct Site<'a> {
     pub(super) uid: &'a str,
     pub(super) references: References<'a>,
     pub(super) problems: Vec<Problem>,
+    /// Where a token is signed with a key of our own, if anywhere.
+    pub(super) own_keys: Option<String>,
 }
 
 // === impl Built ===
@@ -67,9 +71,10 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         uid: object.uid.as_deref().unwrap_or_default(),
         references: References::new(objects, &object.name, tables),
         problems: Vec::new(),
+        own_keys: None,
     };
     let (hosts, policy, key_sets) = policy(&spec, &mut site);
-    let Site { references, problems, .. } = site;
+    let Site { references, problems, own_keys, .. } = site;
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -82,6 +87,7 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         key_sets,
         reference_problems,
         references,
+        own_keys,
         document: object.value.clone(),
         generation: object.generation,
     })

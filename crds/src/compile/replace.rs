@@ -59,7 +59,10 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
                 .push(problem(at, "needs `secretKeyRef`: a shared secret of our own could be known to no upstream"));
             return None;
         }
-        None => JwtKey::Own(spec.algorithm),
+        None => {
+            site.own_keys.get_or_insert_with(|| at.to_owned());
+            JwtKey::Own(spec.algorithm)
+        }
     };
     let audience = spec.audience.as_ref().map(|audience| (**audience).into());
     let value = ReplacementValue::SignedJwt(Box::new(SignedJwt { key, audience, lifetime, claims }));

@@ -13,9 +13,11 @@
 mod agreement;
 mod answers;
 mod basics;
+mod cq;
 mod extensions;
 mod issuers;
 mod lifecycle;
+mod lifetime;
 mod limits;
 mod malformed;
 mod oidc_provider;

@@ -81,10 +81,12 @@ fn what_no_answer_can_carry_is_named() {
             message(&compiled)
         );
     }
-    let own_key =
-        compile(&policy("n/a", &format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: ES256}}}}}}\n{SSO}")));
-    assert_eq!(words(&own_key), ["n/a Unsupported"]);
-    assert!(message(&own_key).contains("secretKeyRef"), "{}", message(&own_key));
+    let own_key = policy("n/a", &format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: ES256}}}}}}\n{SSO}"));
+    assert_eq!(words(&compile(&own_key)), ["n/a Accepted ResolvedRefs"]);
+    let elsewhere = Options { without_own_keys: true, ..Options::default() };
+    let elsewhere = Compiler::new(elsewhere, LastGood::default()).compile(&objects(&own_key));
+    assert_eq!(words(&elsewhere), ["n/a Unsupported"]);
+    assert!(message(&elsewhere).contains("secretKeyRef"), "{}", message(&elsewhere));
 }
 
 #[test]
