@@ -130,7 +130,8 @@ async fn ask(
     let mut samples = Vec::new();
     let mut index = first;
     // A paced stream starts somewhere in its first period, or all would come at once.
-    let mut due = Instant::now() + pause.unwrap_or_default().mul_f64(first as f64 / step as f64);
+    let share = u32::try_from(step).unwrap_or(u32::MAX).max(1);
+    let mut due = Instant::now() + pause.unwrap_or_default() * u32::try_from(first).unwrap_or(0) / share;
     while Instant::now() < end {
         if let Some(pause) = pause {
             tokio::time::sleep_until(due.into()).await;

@@ -4,10 +4,13 @@ use parking_lot::Mutex;
 
 use super::*;
 
+/// Whose it is, and its entries.
+type Kept = (Found, BTreeMap<&'static str, String>);
+
 #[derive(Default)]
 struct Memory {
     labels: Mutex<BTreeMap<&'static str, Vec<String>>>,
-    objects: Mutex<BTreeMap<(Piece, String), (Found, BTreeMap<&'static str, String>)>>,
+    objects: Mutex<BTreeMap<(Piece, String), Kept>>,
     writes: Mutex<Vec<(Piece, String)>>,
     complaints: Mutex<Vec<String>>,
     forbidden: Mutex<bool>,

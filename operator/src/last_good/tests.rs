@@ -10,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::leader::{self, LeaseError, Leases, Seen};
 
+/// A version, and its entries.
+type Stored = (u64, BTreeMap<String, Vec<u8>>);
+
 /// Secrets in memory, with versions.
 #[derive(Default)]
 struct Memory {
-    secrets: Mutex<BTreeMap<String, (u64, BTreeMap<String, Vec<u8>>)>>,
+    secrets: Mutex<BTreeMap<String, Stored>>,
     writes: Mutex<Vec<String>>,
     conflicts: Mutex<u32>,
 }

@@ -320,7 +320,7 @@ async fn expire(shared: &Shared) -> std::convert::Infallible {
 /// Resolves when a leadership above `own` was heard of. Never if nobody can tell any more.
 async fn raised(highest: &mut watch::Receiver<u64>, own: u64) {
     if highest.wait_for(|highest| *highest > own).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -57,6 +57,7 @@ pub(super) struct Store {
 #[derive(Default)]
 struct Slot {
     /// `None`: never read. `Some(None)`: not there.
+    #[allow(clippy::option_option, reason = "three states, as the line above says")]
     content: Option<Option<Content>>,
     read: Read,
 }
@@ -179,17 +180,14 @@ impl Store {
         };
         self.unreadable.remove(&label);
         let observed = Observed::of(object);
-        match self.objects.get_mut(&(kind, name.clone())) {
-            Some((_, held)) => {
-                if held.update(kind, &name, essence, observed, now) {
-                    self.moved();
-                }
-            }
-            None => {
-                let held = Held::new(kind, &name, essence, observed, now);
-                self.objects.insert((kind, name.clone()), (source, held));
+        if let Some((_, held)) = self.objects.get_mut(&(kind, name.clone())) {
+            if held.update(kind, &name, essence, observed, now) {
                 self.moved();
             }
+        } else {
+            let held = Held::new(kind, &name, essence, observed, now);
+            self.objects.insert((kind, name.clone()), (source, held));
+            self.moved();
         }
         Some(name)
     }
@@ -330,7 +328,7 @@ impl Store {
         for (_, held) in self.objects.values() {
             // The version in force keeps its values while the newer one waits for its own.
             let ready = held.ready.as_ref().filter(|ready| **ready != held.newest);
-            let before = ready.map(|ready| before(ready)).unwrap_or_default();
+            let before = ready.map(before).unwrap_or_default();
             for reference in held.references.iter().chain(&before) {
                 match wanted(reference) {
                     Wanted::Named { kind, name } => drop(named.insert((kind, name))),

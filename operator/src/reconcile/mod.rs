@@ -234,7 +234,7 @@ fn watches(call: &Call, scope: &Scope, told: &mpsc::UnboundedSender<Event>) -> J
             let told = told.clone();
             // A receiver that is gone is the end of the process.
             watches.spawn(follow(call.clone(), source, move |change| {
-                drop(told.send(Event::Objects(kind, index, change)))
+                drop(told.send(Event::Objects(kind, index, change)));
             }));
         }
         for (kind, plural) in VALUES {

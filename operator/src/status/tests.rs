@@ -52,11 +52,12 @@ fn nothing_is_written_twice_and_times_are_kept() {
     assert_eq!(status(&other, at(900)).unwrap()["conditions"][1]["lastTransitionTime"], "1970-01-01T00:01:40Z");
 }
 
+type Change = fn(&mut Desired);
+
 #[test]
 fn another_generation_host_or_programmed_generation_is_news() {
     let base = desired(vec![said("Accepted", Some(true), "Accepted")], Value::Null);
     let written = status(&base, at(1)).unwrap();
-    type Change = fn(&mut Desired);
     let changes: [Change; 3] =
         [|one| one.observed.generation = 5, |one| one.hostnames = Some(Vec::new()), |one| one.programmed = Some(5)];
     for change in changes {

@@ -103,7 +103,7 @@ impl Writer {
         for (key, desired) in wanted.iter() {
             let Some(status) = document::status(desired, Timestamp::now()) else { continue };
             match self.written.get(key) {
-                Some(written) if !self.is_due(written, desired, &status, now) => left = true,
+                Some(written) if !Self::is_due(written, desired, &status, now) => left = true,
                 _ => due.push((key, status)),
             }
         }
@@ -132,7 +132,7 @@ impl Writer {
     }
 
     /// Whether a wish that was written before is written again.
-    fn is_due(&self, written: &Written, desired: &Desired, status: &Value, now: Instant) -> bool {
+    fn is_due(written: &Written, desired: &Desired, status: &Value, now: Instant) -> bool {
         if written.uid != desired.observed.uid || !same_but_times(&written.status, status) {
             return !written.failed || now - written.at >= RETRY;
         }
