@@ -47,7 +47,7 @@ pub enum Command {
     /// Print a complete, hardened Envoy bootstrap for a policy set.
     EnvoyConfig(EnvoyConfigArgs),
     /// Send one check to an authz server, as a proxy does, and compare the answer. Exit 1 if it is another.
-    Probe(ProbeArgs),
+    Probe(crate::probe::ProbeArgs),
     /// Print the CustomResourceDefinitions.
     Crds,
     /// Mint, hash, list and revoke API keys. Talks to no cluster: it reads and writes Secret documents in files.
@@ -304,44 +304,6 @@ pub struct ExplainArgs {
     pub network: NetworkArgs,
 }
 
-/// `gatewright probe`.
-#[derive(Debug, Args)]
-pub struct ProbeArgs {
-    /// The server, as http://HOST:PORT or https://HOST:PORT.
-    #[arg(long, value_name = "URL")]
-    pub authz: String,
-    /// CA certificates that its certificate is compared with (ConfigMap gatewright-ca).
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-    /// The host, as in the request.
-    #[arg(long, value_name = "HOST")]
-    pub host: String,
-    /// The method.
-    #[arg(long, default_value = "GET")]
-    pub method: String,
-    /// Path and query.
-    #[arg(long, default_value = "/")]
-    pub path: String,
-    /// A request header, repeatable. Its value is never printed.
-    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    pub headers: Vec<(String, String)>,
-    /// What the answer should be.
-    #[arg(long, value_enum)]
-    pub expect: Expected,
-    /// How long to ask again while the answer is another, such as 30s.
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    pub within: Duration,
-}
-
-/// Answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Expected {
-    /// The request may pass.
-    Allow,
-    /// It may not.
-    Deny,
-}
-
 /// `gatewright envoy-config`.
 #[derive(Debug, Args)]
 pub struct EnvoyConfigArgs {
@@ -363,7 +325,7 @@ pub struct EnvoyConfigArgs {
 }
 
 /// Durations as the documents write them.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     crds::v1alpha1::Duration(text.to_owned()).parse().map_err(|error| error.to_string())
 }
 
@@ -383,7 +345,7 @@ fn https(text: &str) -> Result<String, String> {
     }
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     // The text is not repeated: it may be a credential that lost its name.
     let (name, value) = text.split_once(':').ok_or("write it as `name: value`")?;
     let name = name.trim().to_ascii_lowercase();

@@ -2,8 +2,9 @@
 //!
 //! Owns the request and the comparison. Must never decide anything, and prints no more than the answer's status and code.
 
-use std::{collections::HashMap, fs, io::Write, time::Duration};
+use std::{collections::HashMap, fs, io::Write, path::PathBuf, time::Duration};
 
+use clap::{Args, ValueEnum};
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse,
     attribute_context::{HttpRequest, Request},
@@ -14,9 +15,47 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 use crate::{
     USAGE,
-    cli::{Expected, ProbeArgs},
+    cli::{duration, header},
     fail,
 };
+
+/// `gatewright probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// The server, as http://HOST:PORT or https://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    pub authz: String,
+    /// CA certificates that its certificate is compared with (ConfigMap gatewright-ca).
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The host, as in the request.
+    #[arg(long, value_name = "HOST")]
+    pub host: String,
+    /// The method.
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// Path and query.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// A request header, repeatable. Its value is never printed.
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// What the answer should be.
+    #[arg(long, value_enum)]
+    pub expect: Expected,
+    /// How long to ask again while the answer is another, such as 30s.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
+    pub within: Duration,
+}
+
+/// Answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Expected {
+    /// The request may pass.
+    Allow,
+    /// It may not.
+    Deny,
+}
 
 /// Longest time of one attempt.
 const ONE: Duration = Duration::from_secs(5);

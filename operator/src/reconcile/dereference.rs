@@ -21,6 +21,7 @@ use super::{
     Observed,
     fetch::{Content, Fetched, Wanted},
     held::{self, Held},
+    slots::{Selection, Slot, before, wanted},
 };
 use crate::watch::Change;
 
@@ -53,56 +54,11 @@ pub(super) struct Store {
     polled: Option<Instant>,
 }
 
-/// What is known of a Secret or ConfigMap.
-#[derive(Default)]
-struct Slot {
-    /// `None`: never read. `Some(None)`: not there.
-    #[allow(clippy::option_option, reason = "three states, as the line above says")]
-    content: Option<Option<Content>>,
-    read: Read,
-}
-
-/// What is known of a selection.
-#[derive(Default)]
-struct Selection {
-    known: bool,
-    read: Read,
-}
-
-/// Whether something has to be read, and is.
-#[derive(Default)]
-struct Read {
-    under_way: bool,
-    fresh: bool,
-    failures: u32,
-}
-
 /// Objects with the values they refer to.
 pub(super) struct Dereferenced {
     pub(super) objects: Objects,
     /// Whether anything that decides is different from the last time.
     pub(super) changed: bool,
-}
-
-// === impl Read ===
-
-impl Read {
-    /// Whether to begin now, and after which pause.
-    fn begin(&mut self) -> Option<Duration> {
-        if self.under_way || self.fresh {
-            return None;
-        }
-        (self.under_way, self.fresh) = (true, true);
-        let pause = if self.failures == 0 { 0 } else { 200 * (1 << self.failures.min(7)) };
-        Some(Duration::from_millis(pause))
-    }
-
-    fn ended(&mut self, good: bool) {
-        self.under_way = false;
-        self.failures = if good { 0 } else { self.failures + 1 };
-        // Whatever changed meanwhile has made it stale already.
-        self.fresh &= good;
-    }
 }
 
 // === impl Store ===
@@ -411,24 +367,4 @@ impl Store {
         }
         objects
     }
-}
-
-/// What has to be read for a reference.
-fn wanted(reference: &Reference) -> Wanted {
-    match reference {
-        Reference::Entry { kind, name, .. } => Wanted::Named { kind: *kind, name: name.clone() },
-        Reference::Secret { name } => Wanted::Named { kind: ReferenceKind::Secret, name: name.clone() },
-        Reference::Labelled { namespace, labels } => {
-            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            Wanted::Selected { namespace: namespace.clone(), labels: labels.join(",") }
-        }
-    }
-}
-
-/// The references of a version that is in force.
-fn before(document: &Arc<Value>) -> Vec<Reference> {
-    let Some(name) = held::name(document) else { return Vec::new() };
-    let mut objects = Objects::default();
-    objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
-    objects.policies.iter().flat_map(crds::compile::references).collect()
 }

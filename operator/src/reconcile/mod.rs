@@ -14,6 +14,7 @@ mod build;
 mod dereference;
 mod fetch;
 mod held;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod validate;

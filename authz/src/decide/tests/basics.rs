@@ -1,0 +1,240 @@
+//! The steps of the contract, one by one.
+
+use super::*;
+
+#[test]
+fn no_host_method_or_path_is_read_in_two_ways() {
+    let world = World::new(&policy(""));
+    for (method, host, path, expected) in [
+        ("", "a.test", "/", Code::Forbidden),
+        ("CONNECT", "a.test", "", Code::Forbidden),
+        ("TRACE", "a.test", "/", Code::Forbidden),
+        ("trace", "a.test", "/", Code::Forbidden),
+        ("GET", "", "/", Code::MalformedRequest),
+        ("GET", "a.test,b.test", "/", Code::MalformedRequest),
+        ("GET", "u@a.test", "/", Code::MalformedRequest),
+        ("GET", "a.test", "*", Code::MalformedRequest),
+        ("GET", "a.test", "//x", Code::MalformedRequest),
+        ("GET", "a.test", "/x#y", Code::MalformedRequest),
+        ("GET", "a.test", "/", Code::MissingCredential),
+    ] {
+        let decision = world.ask(&Ask {
+            method,
+            host,
+            path,
+            headers: Vec::new(),
+            source: None,
+            certificate: None,
+            proven_peer: true,
+        });
+        assert_eq!(code(&decision), Err(expected), "{method} {host} {path}");
+    }
+}
+
+#[test]
+fn a_hit_answers_like_a_miss_until_the_token_ends() {
+    let world = World::new(&policy(""));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    let request = get("/", &[("authorization", &bearer)]);
+    let (first, second) = (world.ask(&request), world.ask(&request));
+    assert_eq!(changes(&first), changes(&second));
+    assert_eq!(set(&second, "x-auth-subject"), Some("alice"));
+    assert!(
+        Arc::ptr_eq(first.facts.proven.as_ref().unwrap(), second.facts.proven.as_ref().unwrap()),
+        "the second is a hit"
+    );
+    for (later, expected) in [(599_999, Ok(())), (600_000, Err(Code::ExpiredToken))] {
+        let Step::Done(decision) = world.step(&request, &Awaited::default(), NOW_MS + later) else { panic!("waits") };
+        assert_eq!(code(&decision), expected, "{later}");
+    }
+}
+
+#[test]
+fn a_cached_verdict_does_not_survive_its_key() {
+    let mut world = World::new(&policy(""));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), Ok(()));
+    world.signer = &ROGUE_P256;
+    world.keys(ISSUER, true, false, false);
+    assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), Err(Code::InvalidToken));
+}
+
+#[test]
+fn an_unknown_key_waits_once_and_blames_the_right_side() {
+    let mut world = World::new(&policy(""));
+    let stranger = token_of(&ED25519, Algorithm::EdDSA, serde_json::json!({"sub": "alice"}));
+    let bearer = format!("Bearer {stranger}");
+    let request = get("/", &[("authorization", &bearer)]);
+    for (known, refreshable, failing, waits, after) in [
+        (true, true, false, true, Code::Unavailable),
+        (true, false, false, false, Code::InvalidToken),
+        (true, false, true, false, Code::Unavailable),
+        (false, true, false, true, Code::Unavailable),
+        (false, false, true, false, Code::Unavailable),
+    ] {
+        world.keys(ISSUER, known, refreshable, failing);
+        let mut awaited = Awaited::default();
+        match world.step(&request, &awaited, NOW_MS) {
+            Step::Wait(Need::Keys(id)) => {
+                assert!(waits, "{known} {refreshable} {failing}");
+                awaited.note_keys(id);
+            }
+            Step::Wait(need) => panic!("waits for {need:?}"),
+            Step::Done(_) => assert!(!waits, "{known} {refreshable} {failing}"),
+        }
+        let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };
+        assert_eq!(code(&decision), Err(after), "{known} {refreshable} {failing}");
+    }
+    // Tokens that no key of this issuer could ever verify wait for nobody.
+    world.keys(ISSUER, false, true, false);
+    for value in ["Bearer x", "Bearer a.b.c", "Bearer ..", "Bearer null"] {
+        assert_eq!(code(&world.ask(&get("/", &[("authorization", value)]))), Err(Code::InvalidToken), "{value}");
+    }
+}
+
+#[test]
+fn credentials_come_from_one_place() {
+    let world = World::new(&policy(
+        "credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid, allowedOrigins: ['https://ui.test']}]",
+    ));
+    let token = world.token(serde_json::json!({"sub": "alice"}));
+    let (bearer, cookie) = (format!("bEaReR {token}"), format!("a=b; sid={token}; c=d"));
+    let two = format!("Bearer {token},Bearer x");
+    let twice = format!("sid={token}; sid=x");
+    for (headers, expected) in [
+        (vec![("authorization", bearer.as_str())], Ok(())),
+        (vec![("cookie", cookie.as_str())], Ok(())),
+        (vec![("authorization", "Bearer x"), ("cookie", cookie.as_str())], Err(Code::InvalidToken)),
+        (vec![("authorization", "Basic eDp5"), ("cookie", cookie.as_str())], Ok(())),
+        (vec![("authorization", two.as_str())], Err(Code::MalformedRequest)),
+        (vec![("cookie", twice.as_str())], Err(Code::MalformedRequest)),
+        (vec![("authorization", "Bearer")], Err(Code::MissingCredential)),
+        (vec![("authorization", "Bearer ")], Err(Code::MissingCredential)),
+        (vec![("authorization", "Bearer\tx")], Err(Code::InvalidToken)),
+        (vec![("authorization", "Bearer  x")], Err(Code::InvalidToken)),
+        (vec![("authorization", "Bearerx")], Err(Code::MissingCredential)),
+        (vec![("cookie", "sid=")], Err(Code::MissingCredential)),
+        (vec![("cookie", "xsid=a")], Err(Code::MissingCredential)),
+    ] {
+        assert_eq!(code(&world.ask(&get("/", &headers))), expected, "{headers:?}");
+    }
+    for (origin, expected) in [
+        ("https://a.test", Ok(())),
+        ("https://ui.test", Ok(())),
+        ("https://a.test.evil.test", Err(Code::Forbidden)),
+        ("http://a.test", Err(Code::Forbidden)),
+        ("null", Err(Code::Forbidden)),
+    ] {
+        let post = Ask { method: "POST", ..get("/", &[("cookie", &cookie), ("origin", origin)]) };
+        assert_eq!(code(&world.ask(&post)), expected, "{origin}");
+        let upgrade = get("/", &[("cookie", &cookie), ("origin", origin), ("upgrade", "websocket")]);
+        assert_eq!(code(&world.ask(&upgrade)), expected, "{origin}");
+        assert_eq!(
+            code(&world.ask(&get("/", &[("cookie", &cookie), ("origin", origin)]))),
+            Ok(()),
+            "a GET changes nothing"
+        );
+    }
+}
+
+#[test]
+fn identity_is_ours_and_credentials_do_not_travel() {
+    let world = World::new(&policy(
+        "credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]\nroutes: [{name: open, paths: [/open], access: Public}]",
+    ));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    let sent = [
+        ("authorization", bearer.as_str()),
+        ("cookie", "a=b; sid=forged; c=d"),
+        ("x-auth-roles", "admin"),
+        ("x_auth.subject", "mallory"),
+    ];
+    let decision = world.ask(&get("/", &sent));
+    assert_eq!(set(&decision, "x-auth-subject"), Some("alice"));
+    assert_eq!(set(&decision, "cookie"), Some("a=b; c=d"));
+    for name in ["authorization", "x-auth-roles", "x_auth.subject", "x-auth-email", "x-auth-mfa"] {
+        assert!(removed(&decision, name), "{name}");
+    }
+    let open = world.ask(&get("/open", &sent));
+    assert_eq!(set(&open, "x-auth-type"), Some("anonymous"));
+    assert!(removed(&open, "x-auth-subject") && removed(&open, "x_auth.subject"));
+    assert!(!removed(&open, "authorization") && set(&open, "cookie").is_none() && !removed(&open, "cookie"));
+    for decision in [&decision, &open] {
+        let changes = changes(decision);
+        let both = changes.set_headers().iter().filter(|(name, _)| changes.removed_headers().contains(name)).count();
+        assert_eq!(both, 0, "Envoy removes last: a name in both would be lost");
+    }
+}
+
+#[test]
+fn internal_traffic_is_proven_not_claimed() {
+    let world = World::new(&policy(
+        "internal: {access: Optional, invalidCredential: PassUnverified, sourceCIDRs: [10.0.0.0/8]}\nunmatched: NotFound",
+    ));
+    let from = |host, source: &str| Ask { host, source: Some(source.parse().unwrap()), ..get("/x", &[]) };
+    for (host, source, expected) in [
+        ("a.research.svc", "10.1.2.3", Ok(())),
+        ("a.research.svc", "::ffff:10.1.2.3", Ok(())),
+        ("a.research.svc", "192.0.2.1", Err(Code::NotFound)),
+        ("a.test", "10.1.2.3", Err(Code::NotFound)),
+        ("evil.example", "10.1.2.3", Err(Code::NotFound)),
+    ] {
+        assert_eq!(code(&world.ask(&from(host, source))), expected, "{host} {source}");
+    }
+    let mut bad = from("a.research.svc", "10.1.2.3");
+    bad.headers.push(("authorization", "Bearer bad.bad.bad"));
+    let decision = world.ask(&bad);
+    assert_eq!(set(&decision, "x-auth-type"), Some("unverified-jwt"));
+    assert!(!removed(&decision, "authorization"), "passing it on is the purpose");
+}
+
+#[test]
+fn a_policy_that_is_off_reads_and_takes_no_credential() {
+    let world = World::new(
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: p, namespace: n}\nspec: {externalHostnames: [a.test], requireAuth: false}\n",
+    );
+    let digest = "Digest username=\"a\", realm=\"b\"";
+    let decision = world.ask(&get("/", &[("authorization", digest), ("x-auth-subject", "mallory")]));
+    assert_eq!(set(&decision, "x-auth-type"), Some("anonymous"));
+    assert!(removed(&decision, "x-auth-subject") && !removed(&decision, "authorization"));
+}
+
+#[test]
+fn an_outage_turns_nobody_into_a_stranger() {
+    let mut world = World::new(&policy("requireAuth: false\ninvalidCredential: Ignore"));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    let bad = world.ask(&get("/", &[("authorization", "Bearer x.y.z")]));
+    assert_eq!(set(&bad, "x-auth-type"), Some("anonymous"));
+    assert!(removed(&bad, "authorization"));
+    world.keys(ISSUER, false, false, true);
+    assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), Err(Code::Unavailable));
+}
+
+#[test]
+fn requirements_refuse_with_their_own_codes() {
+    let world = World::new(&policy(
+        "require: {cel: \"!principal.subject.startsWith('blocked')\"}\nroutes:\n- {name: w, paths: [/w], require: {scopes: [doc:write]}}\n\
+         - {name: r, paths: [/r], require: {roles: [admin]}}\n- {name: m, paths: [/m], require: {domains: [corp.test], verifiedEmail: true}}\n\
+         - {name: e, paths: [/e], require: {cel: 'principal.claims.level > 3'}}",
+    ));
+    for (path, claims, expected) in [
+        ("/", serde_json::json!({"sub": "alice"}), Ok(())),
+        ("/", serde_json::json!({"sub": "blocked-7"}), Err(Code::Forbidden)),
+        ("/w", serde_json::json!({"sub": "a", "scope": "doc:read doc:write"}), Ok(())),
+        ("/w", serde_json::json!({"sub": "a", "scope": "doc:writer"}), Err(Code::InsufficientScope)),
+        ("/r", serde_json::json!({"sub": "a", "roles": ["admin"]}), Ok(())),
+        ("/r", serde_json::json!({"sub": "a", "roles": {"admin": true}}), Err(Code::Forbidden)),
+        ("/m", serde_json::json!({"sub": "a", "email": "A@Corp.test", "email_verified": true}), Ok(())),
+        ("/m", serde_json::json!({"sub": "a", "email": "a@corp.test", "email_verified": "true"}), Err(Code::Forbidden)),
+        (
+            "/m",
+            serde_json::json!({"sub": "a", "email": "a@evil.test@corp.test", "email_verified": true}),
+            Err(Code::Forbidden),
+        ),
+        ("/e", serde_json::json!({"sub": "a", "level": 4}), Ok(())),
+        ("/e", serde_json::json!({"sub": "a"}), Err(Code::Forbidden)),
+    ] {
+        let bearer = format!("Bearer {}", world.token(claims.clone()));
+        assert_eq!(code(&world.ask(&get(path, &[("authorization", &bearer)]))), expected, "{path} {claims}");
+    }
+}

@@ -1,0 +1,79 @@
+//! What is known of each referenced Secret and ConfigMap, and what has to be read.
+
+use std::{sync::Arc, time::Duration};
+
+use crds::{
+    documents::{Kind, Objects, ReferenceKind},
+    push::Reference,
+};
+use serde_json::Value;
+
+use super::{
+    fetch::{Content, Wanted},
+    held,
+};
+
+/// What is known of a Secret or ConfigMap.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// `None`: never read. `Some(None)`: not there.
+    #[allow(clippy::option_option, reason = "three states, as the line above says")]
+    pub(super) content: Option<Option<Content>>,
+    pub(super) read: Read,
+}
+
+/// What is known of a selection.
+#[derive(Default)]
+pub(super) struct Selection {
+    pub(super) known: bool,
+    pub(super) read: Read,
+}
+
+/// Whether something has to be read, and is.
+#[derive(Default)]
+pub(super) struct Read {
+    pub(super) under_way: bool,
+    pub(super) fresh: bool,
+    pub(super) failures: u32,
+}
+
+// === impl Read ===
+
+impl Read {
+    /// Whether to begin now, and after which pause.
+    pub(super) fn begin(&mut self) -> Option<Duration> {
+        if self.under_way || self.fresh {
+            return None;
+        }
+        (self.under_way, self.fresh) = (true, true);
+        let pause = if self.failures == 0 { 0 } else { 200 * (1 << self.failures.min(7)) };
+        Some(Duration::from_millis(pause))
+    }
+
+    pub(super) fn ended(&mut self, good: bool) {
+        self.under_way = false;
+        self.failures = if good { 0 } else { self.failures + 1 };
+        // Whatever changed meanwhile has made it stale already.
+        self.fresh &= good;
+    }
+}
+
+/// What has to be read for a reference.
+pub(super) fn wanted(reference: &Reference) -> Wanted {
+    match reference {
+        Reference::Entry { kind, name, .. } => Wanted::Named { kind: *kind, name: name.clone() },
+        Reference::Secret { name } => Wanted::Named { kind: ReferenceKind::Secret, name: name.clone() },
+        Reference::Labelled { namespace, labels } => {
+            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            Wanted::Selected { namespace: namespace.clone(), labels: labels.join(",") }
+        }
+    }
+}
+
+/// The references of a version that is in force.
+pub(super) fn before(document: &Arc<Value>) -> Vec<Reference> {
+    let Some(name) = held::name(document) else { return Vec::new() };
+    let mut objects = Objects::default();
+    objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
+    objects.policies.iter().flat_map(crds::compile::references).collect()
+}
