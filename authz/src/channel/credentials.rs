@@ -64,6 +64,11 @@ impl Credentials {
         not_after(chain.first().ok_or(TlsError::Certificate)?)
     }
 
+    /// Whether its life has not ended.
+    pub(super) fn is_valid(&self, now: SystemTime) -> bool {
+        self.not_after().is_ok_and(|end| end > now)
+    }
+
     /// How long until it is renewed: two thirds of its life; zero if that is over.
     pub(super) fn renew_in(&self, now: SystemTime) -> Result<Duration, TlsError> {
         let end = self.not_after()?;

@@ -1,9 +1,13 @@
 //! Numbers of the channel. No labels.
 
+use std::time::SystemTime;
+
 use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge},
     registry::Registry,
 };
+
+use super::Credentials;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Metrics {
@@ -11,7 +15,7 @@ pub(super) struct Metrics {
     pub(super) failures: Counter,
     pub(super) not_kept: Counter,
     pub(super) refused: Counter,
-    pub(super) certificate_end: Gauge,
+    certificate_end: Gauge,
     applied: Counter,
     epoch: Gauge,
     policies: Gauge,
@@ -51,6 +55,12 @@ impl Metrics {
             registry.register(name, help, counter.clone());
         }
         own
+    }
+
+    pub(super) fn certificate(&self, own: &Credentials) {
+        if let Ok(Ok(end)) = own.not_after().map(|end| end.duration_since(SystemTime::UNIX_EPOCH)) {
+            self.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
+        }
     }
 
     pub(super) fn applied(&self, epoch: u64, policies: usize, rejected: usize) {

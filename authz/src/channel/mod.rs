@@ -21,7 +21,11 @@ pub mod sign;
 mod tests;
 pub mod wire;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
@@ -131,7 +135,11 @@ impl Channel {
             }
             None => Held::default(),
         };
-        let identity = files.identity().map(Arc::new);
+        // One that expired proves nothing: it is as if there were none.
+        let identity = files.identity().filter(|own| own.is_valid(SystemTime::now())).map(Arc::new);
+        if let Some(own) = &identity {
+            metrics.certificate(own);
+        }
         let shared = Shared {
             options,
             files,

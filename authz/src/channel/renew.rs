@@ -47,9 +47,7 @@ pub(super) async fn keep_renewed(shared: &Shared) {
 }
 
 fn take(shared: &Shared, new: Credentials) {
-    if let Ok(Ok(end)) = new.not_after().map(|end| end.duration_since(SystemTime::UNIX_EPOCH)) {
-        shared.metrics.certificate_end.set(i64::try_from(end.as_secs()).unwrap_or(i64::MAX));
-    }
+    shared.metrics.certificate(&new);
     info!("a new certificate of the operator is in use");
     shared.credentials.send_replace(Some(Arc::new(new)));
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use crds::push::Report;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
@@ -70,9 +71,7 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
 /// Waits for a certificate that has not expired.
 async fn valid(shared: &Shared) -> Arc<Credentials> {
     let mut credentials = shared.credentials.subscribe();
-    let good = |one: &Option<Arc<Credentials>>| {
-        one.as_ref().is_some_and(|one| one.not_after().is_ok_and(|end| end > SystemTime::now()))
-    };
+    let good = |one: &Option<Arc<Credentials>>| one.as_ref().is_some_and(|one| one.is_valid(SystemTime::now()));
     loop {
         let found = credentials.wait_for(good).await.ok().and_then(|found| found.clone());
         if let Some(found) = found {
@@ -82,6 +81,32 @@ async fn valid(shared: &Shared) -> Arc<Credentials> {
     }
 }
 
+/// A stream that stands.
+struct Line {
+    answers: mpsc::Sender<DeltaDiscoveryRequest>,
+    stream: Streaming<DeltaDiscoveryResponse>,
+}
+
+/// Connects and says what is held.
+async fn open(
+    shared: &Shared,
+    credentials: &Credentials,
+    held: &mut Held,
+    reports: &[Report],
+) -> Result<Line, SessionError> {
+    let tls = credentials.client_config(&authorities(shared).await);
+    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
+    let (answers, inbound) = mpsc::channel(ANSWERS);
+    held.begin();
+    let hello = wire::hello(&shared.options.pod, held.epoch(), reports, held.versions());
+    answers.send(hello).await.map_err(|_| SessionError::Ended)?;
+    let requests = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
+    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let begun = timeout(shared.options.pace.connect, client.delta_aggregated_resources(Box::pin(requests))).await;
+    let begun = begun.map_err(|_| Status::deadline_exceeded("the stream did not begin in time"))?;
+    Ok(Line { answers, stream: begun?.into_inner() })
+}
+
 /// Ends well when there is a new certificate to connect with.
 async fn session(
     shared: &Shared,
@@ -89,23 +114,14 @@ async fn session(
     held: &mut Held,
     heard: &mut bool,
 ) -> Result<(), SessionError> {
-    let mut renewed = shared.credentials.subscribe();
-    let tls = credentials.client_config(&authorities(shared).await);
-    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
     let (pod, pace) = (&*shared.options.pod, shared.options.pace);
-    let (answers, inbound) = mpsc::channel::<DeltaDiscoveryRequest>(ANSWERS);
-    held.begin();
+    let mut renewed = shared.credentials.subscribe();
+    // There may be a newer one already.
+    renewed.mark_changed();
     let mut told = shared.force.reports();
-    let hello = wire::hello(pod, held.epoch(), &told, held.versions());
-    answers.send(hello).await.map_err(|_| SessionError::Ended)?;
-    let requests = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
-    let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let stream = timeout(pace.connect, client.delta_aggregated_resources(Box::pin(requests)));
-    let mut stream =
-        stream.await.map_err(|_| Status::deadline_exceeded("the stream did not begin in time"))??.into_inner();
+    let Line { answers, mut stream } = open(shared, credentials, held, &told).await?;
     shared.metrics.connected.set(1);
     info!("connected to the operator");
-
     let mut ticks = interval(pace.report);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -1,8 +1,13 @@
 //! A data plane that starts while no operator answers.
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use authz::seal::KEY_LEN;
+use operator::identity::Lives;
 
 use crate::{
     raw::Cable,
@@ -99,6 +104,33 @@ async fn without_a_key_nothing_is_written() {
     assert!(!data.exists() || fs::read_dir(&data).unwrap().next().is_none());
     let plane = start.towards(cable.address, &authorities);
     assert!(!*plane.in_force.borrow(), "it waits: an empty set is no truth");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_expired_meanwhile_is_as_none() {
+    let api = Arc::new(Api::default());
+    let lives = Lives { leaf: Duration::from_secs(3), ..Lives::default() };
+    let operator = Operator::start_with(&api, 4, lives).await;
+    let start = Start::own("authz-0");
+    let authorities = operator.identity.ca_bundle().borrow().to_string();
+    let plane = start.run(&operator);
+    operator.publish(&[policy("b", "open", "o.test", OPEN)]);
+    plane.holds(&["b/open"]).await;
+    let data = start.folder.path().join("data");
+    until("both copies are there", || {
+        ["state", "identity"].iter().all(|what| data.join(format!("{what}.sealed")).exists())
+    })
+    .await;
+    plane.stop().await;
+    operator.stop().await;
+    let nowhere = "127.0.0.1:1".parse().unwrap();
+    let begin = Instant::now();
+    while start.towards(nowhere, &authorities).credentials.borrow().is_some() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "an expired certificate is in use");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let plane = start.towards(nowhere, &authorities);
+    assert!(*plane.in_force.borrow(), "its policies stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]
