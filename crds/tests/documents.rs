@@ -81,13 +81,15 @@ fn unused(schema: &Value, values: &[&Value], path: &str, missing: &mut Vec<Strin
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let members: Vec<&Value> = values.iter().filter_map(|value| value.get(name)).collect();
         let path = format!("{path}.{name}");
-        // The shapes of forward, require, credentials, bundles and prefilters repeat; once each is enough.
+        // The shapes of forward, require, credentials, clients, bundles and prefilters repeat; once each is enough.
         let repeats = [
             "spec.forward.",
             "spec.require.",
             "spec.errors.message",
             "].credentials[].",
             ".headers[].",
+            ".replaceCredential.clientCredentials.client.",
+            ".replaceCredential.tokenExchange.client.",
             ".caBundleRef.",
             ".accepts.",
         ]

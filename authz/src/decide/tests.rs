@@ -8,6 +8,7 @@ mod confusion;
 mod credentials;
 mod failures;
 mod granted;
+mod keys;
 mod lifetime;
 mod limits;
 mod replace;

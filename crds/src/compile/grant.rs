@@ -6,7 +6,9 @@ use aws_lc_rs::digest;
 
 use super::{authenticator::duration, forward::forbidden, policy::Site, problem, remote, replace};
 use crate::{
-    snapshot::{ExtraHeader, Grant, GrantKind, Granted, OAuthClient, Replacement, ReplacementValue},
+    snapshot::{
+        ClientAuthentication, ExtraHeader, Grant, GrantKind, Granted, OAuthClient, Replacement, ReplacementValue,
+    },
     v1alpha1::{self, ScopeName},
 };
 
@@ -30,7 +32,7 @@ pub(super) fn client_credentials(
         Some(extra) => Some(extra_header(&format!("{at}.extraHeader"), extra, site)?),
     };
     let form = parameters("client_credentials", spec.audience.as_deref(), spec.scopes.as_deref());
-    let grant = grant(endpoint?, client, GrantKind::ClientCredentials { renew_before }, form, site);
+    let grant = grant(endpoint?, (&spec.client, client), GrantKind::ClientCredentials { renew_before }, form, site);
     Some(granted(grant, extra))
 }
 
@@ -43,7 +45,7 @@ pub(super) fn token_exchange(at: &str, spec: &v1alpha1::TokenExchange, site: &mu
     let mut form = parameters(grant_type, spec.audience.as_deref(), spec.scopes.as_deref());
     form.push(("subject_token_type", ACCESS_TOKEN.into()));
     form.push(("requested_token_type", ACCESS_TOKEN.into()));
-    Some(granted(grant(endpoint?, client, GrantKind::TokenExchange, form, site), None))
+    Some(granted(grant(endpoint?, (&spec.client, client), GrantKind::TokenExchange, form, site), None))
 }
 
 fn granted(grant: Grant, extra: Option<ExtraHeader>) -> Replacement {
@@ -59,16 +61,22 @@ fn parameters(grant_type: &str, audience: Option<&str>, scopes: Option<&[ScopeNa
     form
 }
 
-/// Whoever asks for the same at the same place as the same client shares an answer; the policy's identity is part of the place.
+/// Whoever asks for the same at the same place as the same client, with the same proof, shares an answer; the policy's identity is part of
+/// the place. A token that one secret was given must not hide that another is wrong.
 fn grant(
     endpoint: crate::snapshot::Endpoint,
-    client: OAuthClient,
+    (spec, client): (&v1alpha1::ConfidentialClient, OAuthClient),
     kind: GrantKind,
     form: Vec<(&'static str, Box<str>)>,
     site: &Site<'_>,
 ) -> Grant {
     let mut context = digest::Context::new(&digest::SHA256);
-    let ours = [site.name.as_bytes(), site.uid.as_bytes(), endpoint.url.as_str().as_bytes(), client.id.as_bytes()];
+    let written = serde_json::to_vec(spec).unwrap_or_default();
+    let proof = match &client.authentication {
+        Some(ClientAuthentication::SecretBasic(secret) | ClientAuthentication::SecretPost(secret)) => secret.expose(),
+        Some(ClientAuthentication::PrivateKeyJwt { .. }) | None => &[],
+    };
+    let ours = [site.name.as_bytes(), site.uid.as_bytes(), endpoint.url.as_str().as_bytes(), &written, proof];
     let asked = form.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
     for part in ours.into_iter().chain(asked) {
         context.update(&(part.len() as u64).to_be_bytes());

@@ -7,7 +7,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use serde_json::{Value, json};
 use tests::{
     Bench, Issuer, PeerError,
@@ -90,6 +90,8 @@ impl Authority {
     /// Certificate and key in PEM.
     fn sign(&self, names: Vec<SanType>) -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        // Of the same name as the authority it would pass for one that signed itself.
+        params.distinguished_name.push(DnType::CommonName, "leaf");
         params.subject_alt_names = names;
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");

@@ -87,6 +87,10 @@ fn what_no_answer_can_carry_is_named() {
     let elsewhere = Compiler::new(elsewhere, LastGood::default()).compile(&objects(&own_key));
     assert_eq!(words(&elsewhere), ["n/a Unsupported"]);
     assert!(message(&elsewhere).contains("secretKeyRef"), "{}", message(&elsewhere));
+    for (algorithm, verdict) in [("ES256", "n/a Accepted ResolvedRefs"), ("HS256", "n/a Invalid")] {
+        let own = format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: {algorithm}}}}}}}\n{SSO}");
+        assert_eq!(words(&compile(&policy("n/a", &own))), [verdict], "a key of our own for {algorithm}");
+    }
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! Verdicts that are remembered, and keys that are not known yet.
+
+use super::*;
+
+#[test]
+fn a_hit_answers_like_a_miss_until_the_token_ends() {
+    let world = World::new(&policy(""));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    let request = get("/", &[("authorization", &bearer)]);
+    let (first, second) = (world.ask(&request), world.ask(&request));
+    assert_eq!(changes(&first), changes(&second));
+    assert_eq!(set(&second, "x-auth-subject"), Some("alice"));
+    assert!(
+        Arc::ptr_eq(first.facts.proven.as_ref().unwrap(), second.facts.proven.as_ref().unwrap()),
+        "the second is a hit"
+    );
+    for (later, expected) in [(599_999, Ok(())), (600_000, Err(Code::ExpiredToken))] {
+        let Step::Done(decision) = world.step(&request, &Awaited::default(), NOW_MS + later) else { panic!("waits") };
+        assert_eq!(code(&decision), expected, "{later}");
+    }
+}
+
+#[test]
+fn a_cached_verdict_does_not_survive_its_key() {
+    let mut world = World::new(&policy(""));
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), Ok(()));
+    world.signer = &ROGUE_P256;
+    world.keys(ISSUER, true, false, false);
+    assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), Err(Code::InvalidToken));
+}
+
+#[test]
+fn an_unknown_key_waits_once_and_blames_the_right_side() {
+    let mut world = World::new(&policy(""));
+    let stranger = token_of(&ED25519, Algorithm::EdDSA, serde_json::json!({"sub": "alice"}));
+    let bearer = format!("Bearer {stranger}");
+    let request = get("/", &[("authorization", &bearer)]);
+    for (known, refreshable, failing, waits, after) in [
+        (true, true, false, true, Code::Unavailable),
+        (true, false, false, false, Code::InvalidToken),
+        (true, false, true, false, Code::Unavailable),
+        (false, true, false, true, Code::Unavailable),
+        (false, false, true, false, Code::Unavailable),
+    ] {
+        world.keys(ISSUER, known, refreshable, failing);
+        let mut awaited = Awaited::default();
+        match world.step(&request, &awaited, NOW_MS) {
+            Step::Wait(Need::Keys(id)) => {
+                assert!(waits, "{known} {refreshable} {failing}");
+                awaited.note_keys(id);
+            }
+            Step::Wait(need) => panic!("waits for {need:?}"),
+            Step::Done(_) => assert!(!waits, "{known} {refreshable} {failing}"),
+        }
+        let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };
+        assert_eq!(code(&decision), Err(after), "{known} {refreshable} {failing}");
+    }
+    // Tokens that no key of this issuer could ever verify wait for nobody.
+    world.keys(ISSUER, false, true, false);
+    for value in ["Bearer x", "Bearer a.b.c", "Bearer ..", "Bearer null"] {
+        assert_eq!(code(&world.ask(&get("/", &[("authorization", value)]))), Err(Code::InvalidToken), "{value}");
+    }
+}
