@@ -88,6 +88,8 @@ struct Campaign {
     told: Option<String>,
 }
 
+/// The leader's pause after a call that failed: what is left of two thirds of a Lease is enough for some attempts.
+const AGAIN: Duration = Duration::from_secs(1);
 /// The longest time that giving the Lease back may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -189,17 +191,20 @@ impl Campaign {
 
     async fn campaign(&mut self) -> std::convert::Infallible {
         loop {
-            if let Err(error) = self.round().await {
-                self.tell(&error);
-            }
-            let durations = self.settings.durations;
-            let pause = if self.term.holds(Instant::now()) { durations.renew } else { durations.look };
+            let failed = self.round().await.inspect_err(|error| self.tell(error)).is_err();
+            let (leads, durations) = (self.term.holds(Instant::now()), self.settings.durations);
+            let pause = match (leads, failed) {
+                (true, true) => AGAIN,
+                (true, false) => durations.renew,
+                (false, _) => durations.look,
+            };
             let (own, mut highest) = (self.term.epoch(), self.highest.clone());
             tokio::select! {
                 // Not all at once after an outage.
                 () = sleep(pause.mul_f64(0.8 + 0.2 * fastrand::f64())) => {}
-                // A data plane has seen a later leadership: until ours is above it, it takes nothing from us.
-                () = raised(&mut highest, own), if self.term.holds(Instant::now()) => {}
+                // A data plane has seen a later leadership: until ours is above it, it takes nothing from us. Not after a failure, or
+                // an API server that refuses would be asked without a pause.
+                () = raised(&mut highest, own), if leads && !failed => {}
             }
         }
     }
@@ -209,7 +214,12 @@ impl Campaign {
         let patience = self.settings.durations.call;
         let seen = within(patience, self.leases.read()).await?;
         let heard = *self.highest.borrow();
-        let step = self.term.step(seen.as_ref(), heard, Instant::now());
+        let now = Instant::now();
+        let step = self.term.step(seen.as_ref(), heard, now);
+        if !self.term.holds(now) {
+            // Somebody else has it, or nobody: what was permitted ends now, not at the end of its time.
+            *self.shared.until.lock() = None;
+        }
         match step {
             Step::Wait => {
                 let theirs = seen.filter(|seen| seen.holder.is_some()).and_then(|seen| seen.address);

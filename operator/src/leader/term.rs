@@ -14,12 +14,23 @@ const LONGEST: Duration = Duration::from_mins(1);
 pub(super) struct Term {
     identity: String,
     durations: Durations,
-    /// The last version of the Lease, and when it was first seen.
-    seen: Option<(String, Instant)>,
+    /// Who stands before us.
+    rival: Option<Rival>,
     /// When the last renewal that worked was sent.
     renewed: Option<Instant>,
     /// The highest leadership that was seen in the Lease.
     epoch: u64,
+}
+
+/// Somebody else's Lease.
+#[derive(Debug)]
+struct Rival {
+    /// Its last version; `None`: it vanished.
+    version: Option<String>,
+    /// When that was first seen.
+    since: Instant,
+    /// How long it holds.
+    patience: Duration,
 }
 
 /// What to do now.
@@ -42,7 +53,13 @@ pub(super) enum Step {
 
 impl Term {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { identity: settings.identity.clone(), durations: settings.durations, seen: None, renewed: None, epoch: 0 }
+        Self {
+            identity: settings.identity.clone(),
+            durations: settings.durations,
+            rival: None,
+            renewed: None,
+            epoch: 0,
+        }
     }
 
     /// The highest leadership that is known.
@@ -58,9 +75,7 @@ impl Term {
     /// `heard`: the highest leadership that any data plane has seen.
     pub(super) fn step(&mut self, seen: Option<&Seen>, heard: u64, now: Instant) -> Step {
         let Some(seen) = seen else {
-            // Deleted, or never made.
-            (self.seen, self.renewed) = (None, None);
-            return Step::Write { epoch: self.epoch.max(heard) + 1, transitions: 0, taken: true };
+            return self.vanished(heard, now);
         };
         let known = self.epoch.max(heard);
         let above = known.max(seen.epoch) + 1;
@@ -77,23 +92,33 @@ impl Term {
             Step::Write { epoch: above, transitions: seen.transitions.saturating_add(i32::from(!ours)), taken: true };
         if ours || seen.holder.is_none() {
             // Ours: an earlier process of this pod, which is no more.
+            self.rival = None;
             return take;
         }
-        let since = match &self.seen {
-            Some((version, since)) if *version == seen.version => *since,
-            _ => {
-                self.seen = Some((seen.version.clone(), now));
-                now
-            }
-        };
         let patience = seen.lease.max(self.durations.lease).min(LONGEST);
-        if now.duration_since(since) >= patience { take } else { Step::Wait }
+        if self.waited(Some(&seen.version), patience, now) { take } else { Step::Wait }
+    }
+
+    /// The Lease was deleted, or never made. A rival that had it may believe in it for as long as if it were there.
+    fn vanished(&mut self, heard: u64, now: Instant) -> Step {
+        self.renewed = None;
+        let take = Step::Write { epoch: self.epoch.max(heard) + 1, transitions: 0, taken: true };
+        let Some(patience) = self.rival.as_ref().map(|rival| rival.patience) else { return take };
+        if self.waited(None, patience, now) { take } else { Step::Wait }
+    }
+
+    /// Whether a rival's Lease was seen unchanged for all of its time.
+    fn waited(&mut self, version: Option<&str>, patience: Duration, now: Instant) -> bool {
+        let known = self.rival.as_ref().filter(|rival| rival.version.as_deref() == version);
+        let since = known.map_or(now, |rival| rival.since);
+        self.rival = Some(Rival { version: version.map(str::to_owned), since, patience });
+        now.duration_since(since) >= patience
     }
 
     /// A write that was sent at this time worked.
     pub(super) fn written(&mut self, epoch: u64, sent: Instant) {
         self.epoch = self.epoch.max(epoch);
         self.renewed = Some(sent);
-        self.seen = None;
+        self.rival = None;
     }
 }

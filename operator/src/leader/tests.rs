@@ -1,6 +1,6 @@
 //! The election under a paused clock: who may write, and until when.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::advance;
@@ -17,30 +17,43 @@ struct Memory {
 struct Line {
     memory: Arc<Memory>,
     cut: AtomicBool,
+    refused: AtomicBool,
+    calls: AtomicUsize,
     writes: Mutex<Vec<Wanted>>,
 }
 
 impl Line {
     fn new(memory: &Arc<Memory>) -> Arc<Self> {
-        Arc::new(Self { memory: memory.clone(), cut: AtomicBool::new(false), writes: Mutex::default() })
+        Arc::new(Self {
+            memory: memory.clone(),
+            cut: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
+            calls: AtomicUsize::new(0),
+            writes: Mutex::default(),
+        })
     }
 
-    async fn reach(&self) {
+    async fn reach(&self) -> Result<(), LeaseError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         if self.cut.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        if self.refused.load(Ordering::Relaxed) {
+            return Err(LeaseError::Unavailable("refused".to_owned()));
+        }
+        Ok(())
     }
 }
 
 #[tonic::async_trait]
 impl Leases for Line {
     async fn read(&self) -> Result<Option<Seen>, LeaseError> {
-        self.reach().await;
+        self.reach().await?;
         Ok(self.memory.lease.lock().1.clone().map(Seen::of))
     }
 
     async fn write(&self, wanted: Wanted, over: Option<Seen>) -> Result<Seen, LeaseError> {
-        self.reach().await;
+        self.reach().await?;
         let mut lease = self.memory.lease.lock();
         let current = lease.1.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
         if current != over.as_ref().map(|seen| seen.version.clone()) {
@@ -215,6 +228,80 @@ async fn a_leadership_that_data_planes_have_outlived_is_raised() {
     memory.lease.lock().1 = None;
     first.leader.epoch().wait_for(|epoch| *epoch == 44).await.unwrap();
     assert_eq!(memory.seen().map(|seen| seen.epoch), Some(44));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_not_answered_costs_no_leadership() {
+    let memory: Arc<Memory> = Arc::default();
+    let first = replica(&memory, "a");
+    first.leads().await;
+    let guard = first.leader.guard().unwrap();
+    for round in 0..20 {
+        let calls = first.line.calls.load(Ordering::Relaxed);
+        first.line.cut.store(true, Ordering::Relaxed);
+        while first.line.calls.load(Ordering::Relaxed) == calls {
+            sleep(Duration::from_millis(10)).await;
+        }
+        first.line.cut.store(false, Ordering::Relaxed);
+        let written = first.line.writes.lock().len();
+        while first.line.writes.lock().len() == written {
+            assert!(guard.holds(), "round {round}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(first.epoch(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_refuses_is_not_asked_in_a_hot_loop() {
+    let memory: Arc<Memory> = Arc::default();
+    let first = replica(&memory, "a");
+    first.leads().await;
+    first.line.refused.store(true, Ordering::Relaxed);
+    let calls = first.line.calls.load(Ordering::Relaxed);
+    // To be raised at once, were there anybody to ask.
+    first.highest.send_replace(41);
+    sleep(SECOND * 60).await;
+    let asked = first.line.calls.load(Ordering::Relaxed) - calls;
+    assert!((20..=80).contains(&asked), "{asked} calls in a minute");
+    assert!(first.leader.guard().is_none());
+    first.line.refused.store(false, Ordering::Relaxed);
+    first.leader.epoch().wait_for(|epoch| *epoch == 42).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_sees_a_rival_stops_at_once() {
+    let memory: Arc<Memory> = Arc::default();
+    let first = replica(&memory, "a");
+    first.leads().await;
+    let guard = first.leader.guard().unwrap();
+    // As after a restore of etcd, or by a hand that forces it.
+    let rival = Wanted {
+        holder: Some("b".to_owned()),
+        address: Some("b:9004".to_owned()),
+        lease: SECOND * 15,
+        epoch: 9,
+        transitions: 1,
+        taken: true,
+    };
+    Line::new(&memory).write(rival, memory.seen()).await.unwrap();
+    first.leader.address().wait_for(Option::is_some).await.unwrap();
+    assert!(!guard.holds());
+    assert!(first.leader.guard().is_none() && !*first.leader.is_leading().borrow());
+}
+
+#[test]
+fn a_lease_that_vanished_may_still_be_believed_by_its_holder() {
+    let now = Instant::now();
+    let theirs = Seen { holder: Some("b".to_owned()), epoch: 7, version: "1".to_owned(), ..Seen::default() };
+    let mut term = Term::new(&settings("a"));
+    assert_eq!(term.step(Some(&theirs), 0, now), Step::Wait);
+    assert_eq!(term.step(None, 0, now + SECOND * 14), Step::Wait);
+    assert_eq!(term.step(None, 0, now + SECOND * 28), Step::Wait);
+    let take = Step::Write { epoch: 8, transitions: 0, taken: true };
+    assert_eq!(term.step(None, 0, now + SECOND * 29), take);
+    let first = Step::Write { epoch: 1, transitions: 0, taken: true };
+    assert_eq!(Term::new(&settings("a")).step(None, 0, now), first, "nobody ever had it");
 }
 
 #[test]
