@@ -141,15 +141,9 @@ impl LastGoodStore {
                 inner.written(part, changes, None);
                 continue;
             }
-            let sealed = match pack::seal(&inner.seal, part, &kept) {
-                Ok(sealed) => sealed,
-                Err(error) => {
-                    // It would be no better a second later.
-                    inner.metrics.failures.inc();
-                    warn!(secret = secret(part), %error, "last good versions cannot be kept: a restart would start from the documents alone");
-                    inner.written(part, changes, version);
-                    continue;
-                }
+            let Some(sealed) = inner.packed(part, &kept) else {
+                inner.written(part, changes, version);
+                continue;
             };
             // Right before the write: the passes before may have outlasted the leadership.
             if !leader.guard().is_some_and(|guard| guard.holds()) {
@@ -174,6 +168,16 @@ impl LastGoodStore {
 // === impl Inner ===
 
 impl Inner {
+    /// What the Secret shall hold. Of a part that does not fit nothing is kept, rather than something older than what was in force.
+    fn packed(&self, part: usize, kept: &LastGood) -> Option<Vec<u8>> {
+        let failed = |error: pack::PackError| {
+            self.metrics.failures.inc();
+            warn!(secret = secret(part), %error, "last good versions cannot be kept: a restart would start from the documents alone");
+        };
+        let packed = pack::seal(&self.seal, part, kept).map_err(failed);
+        packed.or_else(|()| pack::seal(&self.seal, part, &LastGood::default()).map_err(failed)).ok()
+    }
+
     /// Done, but for what was noted meanwhile.
     fn written(&self, part: usize, changes: u64, version: Option<String>) {
         let mut state = self.state.lock();

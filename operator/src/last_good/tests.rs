@@ -216,3 +216,25 @@ async fn a_part_that_cannot_be_read_costs_only_itself() {
         assert_eq!(in_force(read, &names), count);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_part_that_does_not_fit_nothing_older_stays() {
+    let (memory, names) = (Arc::<Memory>::default(), names(1));
+    let (store, empty) = load(&memory).await;
+    let leader = leading().await;
+    let mut compiler = compiler(empty, &names);
+    store.keep(compiler.last_good());
+    assert!(!store.pass(&leader).await);
+    assert_eq!(in_force(load(&memory).await.1, &names), 1);
+    // Text that no compression makes small.
+    let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(2 * 1024 * 1024).collect();
+    let meta = format!("{{name: p0, namespace: n, annotations: {{noise: {noise}}}}}");
+    let mut large = Objects::default();
+    large
+        .read("f", &format!("apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {meta}\nspec: {GOOD}\n"));
+    compiler.compile(&large);
+    store.keep(compiler.last_good());
+    assert!(!store.pass(&leader).await);
+    assert_eq!(store.inner.metrics.failures.get(), 1);
+    assert_eq!(in_force(load(&memory).await.1, &names), 0);
+}
