@@ -58,6 +58,23 @@ fn documents_of_this_build_are_taken_as_they_are() {
 }
 
 #[test]
+fn examples_are_taken() {
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let policies = fs::read_dir(examples).unwrap().map(|folder| folder.unwrap().path().join("policy.yaml"));
+    let mut count = 0;
+    for file in policies {
+        for document in serde_yaml::Deserializer::from_str(&fs::read_to_string(&file).unwrap()) {
+            let document = Value::deserialize(document).unwrap();
+            if document["apiVersion"] == v1alpha1::API_VERSION {
+                assert_eq!(check(&document), [], "{}", file.display());
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 2, "{count}");
+}
+
+#[test]
 fn every_field_is_taken_and_read() {
     let document: Value = serde_yaml::from_str(&text("every.yaml")).unwrap();
     assert_eq!(check(&document), []);
