@@ -5,16 +5,13 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use crds::{
     code::Code,
-    snapshot::{
-        Access, ApiKey, Authenticator, AuthenticatorKind, ClientCertificates, IdentityHeader, InvalidCredential,
-        Source, SourceKind,
-    },
+    snapshot::{Access, Authenticator, IdentityHeader, InvalidCredential, Source, SourceKind},
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_certificate, by_jwt, by_service,
-    credential, credential::Credential, encode, outcome::Outcome, second_factor, select::Place, standing,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode, kind::Kind,
+    outcome::Outcome, second_factor, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
@@ -148,14 +145,6 @@ struct Reader<'a> {
     kind: Kind<'a>,
 }
 
-/// One variant a kind of credential; each has a file of its own.
-enum Kind<'a> {
-    Jwt(by_jwt::Ready<'a>),
-    ApiKey(&'a ApiKey),
-    Service(by_service::Ready<'a>),
-    Certificate(&'a ClientCertificates),
-}
-
 /// A credential, read once for all authenticators and not yet believed.
 pub(super) struct Presented<'a> {
     pub(super) text: &'a str,
@@ -241,16 +230,7 @@ impl<'a> Readers<'a> {
     ) -> Self {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
-            let kind = match &authenticator.kind {
-                AuthenticatorKind::Jwt(jwt) => {
-                    Kind::Jwt(by_jwt::Ready::new(deps, jwt, authenticator.second_factor.as_ref()))
-                }
-                AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
-                AuthenticatorKind::Introspection(rules) => Kind::Service(by_service::Ready::Introspection(rules)),
-                AuthenticatorKind::UserInfo(rules) => Kind::Service(by_service::Ready::UserInfo(rules)),
-                AuthenticatorKind::Webhook(rules) => Kind::Service(by_service::Ready::webhook(rules, request)),
-                AuthenticatorKind::ClientCertificate(rules) => Kind::Certificate(rules),
-            };
+            let kind = Kind::new(deps, request, authenticator);
             Reader { index, authenticator, kind }
         });
         Self { all: all.collect(), is_certificate: source.kind == SourceKind::ClientCertificate }
@@ -264,9 +244,7 @@ impl<'a> Readers<'a> {
             context.update(&version.to_be_bytes());
         }
         for reader in &self.all {
-            if let Kind::Service(ready) = &reader.kind {
-                ready.context(&mut context);
-            }
+            reader.kind.context(&mut context);
         }
         // The same text in a header is another credential.
         context.update(&[u8::from(self.is_certificate)]);
@@ -322,57 +300,6 @@ impl<'a> Readers<'a> {
         });
         let worst = worst.unwrap_or(nobody);
         Err(need.map_or_else(|| Deny { claim: missing, ..worst.deny() }.into(), Stop::Wait))
-    }
-}
-
-// === impl Kind ===
-
-impl Kind<'_> {
-    /// What a verdict depends on beside the credential and the authenticator as compiled.
-    fn version(&self) -> [u64; 2] {
-        match self {
-            Self::Jwt(ready) => ready.version(),
-            Self::ApiKey(keys) => [keys.version(), 0],
-            Self::Service(_) | Self::Certificate(_) => [0, 0],
-        }
-    }
-
-    /// Whether the credential is of this kind and of no other: who asks somebody else about it would give it away.
-    fn claims(&self, presented: &Presented<'_>) -> bool {
-        match self {
-            Self::Jwt(ready) => ready.takes(presented),
-            Self::ApiKey(keys @ ApiKey::CqaV1 { .. }) => by_api_key::takes(keys, presented),
-            // Digests know some opaque texts and not others.
-            Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
-            Self::Certificate(_) => by_certificate::takes(presented),
-        }
-    }
-
-    /// Whether the credential is of this kind: no text is tried by two kinds.
-    fn takes(&self, presented: &Presented<'_>) -> bool {
-        match self {
-            Self::Certificate(_) => by_certificate::takes(presented),
-            _ if presented.is_certificate => false,
-            Self::Jwt(ready) => ready.takes(presented),
-            Self::ApiKey(keys) => by_api_key::takes(keys, presented),
-            Self::Service(ready) => ready.takes(presented),
-        }
-    }
-
-    fn verify(
-        &self,
-        deps: &Deps<'_>,
-        policy: &str,
-        authenticator: &Arc<Authenticator>,
-        presented: &Presented<'_>,
-        awaited: &Awaited,
-    ) -> Result<Good, Failed> {
-        match self {
-            Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, deps.now_ms),
-            Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, deps.now_ms),
-            Self::Certificate(rules) => by_certificate::verify(rules, authenticator, presented),
-            Self::Service(ready) => ready.verify(deps, policy, authenticator, presented, awaited),
-        }
     }
 }
 

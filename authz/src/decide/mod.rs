@@ -16,6 +16,7 @@ mod credential;
 mod encode;
 mod forward;
 mod granted;
+mod kind;
 mod lifetime;
 mod limits;
 mod outcome;
