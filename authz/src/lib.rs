@@ -10,13 +10,14 @@
 //! ```
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`net`] says what
-//! may be dialled,
-//! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
+//! the API server, [`net`] says what may be dialled, [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
 
 pub mod cache;
 #[cfg(feature = "server")]
 pub mod channel;
+#[cfg(feature = "server")]
+pub mod cluster;
 pub mod decide;
 pub mod errors;
 pub mod expr;

@@ -1,5 +1,7 @@
 //! Flags and their help. The only place that names environment variables.
 
+mod cluster;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -10,6 +12,8 @@ use authz::{net::Networks, server::Address};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
+
+pub use cluster::ClusterArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,6 +127,9 @@ pub struct ProcessArgs {
     /// Networks.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// The API server.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// How long readiness waits for the keys of every issuer, such as 5s.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub startup_key_timeout: Duration,
@@ -302,6 +309,9 @@ pub struct ExplainArgs {
     /// Networks.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// The API server.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// `gatewright envoy-config`.

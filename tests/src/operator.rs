@@ -185,9 +185,11 @@ impl DataPlane {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let token = token(api, pod).await?;
         std::fs::write(home.path().join("token"), token).map_err(PeerError::io("token"))?;
+        let kube_token = api.account_token(HOME, "gatewright-authz", &[], &Value::Null).await?;
+        std::fs::write(home.path().join("kube-token"), kube_token).map_err(PeerError::io("kube-token"))?;
         let mut plane = Self { ports: free_ports()?, process: None, operator: operator.ports.0, home };
         plane.take_authorities(api).await?;
-        plane.launch(pod)?;
+        plane.launch(pod, api)?;
         Ok(plane)
     }
 
@@ -201,11 +203,13 @@ impl DataPlane {
         std::fs::write(self.home.path().join("ca.crt"), bundle).map_err(PeerError::io("ca.crt"))
     }
 
-    fn launch(&mut self, pod: &str) -> Result<(), PeerError> {
+    fn launch(&mut self, pod: &str, api: &ApiServer) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
         command.arg("--operator-ca").arg(self.home.path().join("ca.crt"));
         command.arg("--token-file").arg(self.home.path().join("token"));
+        command.args(["--kube-api-server", &api.url, "--kube-ca-file"]).arg(api.ca_file());
+        command.arg("--kube-token-file").arg(self.home.path().join("kube-token"));
         command.arg("--data-dir").arg(self.home.path().join("data"));
         command.args(["--authz-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
@@ -269,12 +273,7 @@ async fn token(api: &ApiServer, pod: &str) -> Result<String, PeerError> {
         "spec": {"serviceAccountName": "gatewright-authz", "containers": [container]}});
     let made = api.create(&format!("/api/v1/namespaces/{HOME}/pods"), &manifest).await?;
     let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": made.body["metadata"]["uid"]});
-    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "spec": {"audiences": ["gatewright-operator"], "boundObjectRef": bound}});
-    let path = format!("/api/v1/namespaces/{HOME}/serviceaccounts/gatewright-authz/token");
-    let reply = api.create(&path, &request).await?;
-    let token = reply.body["status"]["token"].as_str().map(str::to_owned);
-    token.ok_or_else(|| PeerError::unreadable(format!("{path}, pod: {}", made.body), &reply.body))
+    api.account_token(HOME, "gatewright-authz", &["gatewright-operator"], &bound).await
 }
 
 async fn admin(port: u16, path: &str) -> (u16, String) {

@@ -8,7 +8,7 @@ use crds::snapshot::{ApiKey, Authenticator, AuthenticatorKind, ClientCertificate
 use super::{
     Awaited, Deps,
     authenticate::{Failed, Good, Presented},
-    by_api_key, by_certificate, by_jwt, by_service,
+    by_api_key, by_certificate, by_jwt, by_service, by_service_account,
 };
 use crate::request::RequestView;
 
@@ -18,6 +18,7 @@ pub(super) enum Kind<'a> {
     ApiKey(&'a ApiKey),
     Service(by_service::Ready<'a>),
     Certificate(&'a ClientCertificates),
+    Account(by_service_account::Ready<'a>),
 }
 
 // === impl Kind ===
@@ -33,13 +34,16 @@ impl<'a> Kind<'a> {
             AuthenticatorKind::UserInfo(rules) => Self::Service(by_service::Ready::UserInfo(rules)),
             AuthenticatorKind::Webhook(rules) => Self::Service(by_service::Ready::webhook(rules, request)),
             AuthenticatorKind::ClientCertificate(rules) => Self::Certificate(rules),
+            AuthenticatorKind::ServiceAccount(rules) => Self::Account(by_service_account::Ready::new(deps, rules)),
         }
     }
 
     /// What the version has no room for.
     pub(super) fn context(&self, context: &mut Context) {
-        if let Self::Service(ready) = self {
-            ready.context(context);
+        match self {
+            Self::Service(ready) => ready.context(context),
+            Self::Account(ready) => ready.context(context),
+            Self::Jwt(_) | Self::ApiKey(_) | Self::Certificate(_) => {}
         }
     }
 
@@ -48,6 +52,7 @@ impl<'a> Kind<'a> {
         match self {
             Self::Jwt(ready) => ready.version(),
             Self::ApiKey(keys) => [keys.version(), 0],
+            Self::Account(ready) => ready.version(),
             Self::Service(_) | Self::Certificate(_) => [0, 0],
         }
     }
@@ -60,6 +65,7 @@ impl<'a> Kind<'a> {
             // Digests know some opaque texts and not others.
             Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
             Self::Certificate(_) => by_certificate::takes(presented),
+            Self::Account(ready) => ready.takes(presented),
         }
     }
 
@@ -71,6 +77,7 @@ impl<'a> Kind<'a> {
             Self::Jwt(ready) => ready.takes(presented),
             Self::ApiKey(keys) => by_api_key::takes(keys, presented),
             Self::Service(ready) => ready.takes(presented),
+            Self::Account(ready) => ready.takes(presented),
         }
     }
 
@@ -86,6 +93,7 @@ impl<'a> Kind<'a> {
             Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, deps.now_ms),
             Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, deps.now_ms),
             Self::Certificate(rules) => by_certificate::verify(rules, authenticator, presented),
+            Self::Account(ready) => ready.verify(deps, authenticator, presented, awaited),
             Self::Service(ready) => ready.verify(deps, policy, authenticator, presented, awaited),
         }
     }

@@ -11,6 +11,7 @@ mod by_api_key;
 mod by_certificate;
 mod by_jwt;
 mod by_service;
+mod by_service_account;
 mod changes;
 mod credential;
 mod encode;

@@ -10,11 +10,12 @@ use crds::{
     origin::Origin,
 };
 use http::{Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 use url::Url;
 
 use super::Options;
+use crate::cluster::ClusterError;
 use crate::net::{Client, ClientError, NetworkError, ResponseError, read_limited};
 
 /// Where to look, as the slot knows it.
@@ -41,6 +42,8 @@ pub(super) struct Fetched {
     pub(super) body: Vec<u8>,
     /// Where it was.
     pub(super) location: Url,
+    /// Whose they are, where that is learnt.
+    pub(super) issuer: Option<Arc<str>>,
     /// Whether discovery named that location in this very attempt.
     pub(super) discovered: bool,
     /// What went wrong with discovery, where the known location was used instead.
@@ -72,6 +75,8 @@ pub(super) enum FetchError {
     Moved(Origin),
     #[error("keys: {0}")]
     Content(KeySetError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error("the fetch was abandoned before it ended")]
     Abandoned,
 }
@@ -112,7 +117,7 @@ pub(super) async fn attempt(
     let (location, discovered, warning) = locate(client, options, &plan).await?;
     let body = get(client, options, &location).await.map_err(FetchError::Keys)?;
     let set = KeySet::parse(&body).map_err(FetchError::Content)?;
-    Ok(Fetched { set, body, location, discovered, warning })
+    Ok(Fetched { set, body, location, issuer: None, discovered, warning })
 }
 
 async fn locate(
@@ -162,11 +167,16 @@ pub(super) fn discovery_url(issuer: &str) -> Option<Url> {
 async fn get(client: &Client, options: &Options, url: &Url) -> Result<Vec<u8>, AnswerError> {
     let answered = async {
         let request = client.request(Method::GET, url).await?.header(header::ACCEPT, "application/json");
-        let response = request.send().await.map_err(|error| ResponseError::of(&error))?;
-        acceptable(&response)?;
-        Ok(read_limited(response, options.max_body).await?)
+        receive(request, options.max_body).await
     };
     tokio::time::timeout(options.fetch_timeout, answered).await.unwrap_or(Err(ResponseError::Timeout.into()))
+}
+
+/// Sends a request and reads an answer that is acceptable. The caller bounds the time.
+pub(super) async fn receive(request: RequestBuilder, max_body: usize) -> Result<Vec<u8>, AnswerError> {
+    let response = request.send().await.map_err(|error| ResponseError::of(&error))?;
+    acceptable(&response)?;
+    Ok(read_limited(response, max_body).await?)
 }
 
 /// Judges an answer by its head, before any of its body is read.

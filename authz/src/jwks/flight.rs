@@ -104,11 +104,10 @@ impl Slot {
 impl Flight {
     async fn run(self, underway: Underway) {
         let slot = self.slot.clone();
-        let plan = slot.plan(self.cause);
         let result = tokio::select! {
             biased;
             () = slot.removed.cancelled() => return,
-            result = fetch::attempt(slot.client.as_ref(), &slot.shared.options, plan) => result,
+            result = slot.attempt(self.cause) => result,
         };
         let record = self.land(result);
         // The waiters have been released: a slow disk holds up nobody.

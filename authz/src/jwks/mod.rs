@@ -18,6 +18,7 @@
 //! the wall clock once, and one that seems to come from the future counts as exactly `max_age` old, so that a clock set back
 //! cannot prolong its life.
 
+mod cluster;
 mod disk;
 mod fetch;
 mod flight;
@@ -45,6 +46,7 @@ use self::{
     slot::{Shared, Slot},
 };
 use crate::{
+    cluster::Cluster,
     keystore::{KeyState, KeyStore},
     net::{Client, ClientError, Networks},
 };
@@ -58,6 +60,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Where fetches may lead.
     pub networks: Networks,
+    /// The API server whose keys [`KeySetSource::cluster`] means; `None`: none is known.
+    pub cluster: Option<Arc<Cluster>>,
     /// The time from the start of one request, discovery or keys, to the last byte of its answer.
     pub fetch_timeout: Duration,
     /// The part of it that connecting may take.
@@ -92,6 +96,7 @@ impl Default for Options {
         Self {
             data_dir: None,
             networks: Networks::default(),
+            cluster: None,
             fetch_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             max_stale: Duration::from_hours(24),

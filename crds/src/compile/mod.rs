@@ -26,6 +26,7 @@ mod remote;
 mod replace;
 mod rules;
 mod second_factor;
+mod service_account;
 mod share;
 mod static_key;
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod remote;
 mod replace;
 mod rules;
 mod second_factor;
+mod service_account;
 
 pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use api_key::ApiKey;
@@ -42,3 +43,4 @@ pub use rules::{
     Rules, Source, SourceKind, Unmatched, Upgrade,
 };
 pub use second_factor::SecondFactor;
+pub use service_account::ServiceAccounts;

@@ -28,6 +28,7 @@ mod replace;
 mod require;
 mod route;
 pub mod rules;
+mod service_account;
 mod static_key;
 mod status;
 mod text;
@@ -66,6 +67,7 @@ pub use self::{
     replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
+    service_account::{ServiceAccount, TokenReviewing},
     static_key::{DeniedListRef, DeniedTokenIds, StaticKey},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{

@@ -8,7 +8,6 @@ const FIELDS: &[&str] = &[
     "spec.login",
     "spec.mcp",
     "spec.targetRefs",
-    "spec.authenticators[].serviceAccount",
     "spec.routes[].mcp",
     "spec.routes[].preflight",
 ];

@@ -146,14 +146,16 @@ impl Core {
     pub(crate) fn new(args: &ProcessArgs, data_dir: Option<&Path>) -> Result<Self, ProcessError> {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let cluster = args.cluster.cluster();
         let options = jwks::Options {
             data_dir: data_dir.map(Path::to_owned),
             networks: args.network.networks(),
+            cluster: cluster.clone(),
             max_stale: args.max_stale_keys,
             ..jwks::Options::default()
         };
         let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
-        let options = calls::Options { networks: args.network.networks(), ..calls::Options::default() };
+        let options = calls::Options { networks: args.network.networks(), cluster, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
         let starting = readiness.wait_for("sockets");

@@ -38,10 +38,20 @@ async fn install(server: &ApiServer, arguments: &[&str]) {
     }
 }
 
-async fn may(server: &ApiServer, namespace: &str, (group, resource, verb): (&str, &str, &str), name: &str) -> bool {
+async fn may(server: &ApiServer, namespace: &str, right: (&str, &str, &str), name: &str) -> bool {
+    may_as(server, "gatewright-operator", namespace, right, name).await
+}
+
+async fn may_as(
+    server: &ApiServer,
+    account: &str,
+    namespace: &str,
+    (group, resource, verb): (&str, &str, &str),
+    name: &str,
+) -> bool {
     let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-        "user": format!("system:serviceaccount:{NAMESPACE}:gatewright-operator"),
+        "user": format!("system:serviceaccount:{NAMESPACE}:{account}"),
         "resourceAttributes": {"group": group, "resource": resource, "subresource": sub, "verb": verb,
                                "namespace": namespace, "name": name}}});
     let reply = server.create(&collection(&review), &review).await.unwrap();
@@ -92,6 +102,22 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         );
     }
     assert!(!may(&server, NAMESPACE, ("coordination.k8s.io", "leases", "update"), "another").await);
+    for own in ["gatewright-ca", "gatewright-seal"] {
+        assert!(may(&server, NAMESPACE, ("", "secrets", "update"), own).await, "{own}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authz_asks_about_tokens_only_where_that_is_chosen() {
+    for (value, reviews) in [("None", false), ("Local", false), ("TokenReview", true)] {
+        let server = ApiServer::start().await.unwrap();
+        install(&server, &["--set", &format!("authz.kubernetesTokens={value}")]).await;
+        let right = ("authentication.k8s.io", "tokenreviews", "create");
+        assert_eq!(may_as(&server, "gatewright-authz", NAMESPACE, right, "").await, reviews, "{value}");
+        for right in [("", "secrets", "get"), ("authorization.k8s.io", "subjectaccessreviews", "create")] {
+            assert!(!may_as(&server, "gatewright-authz", NAMESPACE, right, "any").await, "{value} {right:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

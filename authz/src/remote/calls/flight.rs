@@ -95,7 +95,8 @@ impl Flight {
         let what = kind_of(&self.ask.what);
         let reply = {
             let _underway = self.shared.metrics.underway();
-            perform::perform(&self.shared.transport, &self.ask.what).await
+            let Shared { transport, options, .. } = &*self.shared;
+            perform::perform(transport, options.cluster.as_deref(), &self.ask.what).await
         };
         let reply = match reply {
             Ok(reply) => {

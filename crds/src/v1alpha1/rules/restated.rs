@@ -146,7 +146,7 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate"]
+        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate", "serviceAccount"]
             .iter()
             .filter(|kind| one.has(kind))
             .count();
