@@ -221,6 +221,10 @@ pub struct OperatorArgs {
     /// The Service by which proxies reach those.
     #[arg(long, value_name = "NAME", default_value = "gatewright-authz")]
     pub authz_service_name: String,
+    /// The iss of tokens that are signed with keys of our own, and the URL under which upstreams reach the admin listener of the data planes
+    /// [default: http://AUTHZ-SERVICE.NAMESPACE.svc:9003].
+    #[arg(long, value_name = "URL", env = "GATEWRIGHT_SIGNING_ISSUER")]
+    pub signing_issuer: Option<String>,
     /// The name of this pod: no two replicas share one.
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "gatewright-operator")]
     pub pod_name: String,

@@ -71,7 +71,13 @@ fn run(args: &OperatorArgs, namespace: String, log_level: LogLevel) -> Result<()
             Operator::new(client().await?, settings(args, namespace, xds_address), &mut registry, &readiness);
         let settings = operator.shown();
         let dump = Arc::new(move || settings.clone());
-        let listener = AdminListener { readiness: readiness.clone(), registry: Arc::new(registry), dump, log_level };
+        let listener = AdminListener {
+            readiness: readiness.clone(),
+            registry: Arc::new(registry),
+            dump,
+            log_level,
+            signers: None,
+        };
         info!(version = env!("CARGO_PKG_VERSION"), xds = %xds_address, admin = %admin_address, "started");
         let mut running = Box::pin(operator.run(xds, shutdown.clone()));
         tokio::select! {
@@ -118,6 +124,7 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         service: args.service_name.clone(),
         authz_account: args.authz_service_account.clone(),
         authz_service: args.authz_service_name.clone(),
+        signing_issuer: args.signing_issuer.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
         grants,
     }

@@ -16,5 +16,6 @@ pub mod push;
 pub mod reconcile;
 pub mod run;
 pub mod seal;
+pub mod signing;
 pub mod status;
 pub mod watch;

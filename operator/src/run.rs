@@ -21,6 +21,7 @@ use crate::{
     leader::{self, Durations, Leader},
     push::{self, PACE, Push},
     reconcile::{Desired, Reconciler, Reports, Scope},
+    signing::{self, Signing},
     status::{Gate, KubeEvents, Statuses},
     watch::Call,
 };
@@ -42,6 +43,8 @@ pub struct Settings {
     pub authz_account: String,
     /// The Service by which proxies reach them.
     pub authz_service: String,
+    /// The `iss` of tokens signed with keys of our own; `None`: where our data planes publish them.
+    pub signing_issuer: Option<String>,
     /// Namespaces whose objects are looked after; empty: all.
     pub watch_namespaces: Vec<String>,
     /// Hosts that policies of a namespace may have; empty: any.
@@ -125,6 +128,8 @@ impl Operator {
         let work = async {
             let identity = identity(&client, &settings, &leader).await?;
             let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace));
+            let signing =
+                Signing::new(store.clone(), identity.seal(), signing_issuer(&settings), push.clone(), signing::LOOK);
             let (kept, last_good) = LastGoodStore::load(store, identity.seal(), kept).await;
             info!("what was in force before is known");
             let call = Call::new(client.clone());
@@ -141,6 +146,7 @@ impl Operator {
                 what = reconciler.run(call, &scope, standings) => what,
                 () = writer.run() => "status",
                 () = kept.run(&leader) => "last good versions",
+                () = signing.run(|| leader.guard().is_some_and(|guard| guard.holds())) => "signing keys",
                 () = bundles.run(&leader) => "certificates of proxies",
                 () = push.report_to(&identity, leader.address()) => "reports to the leader",
                 () = tell(push.highest_epoch(), &highest) => "leaderships of data planes",
@@ -175,12 +181,18 @@ async fn identity(client: &Client, settings: &Settings, leader: &Leader) -> Resu
     Identity::start(client.clone(), settings, leader.is_leading()).await
 }
 
+/// The admin listener of our data planes, by their Service.
+fn signing_issuer(settings: &Settings) -> String {
+    let Settings { namespace, authz_service, signing_issuer, .. } = settings;
+    signing_issuer.clone().unwrap_or_else(|| format!("http://{authz_service}.{namespace}.svc:9003"))
+}
+
 fn scope(settings: &Settings) -> Scope {
     let options = Options {
         lone_policy_answers_all: false,
         fallback_namespace: Some(settings.namespace.clone()),
         grants: settings.grants.clone(),
-        without_own_keys: true,
+        workloads_without_own_keys: true,
     };
     Scope { namespaces: settings.watch_namespaces.clone(), options }
 }

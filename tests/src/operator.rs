@@ -245,6 +245,22 @@ impl DataPlane {
         }
     }
 
+    /// A header that the upstream gets with a `GET /` of this host; none if the request may not pass.
+    pub async fn upstream_header(&self, host: &str, headers: &[(&str, &str)], name: &str) -> Option<String> {
+        use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+        let address = format!("127.0.0.1:{}", self.ports.0);
+        let response = grpc::send(&address, grpc::check(host, headers)).await.ok()?.ok()?;
+        let Some(HttpResponse::OkResponse(allowed)) = response.http_response else { return None };
+        let mut set = allowed.headers.into_iter().filter_map(|option| option.header);
+        let header = set.find(|header| header.key == name)?;
+        if header.raw_value.is_empty() { Some(header.value) } else { String::from_utf8(header.raw_value).ok() }
+    }
+
+    /// Status and body of a path of its admin listener; status 0 when nobody answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        admin(self.ports.1, path).await
+    }
+
     /// Whether it says that it is ready.
     pub async fn is_ready(&self) -> bool {
         admin(self.ports.1, "/readyz").await.0 == 200

@@ -40,7 +40,7 @@ use self::{
     held::Held,
     metrics::Metrics,
 };
-use crate::{jwks::KeyCache, server::SnapshotCell};
+use crate::{jwks::KeyCache, server::SnapshotCell, signers::OwnKeys};
 
 /// Where the operator is and how to prove oneself to it.
 #[derive(Debug)]
@@ -160,6 +160,11 @@ impl Channel {
     /// Whether a state of the operator is in force.
     pub fn in_force(&self) -> watch::Receiver<bool> {
         self.shared.force.in_force()
+    }
+
+    /// The operator's own keys, as soon as it sends them.
+    pub fn signers(&self) -> Arc<OwnKeys> {
+        self.shared.force.signers()
     }
 
     /// The refused resources, as JSON for the admin listener.

@@ -65,8 +65,9 @@ pub struct Options {
     pub fallback_namespace: Option<String>,
     /// Hosts that policies of a namespace may have. Empty: every namespace any host; else a namespace that is not named has none.
     pub grants: BTreeMap<String, Vec<HostPattern>>,
-    /// The data plane has no signing keys of its own: what needs one is `Unsupported`.
-    pub without_own_keys: bool,
+    /// Data planes that a `workloadSelector` selects have no signing keys of ours: what needs one there is `Unsupported`. A namespace that
+    /// had such a key could sign in the name of everybody, before everybody's upstreams.
+    pub workloads_without_own_keys: bool,
 }
 
 /// The result.
@@ -114,12 +115,11 @@ enum Outcome {
 impl Options {
     /// What is valid, and can be enforced here.
     fn admits(&self, built: Built) -> Result<Built, Vec<Problem>> {
-        match &built.own_keys {
-            Some(path) if self.without_own_keys => Err(vec![Problem {
+        match built.own_keys.values().next() {
+            Some(path) if self.workloads_without_own_keys && built.selects_workloads => Err(vec![Problem {
                 path: path.clone(),
-                message:
-                    "in a cluster there is no signing key of our own yet; set `secretKeyRef` to the key to sign with"
-                        .to_owned(),
+                message: "keys of our own are for the operator's own authz, and `workloadSelector` is set; set `secretKeyRef` to the key to sign with"
+                    .to_owned(),
                 kind: ProblemKind::Unsupported,
             }]),
             _ => Ok(built),

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{PushedPolicy, PushedValues};
+use super::{PushedPolicy, PushedValues, SigningKeys};
 use crate::documents::ReferenceKind;
 
 /// The one type that a stream subscribes to: a policy and its values are in one change only if they share a type.
@@ -16,6 +16,8 @@ pub const POLICY_TYPE: &str = "type.gatewright.dev/v1alpha1.Policy";
 pub const VALUES_TYPE: &str = "type.gatewright.dev/v1alpha1.Values";
 /// Type of [`Trust`].
 pub const TRUST_TYPE: &str = "type.gatewright.dev/v1alpha1.Trust";
+/// Type of [`SigningKeys`].
+pub const SIGNING_TYPE: &str = "type.gatewright.dev/v1alpha1.SigningKeys";
 /// Type of a [`State`].
 pub const STATE_TYPE: &str = "type.gatewright.dev/v1alpha1.State";
 
@@ -26,6 +28,8 @@ pub enum Name {
     Policy(Arc<str>),
     /// `secret/NS/NAME`, `configmap/NS/NAME`.
     Values(ReferenceKind, Arc<str>),
+    /// `signing-keys`.
+    Signing,
     /// `trust`.
     Trust,
     /// `state`.
@@ -82,6 +86,8 @@ pub enum Body {
     Policy(Box<PushedPolicy>),
     /// Values.
     Values(PushedValues),
+    /// Keys that sign tokens for upstreams.
+    Signing(SigningKeys),
     /// Whom to believe.
     Trust(Trust),
     /// The end of a change.
@@ -124,6 +130,7 @@ impl Name {
         match self {
             Self::Policy(_) => POLICY_TYPE,
             Self::Values(..) => VALUES_TYPE,
+            Self::Signing => SIGNING_TYPE,
             Self::Trust => TRUST_TYPE,
             Self::State => STATE_TYPE,
         }
@@ -136,6 +143,7 @@ impl fmt::Display for Name {
             Self::Policy(name) => write!(out, "policy/{name}"),
             Self::Values(ReferenceKind::Secret, name) => write!(out, "secret/{name}"),
             Self::Values(ReferenceKind::ConfigMap, name) => write!(out, "configmap/{name}"),
+            Self::Signing => out.write_str("signing-keys"),
             Self::Trust => out.write_str("trust"),
             Self::State => out.write_str("state"),
         }
@@ -148,6 +156,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, Undecodable> {
         match text.split_once('/') {
             None if text == "state" => Ok(Self::State),
+            None if text == "signing-keys" => Ok(Self::Signing),
             None if text == "trust" => Ok(Self::Trust),
             Some(("policy", name)) => Ok(Self::Policy(name.into())),
             Some(("secret", name)) => Ok(Self::Values(ReferenceKind::Secret, name.into())),
@@ -178,6 +187,7 @@ impl Body {
                 let same = (values.kind, values.name.as_str()) == (*kind, own);
                 (Self::Values(values), same)
             }
+            Name::Signing => (Self::Signing(serde_json::from_slice(bytes).map_err(failed)?), true),
             Name::Trust => (Self::Trust(serde_json::from_slice(bytes).map_err(failed)?), true),
             Name::State => (Self::State(serde_json::from_slice(bytes).map_err(failed)?), true),
         };

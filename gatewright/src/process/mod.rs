@@ -23,6 +23,7 @@ use authz::{
     server::{
         Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell,
     },
+    signers::OwnKeys,
     tls,
 };
 use tokio::{
@@ -185,6 +186,7 @@ impl Core {
             keys: keys.clone(),
             verdicts,
             log_level,
+            signers: None,
         };
         Parts { keys, service, admin, readiness, starting, addresses, tasks: JoinSet::new(), prepared }
     }
@@ -193,6 +195,12 @@ impl Core {
 // === impl Parts ===
 
 impl Parts {
+    /// Signs with these keys, and publishes them on the admin listener.
+    pub(crate) fn sign_with(&mut self, keys: Arc<OwnKeys>) {
+        self.service.sign_with(keys.clone());
+        self.admin.signers = Some(keys);
+    }
+
     /// Work beside serving; if it ends, the process does.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = Ended> + Send + 'static) {
         self.tasks.spawn(task);

@@ -22,7 +22,7 @@ mod table;
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -33,7 +33,8 @@ use std::{
 use authz::server::Registry;
 use crds::{
     documents::Objects,
-    push::{Name, Pushed, Trust},
+    push::{Name, Pushed, SigningKeys, Trust},
+    v1alpha1::SigningAlgorithm,
 };
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use parking_lot::Mutex;
@@ -82,6 +83,8 @@ pub struct Push {
 struct Pending {
     number: u64,
     state: Option<(Vec<Pushed>, Arc<Objects>)>,
+    /// The newest signing keys, published or not.
+    signing: Option<Arc<Encoded>>,
 }
 
 /// What the streams share.
@@ -94,6 +97,8 @@ struct Inner {
     wake: Notify,
     published: watch::Sender<Arc<Published>>,
     trust: watch::Sender<Option<Arc<Encoded>>>,
+    /// Algorithms of own keys that policies need.
+    needed: watch::Sender<BTreeSet<SigningAlgorithm>>,
     audiences: Audiences,
     clients: Arc<Clients>,
     /// What other replicas know, by pod.
@@ -120,6 +125,7 @@ impl Push {
             wake: Notify::new(),
             published: watch::Sender::new(Arc::default()),
             trust: watch::Sender::new(None),
+            needed: watch::Sender::default(),
             audiences: Audiences::default(),
             clients: Clients::new(),
             reported: Mutex::default(),
@@ -132,6 +138,12 @@ impl Push {
 
     /// The newest state. Never blocks; what is not sent yet is replaced. Returns its number: 1, 2, ….
     pub fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) -> u64 {
+        let needed: BTreeSet<_> = pushed.iter().flat_map(|one| one.own_keys.iter().copied()).collect();
+        self.inner.needed.send_if_modified(|before| {
+            let other = *before != needed;
+            *before = needed;
+            other
+        });
         let mut pending = self.inner.pending.lock();
         pending.number += 1;
         pending.state = Some((pushed, objects));
@@ -152,6 +164,17 @@ impl Push {
             *current = encoded;
             new
         });
+    }
+
+    /// Keys of our own that sign tokens: our own data planes get them. Never blocks.
+    pub fn sign(&self, keys: &SigningKeys) {
+        self.inner.pending.lock().signing = Encoded::new(Name::Signing, keys);
+        self.inner.wake.notify_one();
+    }
+
+    /// Algorithms that policies have tokens signed with by keys of our own.
+    pub fn needed_keys(&self) -> watch::Receiver<BTreeSet<SigningAlgorithm>> {
+        self.inner.needed.subscribe()
     }
 
     /// How far each policy has come.
@@ -181,14 +204,19 @@ impl Push {
         let inner = &self.inner;
         loop {
             inner.wake.notified().await;
-            let (number, pending) = {
+            let (number, state, signing) = {
                 let mut pending = inner.pending.lock();
-                (pending.number, pending.state.take())
+                (pending.number, pending.state.take(), pending.signing.clone())
             };
-            let Some((pushed, objects)) = pending else { continue };
-            let next = Instant::now() + inner.options.pace;
             let before = inner.published.borrow().clone();
-            let published = Arc::new(Published::next(&before, pushed, objects));
+            let published = match state {
+                Some((pushed, objects)) => Published::next(&before, pushed, objects),
+                // Keys alone are nothing before there are policies.
+                None if before.counter > 0 && before.signing != signing => Published::again(&before),
+                None => continue,
+            };
+            let next = Instant::now() + inner.options.pace;
+            let published = Arc::new(published.signed(signing));
             // Worked out once, before a thousand streams ask.
             inner.audiences.advance(&published);
             inner.published.send_replace(published);

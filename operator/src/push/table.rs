@@ -44,6 +44,8 @@ pub(super) struct Published {
     pub(super) counter: u64,
     policies: BTreeMap<Arc<str>, EncodedPolicy>,
     objects: Arc<Objects>,
+    /// Our keys that sign tokens, for our own data planes.
+    pub(super) signing: Option<Arc<Encoded>>,
 }
 
 /// What one audience is sent of one publication.
@@ -103,7 +105,18 @@ impl Published {
             };
             Some((name, EncodedPolicy { pushed: pushed.into(), labels, encoded }))
         });
-        Self { counter: before.counter + 1, policies: policies.collect(), objects }
+        Self { counter: before.counter + 1, policies: policies.collect(), objects, signing: before.signing.clone() }
+    }
+
+    /// The same under other signing keys.
+    pub(super) fn signed(self, signing: Option<Arc<Encoded>>) -> Self {
+        Self { signing, ..self }
+    }
+
+    /// The same again, as a publication of its own.
+    pub(super) fn again(before: &Self) -> Self {
+        let Self { counter, policies, objects, signing } = before;
+        Self { counter: counter + 1, policies: policies.clone(), objects: objects.clone(), signing: signing.clone() }
     }
 
     /// Every policy with the version that is sent.
@@ -163,6 +176,10 @@ impl Table {
             if let Some(encoded) = kept.or_else(|| Encoded::new(key.clone(), one)) {
                 resources.insert(key, encoded);
             }
+        }
+        // Whoever has these can sign in everybody's name: nobody but our own.
+        if let Some(signing) = published.signing.as_ref().filter(|_| *audience == Audience::Own) {
+            resources.insert(signing.name.clone(), signing.clone());
         }
         let mut table = Self { counter: published.counter, resources, values, changed: HashMap::new() };
         let diff = Diff::between(before, &table);

@@ -16,6 +16,7 @@ use authz::{
     jwks::{self, KeyCache},
     seal::KEY_LEN,
     server::{Registry, SnapshotCell},
+    signers::OwnKeys,
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
@@ -87,6 +88,26 @@ impl Api {
     /// How many Secrets there are.
     pub(crate) fn secrets(&self) -> usize {
         self.secrets.lock().len()
+    }
+
+    /// What a Secret holds.
+    pub(crate) fn secret(&self, name: &str) -> Option<Kept> {
+        self.secrets.lock().get(name).cloned()
+    }
+
+    /// Somebody writes a Secret of one entry.
+    pub(crate) fn put(&self, name: &str, entry: &str, value: Vec<u8>) {
+        let version = self.writes.fetch_add(1, Ordering::Relaxed).to_string();
+        self.secrets.lock().insert(name.to_owned(), Kept { data: [(entry.to_owned(), value)].into(), version });
+    }
+
+    /// Somebody empties what a Secret holds.
+    pub(crate) fn damage(&self, name: &str) {
+        let version = self.writes.fetch_add(1, Ordering::Relaxed).to_string();
+        if let Some(kept) = self.secrets.lock().get_mut(name) {
+            kept.data.values_mut().for_each(Vec::clear);
+            kept.version = version;
+        }
     }
 
     /// Somebody deletes a Secret.
@@ -213,6 +234,7 @@ pub(crate) struct DataPlane {
     pub(crate) credentials: watch::Receiver<Option<Arc<authz::channel::Credentials>>>,
     pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    pub(crate) signers: Arc<OwnKeys>,
     pub(crate) registry: Registry,
     run: JoinHandle<()>,
     /// Its files live as long as it does.
@@ -280,11 +302,13 @@ impl Start {
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
+        let signers = channel.signers();
         DataPlane {
             snapshots,
             credentials,
             in_force,
             rejected,
+            signers,
             registry,
             run: tokio::spawn(channel.run()),
             _folder: self.folder.clone(),

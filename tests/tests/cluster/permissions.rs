@@ -102,7 +102,7 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         );
     }
     assert!(!may(&server, NAMESPACE, ("coordination.k8s.io", "leases", "update"), "another").await);
-    for own in ["gatewright-ca", "gatewright-seal"] {
+    for own in ["gatewright-ca", "gatewright-seal", "gatewright-signing-keys"] {
         assert!(may(&server, NAMESPACE, ("", "secrets", "update"), own).await, "{own}");
     }
 }

@@ -16,6 +16,7 @@ mod crash;
 mod faults;
 mod leaders;
 mod permissions;
+mod signing;
 
 use serde_json::{Value, json};
 use tests::{
