@@ -59,6 +59,15 @@ fn a_token_of_the_cluster_is_its_account() {
 }
 
 #[test]
+fn a_condition_reads_what_kubernetes_says_of_the_account() {
+    for (namespace, expected) in [("demo", Ok(())), ("other", Err(Code::Forbidden))] {
+        let rule = format!("require: {{cel: \"principal.claims['kubernetes.io'].namespace == '{namespace}'\"}}");
+        let world = World::new(&document(&[("pods", LOCAL)], &rule));
+        assert_eq!(local(&world, &token(&world, &json!({}))), expected, "{namespace}");
+    }
+}
+
+#[test]
 fn what_is_no_token_of_an_account_for_us_is_refused() {
     let world = world(LOCAL);
     for (what, change, expected) in [
