@@ -53,7 +53,7 @@ use self::{
     audiences::Audiences,
     clients::{Clients, Tallies},
     metrics::Metrics,
-    table::{Encoded, Published},
+    table::{Encoded, Published, Signing},
 };
 use crate::identity::Proofs;
 
@@ -84,7 +84,7 @@ struct Pending {
     number: u64,
     state: Option<(Vec<Pushed>, Arc<Objects>)>,
     /// The newest signing keys, published or not.
-    signing: Option<Arc<Encoded>>,
+    signing: Option<Signing>,
 }
 
 /// What the streams share.
@@ -168,7 +168,7 @@ impl Push {
 
     /// Keys of our own that sign tokens: our own data planes get them. Never blocks.
     pub fn sign(&self, keys: &SigningKeys) {
-        self.inner.pending.lock().signing = Encoded::new(Name::Signing, keys);
+        self.inner.pending.lock().signing = Signing::new(keys);
         self.inner.wake.notify_one();
     }
 

@@ -7,7 +7,8 @@ use std::{
 
 use crds::{
     documents::{Objects, ReferenceKind},
-    push::{Name, Pushed, PushedPolicy, PushedValues, Reference, values_for, version},
+    push::{Name, Pushed, PushedPolicy, PushedValues, Reference, SigningKeys, values_for, version},
+    v1alpha1::SigningAlgorithm,
 };
 
 /// Who gets the same resources.
@@ -45,8 +46,18 @@ pub(super) struct Published {
     policies: BTreeMap<Arc<str>, EncodedPolicy>,
     objects: Arc<Objects>,
     /// Our keys that sign tokens, for our own data planes.
-    pub(super) signing: Option<Arc<Encoded>>,
+    pub(super) signing: Option<Signing>,
 }
+
+/// Our keys that sign tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signing {
+    encoded: Arc<Encoded>,
+    algorithms: BTreeSet<SigningAlgorithm>,
+}
+
+/// In no publication: what is acknowledged is less than what the policy needs.
+const NEVER: u64 = u64::MAX;
 
 /// What one audience is sent of one publication.
 #[derive(Debug, Default)]
@@ -55,7 +66,7 @@ pub(super) struct Table {
     pub(super) counter: u64,
     pub(super) resources: BTreeMap<Name, Arc<Encoded>>,
     values: BTreeMap<(ReferenceKind, String), PushedValues>,
-    /// The publication in which a policy, or a value that it reads, changed last.
+    /// The publication in which a policy, or a value that it reads, changed last; [`NEVER`] while a key that it signs with is to be made.
     pub(super) changed: HashMap<Arc<str>, u64>,
 }
 
@@ -109,7 +120,7 @@ impl Published {
     }
 
     /// The same under other signing keys.
-    pub(super) fn signed(self, signing: Option<Arc<Encoded>>) -> Self {
+    pub(super) fn signed(self, signing: Option<Signing>) -> Self {
         Self { signing, ..self }
     }
 
@@ -124,6 +135,12 @@ impl Published {
         self.policies.iter().map(|(name, one)| (name, one.encoded.version.as_str()))
     }
 
+    /// Whether a policy has tokens signed with a key that is not made yet.
+    fn lacks_key(&self, policy: &EncodedPolicy) -> bool {
+        let has = |one| self.signing.as_ref().is_some_and(|signing| signing.algorithms.contains(one));
+        !policy.pushed.own_keys.iter().all(has)
+    }
+
     /// Policies that one audience gets.
     fn of<'p>(&'p self, audience: &'p Audience) -> impl Iterator<Item = &'p EncodedPolicy> {
         self.policies.iter().filter(|(name, one)| audience.takes(name, one.labels.as_ref())).map(|(_, one)| one)
@@ -133,6 +150,16 @@ impl Published {
     pub(super) fn readers(&self, audience: &Audience, resource: &Name) -> Vec<Arc<str>> {
         let changed = HashSet::from([resource]);
         self.of(audience).filter(|one| one.reads(&changed)).map(|one| one.pushed.policy.name.clone()).collect()
+    }
+}
+
+// === impl Signing ===
+
+impl Signing {
+    /// `None` if they cannot be written, which no key can cause.
+    pub(super) fn new(keys: &SigningKeys) -> Option<Self> {
+        let algorithms = keys.keys.iter().map(|key| key.algorithm).collect();
+        Some(Self { encoded: Encoded::new(Name::Signing, keys)?, algorithms })
     }
 }
 
@@ -147,6 +174,7 @@ impl EncodedPolicy {
     fn reads(&self, changed: &HashSet<&Name>) -> bool {
         let has = |kind, name: &str| changed.contains(&Name::Values(kind, name.into()));
         changed.contains(&self.encoded.name)
+            || (!self.pushed.own_keys.is_empty() && changed.contains(&Name::Signing))
             || self.pushed.references.iter().any(|reference| match reference {
                 Reference::Entry { kind, name, .. } => has(*kind, name),
                 Reference::Secret { name } => has(ReferenceKind::Secret, name),
@@ -179,14 +207,17 @@ impl Table {
         }
         // Whoever has these can sign in everybody's name: nobody but our own.
         if let Some(signing) = published.signing.as_ref().filter(|_| *audience == Audience::Own) {
-            resources.insert(signing.name.clone(), signing.clone());
+            resources.insert(Name::Signing, signing.encoded.clone());
         }
         let mut table = Self { counter: published.counter, resources, values, changed: HashMap::new() };
         let diff = Diff::between(before, &table);
         let names: HashSet<&Name> = diff.changed.iter().map(|one| &one.name).chain(&diff.removed).collect();
         let changed = policies.iter().map(|one| {
             let name = one.pushed.policy.name.clone();
-            let before = before.changed.get(&name).copied();
+            if published.lacks_key(one) {
+                return (name, NEVER);
+            }
+            let before = before.changed.get(&name).copied().filter(|at| *at != NEVER);
             let at = before.filter(|_| names.is_empty() || !one.reads(&names)).unwrap_or(published.counter);
             (name, at)
         });

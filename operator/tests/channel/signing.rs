@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use authz::signers::{Rings, SignerStore};
 use crds::v1alpha1::SigningAlgorithm;
-use operator::{identity::Lives, signing, signing::Signing};
+use operator::{identity::Lives, push::Standing, signing, signing::Signing};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -71,6 +71,7 @@ async fn one_set_of_keys_for_our_own_data_planes() {
         operator.publish(&[policy("a", "signs", "x.test", SIGNS), selected("s.test")]);
     }
     let made = has_keys(&near, 1).await;
+    leader.stands("a/signs", &Standing::Programmed { replicas: 1 }).await;
     assert_eq!(has_keys(&far, 1).await, made, "whichever replica one asks");
     assert_eq!(signs_with(&near), made[0]["kid"]);
     assert_eq!(signs_with(&far), made[0]["kid"]);
@@ -148,6 +149,8 @@ async fn who_does_not_lead_makes_no_key() {
     operator.publish(&[policy("a", "signs", "y.test", SIGNS)]);
     until("a later change is in force", || plane.answers("y.test").is_some()).await;
     assert!(plane.signers.jwks().is_none() && api.secret(signing::SECRET).is_none());
+    let waits = Standing::Lagging { waiting: vec!["gatewright/authz-0".to_owned()], more: 0 };
+    operator.stands("a/signs", &waits).await;
     operator.leader.send_replace(true);
     has_keys(&plane, 1).await;
 }
