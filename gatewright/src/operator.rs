@@ -120,5 +120,6 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         authz_service: args.authz_service_name.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
         grants,
+        key_uses_every: args.key_use_interval,
     }
 }

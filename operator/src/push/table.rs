@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crds::{
+    api_keys::KeyId,
     documents::{Objects, ReferenceKind},
     push::{Name, Pushed, PushedPolicy, PushedValues, Reference, values_for, version},
 };
@@ -44,6 +45,8 @@ pub(super) struct Published {
     pub(super) counter: u64,
     policies: BTreeMap<Arc<str>, EncodedPolicy>,
     objects: Arc<Objects>,
+    /// API keys that have an entry, by namespace; made when somebody tells of their use.
+    keys: OnceLock<HashMap<String, HashSet<KeyId>>>,
 }
 
 /// What one audience is sent of one publication.
@@ -103,7 +106,22 @@ impl Published {
             };
             Some((name, EncodedPolicy { pushed: pushed.into(), labels, encoded }))
         });
-        Self { counter: before.counter + 1, policies: policies.collect(), objects }
+        let counter = before.counter + 1;
+        Self { counter, policies: policies.collect(), objects, keys: OnceLock::new() }
+    }
+
+    /// Whether a Secret that policies refer to has an entry for this API key.
+    pub(super) fn has_key(&self, namespace: &str, id: KeyId) -> bool {
+        let keys = self.keys.get_or_init(|| {
+            let mut keys: HashMap<String, HashSet<KeyId>> = HashMap::new();
+            for secret in self.objects.secrets() {
+                let Some((namespace, _)) = secret.name().split_once('/') else { continue };
+                let ids = secret.entries().filter_map(|(name, _)| KeyId::of_entry(name));
+                keys.entry(namespace.to_owned()).or_default().extend(ids);
+            }
+            keys
+        });
+        keys.get(namespace).is_some_and(|keys| keys.contains(&id))
     }
 
     /// Every policy with the version that is sent.

@@ -18,4 +18,5 @@ mod raw;
 mod replicas;
 mod restart;
 mod rotate;
+mod uses;
 mod world;

@@ -16,6 +16,7 @@ use authz::{
     jwks::{self, KeyCache},
     seal::KEY_LEN,
     server::{Registry, SnapshotCell},
+    uses::Ledger,
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
@@ -142,6 +143,7 @@ impl Operator {
             operator_account: "gatewright-operator".to_owned(),
             proofs: api.clone(),
             pace: push::PACE,
+            uses: push::PACE,
         };
         let (epoch, epochs) = watch::channel(epoch);
         let mut registry = Registry::default();
@@ -214,6 +216,8 @@ pub(crate) struct DataPlane {
     pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     pub(crate) registry: Registry,
+    pub(crate) uses: Arc<Ledger>,
+    ends: CancellationToken,
     run: JoinHandle<()>,
     /// Its files live as long as it does.
     _folder: Arc<tempfile::TempDir>,
@@ -254,6 +258,7 @@ impl Start {
             std::fs::write(&path, text).unwrap();
             path
         };
+        let uses = Arc::new(Ledger::default());
         let key_file = self.folder.path().join("seal");
         match self.seal {
             Some(key) => std::fs::write(&key_file, key).unwrap(),
@@ -266,10 +271,12 @@ impl Start {
             pod: "pod".to_owned(),
             data_dir: Some(self.folder.path().join("data")),
             seal_key_file: Some(key_file),
+            uses: uses.clone(),
             pace: Pace {
                 retry_first: Duration::from_millis(10),
                 retry_last: Duration::from_millis(100),
                 report: Duration::from_millis(20),
+                uses: Duration::from_millis(20),
                 write: Duration::from_millis(10),
                 rewrite: Duration::from_millis(20),
                 ..Pace::default()
@@ -279,6 +286,7 @@ impl Start {
         let snapshots = Arc::new(SnapshotCell::default());
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
+        let ends = CancellationToken::new();
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
         DataPlane {
             snapshots,
@@ -286,7 +294,9 @@ impl Start {
             in_force,
             rejected,
             registry,
-            run: tokio::spawn(channel.run()),
+            run: tokio::spawn(channel.run(ends.clone())),
+            uses,
+            ends,
             _folder: self.folder.clone(),
         }
     }
@@ -325,6 +335,12 @@ impl DataPlane {
     pub(crate) async fn stop(self) {
         self.run.abort();
         let _ = self.run.await;
+    }
+
+    /// Ends as the process does when it is told to.
+    pub(crate) async fn end(self) {
+        self.ends.cancel();
+        self.run.await.unwrap();
     }
 }
 

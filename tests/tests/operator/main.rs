@@ -15,6 +15,7 @@ mod crash;
 mod faults;
 mod leaders;
 mod permissions;
+mod uses;
 
 use serde_json::{Value, json};
 use tests::{
