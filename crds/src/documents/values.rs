@@ -16,11 +16,14 @@ pub(super) struct Values {
     pub(super) file: Arc<str>,
     /// A value that cannot be read is a mistake of whoever refers to it, not of the file.
     /// In order of names: a table of a hundred thousand keys takes half of what a map would.
-    entries: Box<[(Box<str>, Result<Secret, String>)]>,
+    entries: Box<[Entry]>,
     labels: BTreeMap<String, String>,
     /// Made when somebody asks: most objects are read by single keys.
     digest: OnceLock<[u8; 32]>,
 }
+
+/// A name, and the value or why it cannot be read.
+type Entry = (Box<str>, Result<Secret, String>);
 
 /// What a Secret or ConfigMap holds, shared by every policy set it is part of unchanged.
 #[derive(Debug, Clone)]
@@ -42,7 +45,7 @@ impl Values {
         entries: HashMap<String, Result<Secret, String>>,
         labels: BTreeMap<String, String>,
     ) -> Self {
-        let mut entries: Box<[_]> = entries.into_iter().map(|(key, value)| (key.into_boxed_str(), value)).collect();
+        let mut entries: Box<[Entry]> = entries.into_iter().map(|(key, value)| (key.into_boxed_str(), value)).collect();
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         Self { file, entries, labels, digest: OnceLock::new() }
     }
