@@ -148,6 +148,9 @@ pub struct ProcessArgs {
     /// Threads that decide [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub workers: Option<u16>,
+    /// How often the last use of API keys is told to the operator or, without one, written to the data folder.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub key_use_interval: Duration,
     /// How long checks under way may take to finish after SIGTERM.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub drain_timeout: Duration,
@@ -228,6 +231,9 @@ pub struct OperatorArgs {
     /// The name of this pod: no two replicas share one.
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "gatewright-operator")]
     pub pod_name: String,
+    /// How often the leader writes the last use of API keys into Secrets gatewright-last-used-N beside their records.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub key_use_interval: Duration,
     /// The address of this pod, at which other replicas reach it while it leads.
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pub pod_ip: Option<std::net::IpAddr>,

@@ -75,6 +75,10 @@ fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> 
 
 async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remote: &Arc<RemoteCache>) -> Decision {
     let mut headers = Headers::default();
+    // As Envoy sends them: expressions may read them.
+    let pseudo =
+        [(":method", &args.method), (":authority", &args.host), (":path", &args.path), (":scheme", &args.scheme)];
+    pseudo.into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     args.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     let request = RequestView {
         method: &args.method,

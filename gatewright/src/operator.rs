@@ -127,5 +127,6 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         signing_issuer: args.signing_issuer.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
         grants,
+        key_uses_every: args.key_use_interval,
     }
 }

@@ -148,6 +148,7 @@ async fn it_is_ready_with_a_state_and_a_certificate_and_restarts_alone() {
         operator_account: "gatewright-operator".to_owned(),
         proofs: api,
         pace: PACE,
+        uses: PACE,
     };
     let (_epoch, epochs) = watch::channel(1);
     let push = Push::new(options, epochs, &mut Registry::default());

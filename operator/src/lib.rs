@@ -3,7 +3,7 @@
 //! ```text
 //!  watch ─► reconcile ─► push ══► authz
 //!              │  └────► status (the leader)
-//!              └───────► last good versions (the leader)
+//!              └───────► last good versions (the leader)          push ─► usage: last uses of API keys (the leader)
 //! ```
 //!
 //! `docs/operator.md` is the design. Must never decide a request, and never hold more of the cluster than policies name.
@@ -18,4 +18,5 @@ pub mod run;
 pub mod seal;
 pub mod signing;
 pub mod status;
+pub mod usage;
 pub mod watch;

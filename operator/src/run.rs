@@ -19,10 +19,11 @@ use crate::{
     identity::{self, Identity, IdentityError, KubeProofs, KubeStore, Lives},
     last_good::{self, LastGoodStore},
     leader::{self, Durations, Leader},
-    push::{self, PACE, Push},
+    push::{self, PACE, Push, USES_PACE},
     reconcile::{Desired, Reconciler, Reports, Scope},
     signing::{self, Signing},
     status::{Gate, KubeEvents, Statuses},
+    usage::{Keeper, KubeStores},
     watch::Call,
 };
 
@@ -49,6 +50,8 @@ pub struct Settings {
     pub watch_namespaces: Vec<String>,
     /// Hosts that policies of a namespace may have; empty: any.
     pub grants: BTreeMap<String, Vec<HostPattern>>,
+    /// How often the last use of API keys is written.
+    pub key_uses_every: Duration,
 }
 
 /// Why it ended.
@@ -108,6 +111,7 @@ impl Operator {
             operator_account: settings.account.clone(),
             proofs: Arc::new(KubeProofs::new(client.clone())),
             pace: PACE,
+            uses: USES_PACE.min(settings.key_uses_every),
         };
         let push = Push::new(options, leader.epoch(), registry);
         let (metrics, kept) = (PublishMetrics::register(registry), last_good::Metrics::register(registry));
@@ -141,12 +145,14 @@ impl Operator {
             let reconciler = Reconciler::new(call.clone(), &scope, last_good, push.clone(), reports, metrics, starting);
             let places = Arc::new(KubePlaces::new(client.clone(), &settings.pod));
             let bundles = Bundles::new(places, Arc::new(identity.clone()), &settings.namespace);
+            let uses = Keeper::new(Arc::new(KubeStores::new(client.clone())), settings.key_uses_every);
             let ended = tokio::select! {
                 served = push::serve(listener, push.clone(), identity.clone(), shutdown.clone()) => return Ok(served?),
                 what = reconciler.run(call, &scope, standings) => what,
                 () = writer.run() => "status",
                 () = kept.run(&leader) => "last good versions",
                 () = signing.run(|| leader.guard().is_some_and(|guard| guard.holds())) => "signing keys",
+                () = uses.run(&push, &leader) => "last uses of API keys",
                 () = bundles.run(&leader) => "certificates of proxies",
                 () = push.report_to(&identity, leader.address()) => "reports to the leader",
                 () = tell(push.highest_epoch(), &highest) => "leaderships of data planes",

@@ -113,7 +113,7 @@ impl Operator {
     /// Starts the process.
     pub fn launch(&mut self) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
-        command.args(["operator", "--namespace", HOME, "--service-name", "localhost"]);
+        command.args(["operator", "--namespace", HOME, "--service-name", "localhost", "--key-use-interval", "1s"]);
         command.args(["--xds-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
         command.env("KUBECONFIG", &self.kubeconfig).env("POD_NAME", &self.pod).stdin(Stdio::null());
@@ -206,6 +206,7 @@ impl DataPlane {
     fn launch(&mut self, pod: &str, api: &ApiServer) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
+        command.args(["--key-use-interval", "1s"]);
         command.arg("--operator-ca").arg(self.home.path().join("ca.crt"));
         command.arg("--token-file").arg(self.home.path().join("token"));
         command.args(["--kube-api-server", &api.url, "--kube-ca-file"]).arg(api.ca_file());

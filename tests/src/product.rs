@@ -113,6 +113,11 @@ impl Product {
         self.home.path().join("config")
     }
 
+    /// The folder of what a restart needs.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
     /// Writes a document, replacing one of that name in a single step.
     pub fn write(&self, name: &str, text: &str) -> Result<(), PeerError> {
         let (new, place) = (self.home.path().join(format!("{name}.new")), self.config().join(name));

@@ -1,6 +1,9 @@
 //! One stream after the other: say what is held, take what differs, answer every message.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crds::push::Report;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -12,6 +15,7 @@ use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
@@ -21,6 +25,7 @@ use super::{
     files::Copy,
     held::{Held, Refusal},
     renew::{authorities, endpoint},
+    usage::Telling,
     wire,
 };
 
@@ -45,13 +50,16 @@ enum SessionError {
     Ended,
 }
 
-/// For ever.
-pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
-    let (mut failures, mut told) = (0, Told::default());
-    loop {
-        let credentials = valid(shared).await;
+/// Until `ends`; a stream that stands then is told what is left to tell.
+pub(super) async fn keep_connected(shared: &Shared, mut held: Held, ends: &CancellationToken) {
+    let (mut failures, mut told, mut telling) = (0, Told::default(), Telling::new(shared));
+    while !ends.is_cancelled() {
+        let credentials = tokio::select! {
+            credentials = valid(shared) => credentials,
+            () = ends.cancelled() => return,
+        };
         let mut heard = false;
-        let ended = session(shared, &credentials, &mut held, &mut heard).await;
+        let ended = session(shared, &credentials, &mut held, &mut heard, &mut telling, ends).await;
         shared.metrics.connected.set(0);
         if heard {
             failures = 0;
@@ -64,7 +72,10 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
             shared.doubt.notify_one();
         }
         told.tell("no stream from the operator; what is in force stays, trying again", &error);
-        sleep(shared.options.pace.retry(failures)).await;
+        tokio::select! {
+            () = sleep(shared.options.pace.retry(failures)) => {}
+            () = ends.cancelled() => return,
+        }
     }
 }
 
@@ -107,19 +118,26 @@ async fn open(
     Ok(Line { answers, stream: begun?.into_inner() })
 }
 
-/// Ends well when there is a new certificate to connect with.
+/// Ends well when there is a new certificate to connect with, and when everything ends.
 async fn session(
     shared: &Shared,
     credentials: &Credentials,
     held: &mut Held,
     heard: &mut bool,
+    telling: &mut Telling,
+    ends: &CancellationToken,
 ) -> Result<(), SessionError> {
     let (pod, pace) = (&*shared.options.pod, shared.options.pace);
     let mut renewed = shared.credentials.subscribe();
     // There may be a newer one already.
     renewed.mark_changed();
     let mut told = shared.force.reports();
-    let Line { answers, mut stream } = open(shared, credentials, held, &told).await?;
+    let opened = tokio::select! {
+        opened = open(shared, credentials, held, &told) => opened,
+        () = ends.cancelled() => return Ok(()),
+    };
+    let Line { answers, mut stream } = opened?;
+    telling.begin();
     shared.metrics.connected.set(1);
     info!("connected to the operator");
     let mut ticks = interval(pace.report);
@@ -132,7 +150,8 @@ async fn session(
                 answers.send(answer).await.map_err(|_| SessionError::Ended)?;
                 if let Some(refusal) = refusal {
                     drop(answers);
-                    return Err(part(stream, pace.connect, refusal).await);
+                    part(stream, pace.connect).await;
+                    return Err(refusal.into());
                 }
                 *heard = true;
             }
@@ -142,6 +161,19 @@ async fn session(
                     answers.send(wire::report(pod, held.epoch(), &now)).await.map_err(|_| SessionError::Ended)?;
                     told = now;
                 }
+            }
+            () = telling.due() => {
+                if !telling.tell(shared, &answers).await {
+                    return Err(SessionError::Ended);
+                }
+            }
+            () = ends.cancelled() => {
+                let told = timeout(pace.connect, telling.tell(shared, &answers)).await;
+                drop(answers);
+                if told == Ok(true) {
+                    part(stream, pace.connect).await;
+                }
+                return Ok(());
             }
             Ok(()) = renewed.changed() => {
                 let other = renewed.borrow_and_update().as_ref().is_some_and(|new| !new.is_same_identity(credentials));
@@ -190,14 +222,9 @@ fn trust(shared: &Shared, authorities: &Arc<str>) {
     });
 }
 
-/// Lets the refusal reach the operator before the stream is dropped; the operator ends it.
-async fn part(
-    mut stream: Streaming<DeltaDiscoveryResponse>,
-    patience: std::time::Duration,
-    refusal: Refusal,
-) -> SessionError {
+/// Lets what was said last reach the operator before the stream is dropped: the operator ends it when it has heard everything.
+async fn part(mut stream: Streaming<DeltaDiscoveryResponse>, patience: Duration) {
     let drained = async { while let Ok(Some(_)) = stream.message().await {} };
     // Either way the stream is over.
     let _ = timeout(patience, drained).await;
-    refusal.into()
 }

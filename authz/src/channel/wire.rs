@@ -20,6 +20,8 @@ use super::held::{Incoming, Refusal};
 pub const EPOCH: &str = "epoch";
 /// See [`EPOCH`].
 pub const REPORTS: &str = "issuers";
+/// See [`EPOCH`]: last uses of API keys (JSON of `crds::api_keys::Uses`), in messages of their own.
+pub const USES: &str = "apiKeyUses";
 /// Type of the refused resources in a nack: a JSON list of [`Rejection`].
 pub const REJECTIONS_TYPE: &str = "type.gatewright.dev/v1alpha1.Rejections";
 /// Code of a nack whose change is in force but for the resources it names (`INVALID_ARGUMENT`).
@@ -84,6 +86,15 @@ pub(super) fn refuse(nonce: String, refusal: &Refusal) -> DeltaDiscoveryRequest 
     answer(nonce, Some(Status { code, message: refusal.to_string(), details: Vec::new() }))
 }
 
+/// A message that tells of the use of API keys, and nothing else.
+pub(super) fn uses(pod: &str, uses: String) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        node: Some(described(pod, [(USES, uses)])),
+        type_url: RESOURCE_TYPE.to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
 fn answer(nonce: String, error_detail: Option<Status>) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: RESOURCE_TYPE.to_owned(),
@@ -109,13 +120,17 @@ pub(super) fn read(message: DeltaDiscoveryResponse) -> Message {
 }
 
 fn node(pod: &str, epoch: u64, reports: &[Report]) -> Node {
-    let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
     let reports = serde_json::to_string(reports).unwrap_or_default();
-    let fields = [(EPOCH.to_owned(), text(epoch.to_string())), (REPORTS.to_owned(), text(reports))];
+    described(pod, [(EPOCH, epoch.to_string()), (REPORTS, reports)])
+}
+
+fn described<const N: usize>(pod: &str, fields: [(&str, String); N]) -> Node {
+    let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     Node {
         id: pod.to_owned(),
         user_agent_name: "gatewright".to_owned(),
-        metadata: Some(Struct { fields: fields.into() }),
+        metadata: Some(Struct { fields }),
         ..Node::default()
     }
 }

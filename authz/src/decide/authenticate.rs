@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use crds::{
+    api_keys::KeyId,
     code::Code,
     snapshot::{Access, Authenticator, IdentityHeader, InvalidCredential, Source, SourceKind},
 };
@@ -19,6 +20,7 @@ use crate::{
     principal::{CallerKind, Principal, Traffic},
     remote::Reply,
     request::RequestView,
+    uses::KeyUse,
 };
 
 /// A verified credential with everything that follows from it alone, so that a second request with it costs a lookup.
@@ -38,6 +40,8 @@ pub struct Proven {
     pub headers: Option<Vec<(IdentityHeader, Arc<str>)>>,
     /// What the caller may do.
     pub grants: Grants,
+    /// The API key that it is, if it is one.
+    pub used: Option<KeyUse>,
 }
 
 /// Who is calling.
@@ -164,6 +168,8 @@ pub(super) struct Good {
     pub(super) ends_ms: Option<i64>,
     /// Until when the verdict may be used again, where somebody was asked.
     pub(super) keep_until_ms: Option<i64>,
+    /// The API key that it is, if it is one.
+    pub(super) key: Option<KeyId>,
 }
 
 /// One that is not, and what could change that.
@@ -268,7 +274,7 @@ impl<'a> Readers<'a> {
         for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
             let name = reader.authenticator.name.clone();
             match reader.kind.verify(deps, policy, reader.authenticator, &presented, awaited) {
-                Ok(Good { principal, ends_ms, keep_until_ms }) => {
+                Ok(Good { principal, ends_ms, keep_until_ms, key }) => {
                     facts.outcomes.push((name, Outcome::Verified));
                     let headers = encode::identity(&principal);
                     let grants = Grants::default();
@@ -281,6 +287,7 @@ impl<'a> Readers<'a> {
                         active: None,
                         headers,
                         grants,
+                        used: key.map(KeyUse::new),
                     });
                 }
                 Err(Failed { outcome, claim, need: own }) => {

@@ -108,10 +108,10 @@ impl<'a> Ready<'a> {
         let principal = named(token.claims(), authenticator, self.issuer())?;
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
         let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
-        let Some(factor) = self.factor else { return Ok(Good { principal, ends_ms, keep_until_ms: None }) };
+        let Some(factor) = self.factor else { return Ok(Good { principal, ends_ms, keep_until_ms: None, key: None }) };
         let principal = second_factor::check(factor, authenticator, principal, code, awaited, now_ms)?;
         // A code is good once: a verdict that were kept would be a second time.
-        Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN) })
+        Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN), key: None })
     }
 
     /// What of the credential is a token, and what is a code. A code is nothing to who wants none: the whole is then no token.

@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     cache::TokenCache,
-    decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
+    decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, Verdict, decide},
     errors::Asked,
     factors::LocalFactors,
     jwks::KeyCache,
@@ -40,6 +40,7 @@ use crate::{
     request::RequestView,
     signers::{NoKeys, OwnKeys, SignerStore},
     tls,
+    uses::Ledger,
 };
 
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
@@ -76,6 +77,7 @@ struct Inner {
     limits: LocalLimits,
     factors: LocalFactors,
     own_keys: OnceLock<Arc<OwnKeys>>,
+    uses: OnceLock<Arc<Ledger>>,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -122,6 +124,7 @@ impl CheckService {
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
                 own_keys: OnceLock::new(),
+                uses: OnceLock::new(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
@@ -135,6 +138,11 @@ impl CheckService {
     /// Signs tokens with keys of our own from now on. Without, requests that need one are refused. Only the first call counts.
     pub fn sign_with(&self, keys: Arc<OwnKeys>) {
         let _ = self.inner.own_keys.set(keys);
+    }
+
+    /// Notes the uses of API keys there from now on. Without, they are not noted. Only the first call counts.
+    pub fn note_uses(&self, uses: Arc<Ledger>) {
+        let _ = self.inner.uses.set(uses);
     }
 
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
@@ -278,7 +286,18 @@ impl Inner {
             (_, Some(deny)) => self.metrics.audited(deny.code),
             (Verdict::Allow(_) | Verdict::Answer(_), None) => self.metrics.answered(None),
         }
+        self.note_use(&decision.facts, now_ms);
         self.log.write(decision, request_id, now_ms);
+    }
+
+    /// A key was used once it was found good, whatever else was decided then.
+    fn note_use(&self, facts: &Facts, now_ms: i64) {
+        let used = facts.proven.as_ref().and_then(|proven| proven.used.as_ref());
+        let (Some(used), Some(uses), Some((policy, _))) = (used, self.uses.get(), &facts.policy) else { return };
+        let now_s = u32::try_from(now_ms / 1000).unwrap_or(0);
+        if let (Some(id), Some((namespace, _))) = (used.due(now_s), policy.split_once('/')) {
+            uses.note(namespace, id, now_s);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use authz::{
     },
     signers::OwnKeys,
     tls,
+    uses::Ledger,
 };
 use tokio::{
     runtime::{Builder, Handle, Runtime},
@@ -82,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) keys: Arc<KeyCache>,
     pub(crate) remote: Arc<RemoteCache>,
     pub(crate) snapshots: Arc<SnapshotCell>,
+    pub(crate) uses: Arc<Ledger>,
     pub(crate) readiness: Readiness,
     /// Keeps readiness down until the sockets serve.
     pub(crate) starting: Pending,
@@ -89,6 +91,9 @@ pub(crate) struct Core {
 
 /// Resolves when something is in force, with the TLS of the ext_authz listener if it shall have one.
 pub(crate) type Prepared = Pin<Box<dyn Future<Output = Option<tls::Shared>> + Send>>;
+
+/// What is left to do when the last check was answered, before the process ends. Bounded in time by itself.
+pub(crate) type Farewell = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A process that is about to serve.
 pub(crate) struct Parts {
@@ -100,6 +105,7 @@ pub(crate) struct Parts {
     addresses: Addresses,
     tasks: JoinSet<Ended>,
     prepared: Prepared,
+    farewell: Farewell,
 }
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
@@ -159,8 +165,10 @@ impl Core {
         let options = calls::Options { networks: args.network.networks(), cluster, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
+        let uses = Arc::new(Ledger::default());
+        uses.register(&mut registry);
         let starting = readiness.wait_for("sockets");
-        Ok(Self { registry, metrics, keys, remote, snapshots, readiness, starting })
+        Ok(Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting })
     }
 
     /// Around what is in force, or will be once `prepared` resolves.
@@ -172,13 +180,14 @@ impl Core {
         verdicts: Arc<ArcSwap<serde_json::Value>>,
         prepared: Prepared,
     ) -> Parts {
-        let Self { registry, metrics, keys, remote, snapshots, readiness, starting } = self;
+        let Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting } = self;
         let options = CheckOptions {
             deadline: args.check_timeout,
             max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
         };
         let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
         let service = CheckService::new(snapshots.clone(), keys.clone(), remote, tokens, metrics, options);
+        service.note_uses(uses);
         let admin = Admin {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
@@ -188,7 +197,8 @@ impl Core {
             log_level,
             signers: None,
         };
-        Parts { keys, service, admin, readiness, starting, addresses, tasks: JoinSet::new(), prepared }
+        let farewell = Box::pin(std::future::ready(()));
+        Parts { keys, service, admin, readiness, starting, addresses, tasks: JoinSet::new(), prepared, farewell }
     }
 }
 
@@ -204,5 +214,10 @@ impl Parts {
     /// Work beside serving; if it ends, the process does.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = Ended> + Send + 'static) {
         self.tasks.spawn(task);
+    }
+
+    /// Done after the last check was answered.
+    pub(crate) fn at_the_end(&mut self, farewell: impl Future<Output = ()> + Send + 'static) {
+        self.farewell = Box::pin(farewell);
     }
 }

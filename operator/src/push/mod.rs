@@ -20,6 +20,7 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,7 +31,7 @@ use std::{
     time::Duration,
 };
 
-use authz::server::Registry;
+use authz::{server::Registry, uses::Ledger};
 use crds::{
     documents::Objects,
     push::{Name, Pushed, SigningKeys, Trust},
@@ -70,6 +71,8 @@ pub struct Options {
     pub proofs: Arc<dyn Proofs>,
     /// Least time between two publications.
     pub pace: Duration,
+    /// How often other replicas tell their leader of the use of API keys.
+    pub uses: Duration,
 }
 
 /// The push side. Cheap to clone.
@@ -103,6 +106,8 @@ struct Inner {
     clients: Arc<Clients>,
     /// What other replicas know, by pod.
     reported: Mutex<HashMap<String, Tallies>>,
+    /// When API keys were used last, as data planes and other replicas tell.
+    uses: Ledger,
     metrics: Metrics,
     streams: AtomicU64,
     ends: CancellationToken,
@@ -110,12 +115,16 @@ struct Inner {
 
 /// Ten a second.
 pub const PACE: Duration = Duration::from_millis(100);
+/// Every minute.
+pub const USES_PACE: Duration = Duration::from_mins(1);
 
 // === impl Push ===
 
 impl Push {
     /// Nothing is published yet. `epoch`: the leadership that is sent with every change; 0: unknown, and nothing is sent.
     pub fn new(options: Options, epoch: watch::Receiver<u64>, registry: &mut Registry) -> Self {
+        let uses = Ledger::default();
+        uses.register(registry);
         let inner = Inner {
             options,
             epoch,
@@ -129,6 +138,7 @@ impl Push {
             audiences: Audiences::default(),
             clients: Clients::new(),
             reported: Mutex::default(),
+            uses,
             metrics: Metrics::register(registry),
             streams: AtomicU64::new(0),
             ends: CancellationToken::new(),

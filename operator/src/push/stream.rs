@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use authz::channel::wire::{EPOCH, FENCED, PARTLY, REJECTIONS_TYPE, REPORTS};
+use authz::channel::wire::{EPOCH, FENCED, PARTLY, REJECTIONS_TYPE, REPORTS, USES};
 use crds::push::{Name, RESOURCE_TYPE, Rejection, Report, State};
 use envoy_types::pb::{
     envoy::{
@@ -261,6 +261,9 @@ impl Stream {
             if self.peer.audience == Audience::Own {
                 self.inner.saw(epoch);
             }
+        }
+        if let Some(uses) = text(USES) {
+            self.inner.hear_uses(&self.peer.audience, uses);
         }
         let reports: Option<Vec<Report>> = text(REPORTS).and_then(|text| serde_json::from_str(text).ok());
         if let Some(reports) = reports {

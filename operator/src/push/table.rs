@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crds::{
+    api_keys::KeyId,
     documents::{Objects, ReferenceKind},
     push::{Name, Pushed, PushedPolicy, PushedValues, Reference, SigningKeys, values_for, version},
     v1alpha1::SigningAlgorithm,
@@ -47,6 +48,8 @@ pub(super) struct Published {
     objects: Arc<Objects>,
     /// Our keys that sign tokens, for our own data planes.
     pub(super) signing: Option<Signing>,
+    /// API keys that have an entry, by namespace; made when somebody tells of their use.
+    keys: OnceLock<HashMap<String, HashSet<KeyId>>>,
 }
 
 /// Our keys that sign tokens.
@@ -116,7 +119,9 @@ impl Published {
             };
             Some((name, EncodedPolicy { pushed: pushed.into(), labels, encoded }))
         });
-        Self { counter: before.counter + 1, policies: policies.collect(), objects, signing: before.signing.clone() }
+        let counter = before.counter + 1;
+        let signing = before.signing.clone();
+        Self { counter, policies: policies.collect(), objects, signing, keys: OnceLock::new() }
     }
 
     /// The same under other signing keys.
@@ -126,8 +131,23 @@ impl Published {
 
     /// The same again, as a publication of its own.
     pub(super) fn again(before: &Self) -> Self {
-        let Self { counter, policies, objects, signing } = before;
-        Self { counter: counter + 1, policies: policies.clone(), objects: objects.clone(), signing: signing.clone() }
+        let Self { counter, policies, objects, signing, keys } = before;
+        let (policies, objects, signing, keys) = (policies.clone(), objects.clone(), signing.clone(), keys.clone());
+        Self { counter: counter + 1, policies, objects, signing, keys }
+    }
+
+    /// Whether a Secret that policies refer to has an entry for this API key.
+    pub(super) fn has_key(&self, namespace: &str, id: KeyId) -> bool {
+        let keys = self.keys.get_or_init(|| {
+            let mut keys: HashMap<String, HashSet<KeyId>> = HashMap::new();
+            for secret in self.objects.secrets() {
+                let Some((namespace, _)) = secret.name().split_once('/') else { continue };
+                let ids = secret.entries().filter_map(|(name, _)| KeyId::of_entry(name));
+                keys.entry(namespace.to_owned()).or_default().extend(ids);
+            }
+            keys
+        });
+        keys.get(namespace).is_some_and(|keys| keys.contains(&id))
     }
 
     /// Every policy with the version that is sent.

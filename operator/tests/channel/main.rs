@@ -19,4 +19,5 @@ mod replicas;
 mod restart;
 mod rotate;
 mod signing;
+mod uses;
 mod world;

@@ -17,6 +17,7 @@ use authz::{
     seal::KEY_LEN,
     server::{Registry, SnapshotCell},
     signers::OwnKeys,
+    uses::Ledger,
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
@@ -163,6 +164,7 @@ impl Operator {
             operator_account: "gatewright-operator".to_owned(),
             proofs: api.clone(),
             pace: push::PACE,
+            uses: push::PACE,
         };
         let (epoch, epochs) = watch::channel(epoch);
         let mut registry = Registry::default();
@@ -236,6 +238,8 @@ pub(crate) struct DataPlane {
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     pub(crate) signers: Arc<OwnKeys>,
     pub(crate) registry: Registry,
+    pub(crate) uses: Arc<Ledger>,
+    ends: CancellationToken,
     run: JoinHandle<()>,
     /// Its files live as long as it does.
     _folder: Arc<tempfile::TempDir>,
@@ -276,6 +280,7 @@ impl Start {
             std::fs::write(&path, text).unwrap();
             path
         };
+        let uses = Arc::new(Ledger::default());
         let key_file = self.folder.path().join("seal");
         match self.seal {
             Some(key) => std::fs::write(&key_file, key).unwrap(),
@@ -288,10 +293,12 @@ impl Start {
             pod: "pod".to_owned(),
             data_dir: Some(self.folder.path().join("data")),
             seal_key_file: Some(key_file),
+            uses: uses.clone(),
             pace: Pace {
                 retry_first: Duration::from_millis(10),
                 retry_last: Duration::from_millis(100),
                 report: Duration::from_millis(20),
+                uses: Duration::from_millis(20),
                 write: Duration::from_millis(10),
                 rewrite: Duration::from_millis(20),
                 ..Pace::default()
@@ -301,6 +308,7 @@ impl Start {
         let snapshots = Arc::new(SnapshotCell::default());
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
+        let ends = CancellationToken::new();
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
         let signers = channel.signers();
         DataPlane {
@@ -310,7 +318,9 @@ impl Start {
             rejected,
             signers,
             registry,
-            run: tokio::spawn(channel.run()),
+            run: tokio::spawn(channel.run(ends.clone())),
+            uses,
+            ends,
             _folder: self.folder.clone(),
         }
     }
@@ -349,6 +359,12 @@ impl DataPlane {
     pub(crate) async fn stop(self) {
         self.run.abort();
         let _ = self.run.await;
+    }
+
+    /// Ends as the process does when it is told to.
+    pub(crate) async fn end(self) {
+        self.ends.cancel();
+        self.run.await.unwrap();
     }
 }
 

@@ -93,8 +93,8 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         assert!(may(&server, "team-a", ("", "secrets", verb), "token-key").await, "Secrets where that was chosen");
         assert!(!may(&server, "team-b", ("", "secrets", verb), "token-key").await, "and nowhere else");
     }
-    for (name, allowed) in [("gatewright-client-tls", true), ("token-key", false)] {
-        let right = ("", "secrets", "patch");
+    for (name, allowed) in [("gatewright-client-tls", true), ("gatewright-last-used-15", true), ("token-key", false)] {
+        let right = ("", "secrets", "update");
         assert_eq!(
             may(&server, "team-a", right, name).await,
             allowed,

@@ -17,6 +17,7 @@ mod faults;
 mod leaders;
 mod permissions;
 mod signing;
+mod uses;
 
 use serde_json::{Value, json};
 use tests::{

@@ -11,10 +11,13 @@
 )]
 
 mod agreement;
+mod aiq;
 mod answers;
 mod basics;
+mod bounded;
 mod cq;
 mod extensions;
+mod hostile;
 mod issuers;
 mod lifecycle;
 mod lifetime;
@@ -22,6 +25,7 @@ mod limits;
 mod malformed;
 mod oidc_provider;
 mod proofs;
+mod qaynaq;
 mod reload;
 mod services;
 mod spoofing;

@@ -127,7 +127,7 @@ pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
 }
 
 /// One good credential of each kind, and a token signed with a key of another kind.
-fn credentials(world: &World) -> [(&'static str, String); 9] {
+pub(super) fn credentials(world: &World) -> [(&'static str, String); 9] {
     [
         ("issuer", world.token(json!({"sub": "alice"}))),
         ("static", hs_token(HS_SECRET, json!({}))),
