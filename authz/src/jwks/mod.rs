@@ -21,6 +21,8 @@
 mod disk;
 mod fetch;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metrics;
 mod schedule;
 mod slot;
