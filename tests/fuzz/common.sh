@@ -1,10 +1,10 @@
 # What both scripts beside it share. They run in this folder.
 
-place=${CARGO_TARGET_DIR:-$root/target}/fuzz
+place=$(cd "$root" && realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 binaries=$place/x86_64-unknown-linux-gnu/release
 
 # One slow input is a finding; so is one that takes much memory. Longer inputs find nothing that shorter ones do not.
-options=(-timeout=20 -rss_limit_mb=2048 -max_len=8192 -use_value_profile=0)
+options=(-timeout=20 -rss_limit_mb=2048 -max_len=8192)
 
 # Without a sanitizer: our code holds no `unsafe`, and so stable Rust builds this.
 build() {
