@@ -142,3 +142,21 @@ fn the_first_route_in_document_order_wins() {
         assert_eq!(found.0, expected, "{target}");
     }
 }
+
+/// What a table finds does not depend on it, but how long that takes does.
+#[test]
+fn templates_are_indexed_by_what_is_fixed_in_them() {
+    for (template, literal, first) in [
+        ("/a/b", Some("/a/b"), Some("a")),
+        ("/a/{x}", None, Some("a")),
+        ("/a/{**}", None, Some("a")),
+        ("/{x}/b", None, None),
+        ("/{**}", None, None),
+    ] {
+        let template = PathTemplate::parse(template).unwrap();
+        assert_eq!((template.as_literal(), template.first_literal()), (literal, first), "{template}");
+    }
+    let routes = ["/b", "/a/{x}", "/{**}"].map(|path| (vec![PathTemplate::parse(path).unwrap()], path));
+    let table = RouteTable::new(routes.to_vec());
+    assert_eq!(table.iter().copied().collect::<Vec<_>>(), ["/b", "/a/{x}", "/{**}"]);
+}
