@@ -12,6 +12,8 @@
 mod credentials;
 mod files;
 mod force;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod metrics;
 mod renew;

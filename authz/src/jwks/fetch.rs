@@ -16,7 +16,7 @@ use url::Url;
 
 use super::Options;
 use crate::cluster::ClusterError;
-use crate::net::{Client, ClientError, NetworkError, ResponseError, read_limited};
+use crate::net::{Client, ClientError, NetworkError, Networks, ResponseError, read_limited};
 
 /// Where to look, as the slot knows it.
 #[derive(Debug)]
@@ -142,12 +142,20 @@ async fn locate(
 async fn discover(client: &Client, options: &Options, plan: &Plan) -> Result<Url, FetchError> {
     let url = discovery_url(&plan.issuer).ok_or(FetchError::NoDiscovery)?;
     let body = get(client, options, &url).await.map_err(FetchError::Discovery)?;
-    let document: Document = serde_json::from_slice(&body).map_err(|_| FetchError::Discovery(AnswerError::NotJson))?;
+    location(&body, plan, &options.networks)
+}
+
+/// What a discovery document names, if it is of this issuer and the place may be asked.
+pub(super) fn location(document: &[u8], plan: &Plan, networks: &Networks) -> Result<Url, FetchError> {
+    let not_json = FetchError::Discovery(AnswerError::NotJson);
+    // JSON is UTF-8, in members that are passed over too. A typed struct would also be read from an array, in the order of its fields.
+    let text = str::from_utf8(document).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
+    let document: Document = text.and_then(|text| serde_json::from_str(text).ok()).ok_or(not_json)?;
     if *document.issuer != *plan.issuer {
         return Err(FetchError::OtherIssuer);
     }
     let location = document.jwks_uri.and_then(|text| Url::parse(&text).ok()).ok_or(FetchError::NoLocation)?;
-    options.networks.check(&location).map_err(FetchError::Location)?;
+    networks.check(&location).map_err(FetchError::Location)?;
     match &plan.pinned {
         Some(pinned) if Origin::of_url(&location).as_ref() != Some(pinned) => Err(FetchError::Moved(pinned.clone())),
         _ => Ok(location),

@@ -22,6 +22,8 @@ mod cluster;
 mod disk;
 mod fetch;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metrics;
 mod schedule;
 mod slot;

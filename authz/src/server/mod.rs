@@ -5,6 +5,8 @@
 mod accept;
 mod admin;
 mod check;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod listen;
 mod log;
 mod metrics;
