@@ -25,6 +25,7 @@ use tracing::error;
 use super::{
     log::DecisionLog,
     metrics::Metrics,
+    peers::Peers,
     request, response,
     state::SnapshotCell,
     wire::{Check, CheckCodec},
@@ -76,6 +77,7 @@ struct Inner {
     limits: LocalLimits,
     factors: LocalFactors,
     own_keys: OnceLock<Arc<OwnKeys>>,
+    peers: OnceLock<Arc<Peers>>,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -122,6 +124,7 @@ impl CheckService {
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
                 own_keys: OnceLock::new(),
+                peers: OnceLock::new(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
@@ -137,9 +140,19 @@ impl CheckService {
         let _ = self.inner.own_keys.set(keys);
     }
 
+    /// Notes from now on which proxies proved themselves, and which were refused a secret. Only the first call counts.
+    pub fn note_peers(&self, peers: Arc<Peers>) {
+        let _ = self.inner.peers.set(peers);
+    }
+
+    pub(super) fn peers(&self) -> Option<Arc<Peers>> {
+        self.inner.peers.get().cloned()
+    }
+
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
         let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
+        let from = tls::address(request.extensions());
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);
@@ -154,6 +167,11 @@ impl CheckService {
         };
         if let Some(ask) = &decision.facts.renew {
             self.inner.remote.renew(ask);
+        }
+        if decision.facts.withheld
+            && let (Some(peers), Some((policy, _)), Some(from)) = (self.inner.peers.get(), &decision.facts.policy, from)
+        {
+            peers.withheld(policy, from, Instant::now());
         }
         self.inner.observe(&decision, &request_id, now_ms);
         Ok(Response::new(response::respond(decision, &asked)))

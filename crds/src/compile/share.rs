@@ -177,6 +177,7 @@ impl<'a> Sharing<'a> {
             generation: built.generation,
             newest: Arc::ptr_eq(&built.document, &object.value) || built.document == object.value,
             references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
+            hands_out: built.policy.hands_out(),
         });
         self.builder
             .add(Entry::InForce(InForce { policy: built.policy.clone(), hosts: got.share.kept }), got.is_fallback);
@@ -194,6 +195,7 @@ impl<'a> Sharing<'a> {
             generation: None,
             newest: false,
             references: Vec::new(),
+            hands_out: false,
         });
         self.builder.add(Entry::Held(Held { name: object.name.clone(), hosts: got.share.kept }), got.is_fallback);
     }

@@ -21,8 +21,8 @@ use serde_json::Value;
 
 pub use values::{PushedValues, values_for};
 pub use wire::{
-    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust, Undecodable,
-    VALUES_TYPE, version,
+    Body, Name, POLICY_TYPE, PeerReport, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust,
+    Undecodable, VALUES_TYPE, version,
 };
 
 use crate::{documents::ReferenceKind, hosts::HostPattern};
@@ -56,6 +56,8 @@ pub struct Pushed {
     pub newest: bool,
     /// Values it reads.
     pub references: Vec<Reference>,
+    /// Whether its answers carry secrets, which only a proxy that proved itself is given.
+    pub hands_out: bool,
 }
 
 /// Something of the policy's own namespace that it reads.

@@ -47,6 +47,7 @@ async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessEr
     let prepared: Prepared = Box::pin(prepared(in_force, pending, credentials, certificate));
     let addresses = Addresses { authz: args.authz_address.clone(), broker: None, admin: args.admin_address };
     let mut parts = core.parts(&args.process, addresses, log_level, channel.rejected(), prepared);
+    parts.note_peers(channel.peers());
     parts.spawn(named("channel to the operator", async move {
         channel.run().await;
         Ok(())

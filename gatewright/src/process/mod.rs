@@ -21,7 +21,8 @@ use authz::{
     jwks::{self, KeyCache},
     remote::calls::{self, RemoteCache},
     server::{
-        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell,
+        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
+        SnapshotCell,
     },
     tls,
 };
@@ -191,6 +192,11 @@ impl Core {
 // === impl Parts ===
 
 impl Parts {
+    /// What the checks see of proxies goes there.
+    pub(crate) fn note_peers(&self, peers: Arc<Peers>) {
+        self.service.note_peers(peers);
+    }
+
     /// Work beside serving; if it ends, the process does.
     pub(crate) fn spawn(&mut self, task: impl Future<Output = Ended> + Send + 'static) {
         self.tasks.spawn(task);

@@ -11,7 +11,7 @@ use crds::{
 use serde_json::Value;
 
 use super::{dereference::Store, validate::Validated};
-use crate::push::{Standing, Standings};
+use crate::push::{Proxies, Standing, Standings};
 
 /// What an object's status says, and for which version of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -117,7 +117,11 @@ fn said(condition: &crds::compile::Condition) -> Said {
 }
 
 /// `Programmed`, and the generation that is enforced everywhere.
-fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standings>) -> (Said, Option<i64>) {
+pub(super) fn program(
+    verdict: &Verdict,
+    pushed: Option<&Pushed>,
+    standings: Option<&Standings>,
+) -> (Said, Option<i64>) {
     let no = |reason: &str, message: String| {
         let said = Said { kind: "Programmed", status: Some(false), reason: reason.to_owned(), message };
         (said, None)
@@ -141,6 +145,10 @@ fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standi
         }
         Some(Standing::Rejected { by, reason }) => no("Lagging", format!("{by} refuses it: {reason}")),
         Some(Standing::Programmed { replicas }) => {
+            let proxies = standings.and_then(|standings| standings.proxies.get(&verdict.name));
+            if let Some((reason, message)) = withheld(pushed, proxies) {
+                return no(reason, message);
+            }
             // Without the number of replicas: scaling would be a change of every status.
             debug_assert!(*replicas > 0);
             let message = "every connected authz that takes this policy enforces it".to_owned();
@@ -148,6 +156,22 @@ fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standi
             (said, pushed.generation)
         }
     }
+}
+
+/// Why a policy whose answers carry secrets is not enforced as it is written: to whoever did not prove itself they are not given.
+fn withheld(pushed: &Pushed, proxies: Option<&Proxies>) -> Option<(&'static str, String)> {
+    const HOW: &str = "give Envoy the client certificate of Secret gatewright-client-tls";
+    let proxies = proxies.filter(|_| pushed.hands_out)?;
+    if !proxies.strangers.is_empty() {
+        let names: Vec<String> = proxies.strangers.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "its secrets are withheld from proxies that did not prove themselves, and requests that need them refused: {}; {HOW}",
+            names.join(", ")
+        );
+        return Some(("Lagging", message));
+    }
+    let message = format!("its secrets go only to a proxy that proved itself, and none has; {HOW}");
+    (!proxies.proved).then_some(("NoDataPlane", message))
 }
 
 /// At most this many issuers in a message.

@@ -213,6 +213,7 @@ pub(crate) struct DataPlane {
     pub(crate) credentials: watch::Receiver<Option<Arc<authz::channel::Credentials>>>,
     pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    pub(crate) peers: Arc<authz::server::Peers>,
     pub(crate) registry: Registry,
     run: JoinHandle<()>,
     /// Its files live as long as it does.
@@ -280,11 +281,13 @@ impl Start {
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
+        let peers = channel.peers();
         DataPlane {
             snapshots,
             credentials,
             in_force,
             rejected,
+            peers,
             registry,
             run: tokio::spawn(channel.run()),
             _folder: self.folder.clone(),
