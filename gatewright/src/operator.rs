@@ -119,6 +119,9 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         authz_account: args.authz_service_account.clone(),
         authz_service: args.authz_service_name.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
+        values_namespaces: args.values_namespaces.clone(),
+        given: args.tls_secret.clone(),
+        owner: args.owner.clone(),
         grants,
     }
 }

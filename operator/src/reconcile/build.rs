@@ -78,6 +78,13 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
             return None;
         }
         let mut conditions: Vec<Said> = verdict.conditions.iter().map(said).collect();
+        if let Some(why) = store.unread(&held.references)
+            && let Some(refs) =
+                conditions.iter_mut().find(|said| said.kind == RESOLVED_REFS && said.status == Some(false))
+        {
+            // What was not to be read counts as missing; whether it is there is for somebody else to say.
+            refs.message = format!("{}; not everything could be read: {why}", refs.message);
+        }
         let (mut hostnames, mut programmed) = (None, None);
         if kind == Kind::AuthPolicy {
             let one = pushed.get(&*verdict.name).copied();
@@ -103,10 +110,12 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
     desired.collect()
 }
 
+const RESOLVED_REFS: &str = "ResolvedRefs";
+
 fn said(condition: &crds::compile::Condition) -> Said {
     let kind = match condition.r#type {
         ConditionType::Accepted => "Accepted",
-        ConditionType::ResolvedRefs => "ResolvedRefs",
+        ConditionType::ResolvedRefs => RESOLVED_REFS,
     };
     Said {
         kind,

@@ -119,6 +119,7 @@ pub(crate) fn settings(lives: Lives) -> Settings {
         service: "localhost".to_owned(),
         authz_account: "gatewright-authz".to_owned(),
         authz_service: "gatewright-authz".to_owned(),
+        given: None,
         lives,
         look: Duration::from_millis(20),
     }

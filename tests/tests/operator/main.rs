@@ -13,8 +13,10 @@
 mod converge;
 mod crash;
 mod faults;
+mod given;
 mod leaders;
 mod permissions;
+mod troubles;
 
 use serde_json::{Value, json};
 use tests::{
