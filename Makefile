@@ -1,7 +1,7 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart cluster charts test test-keycloak lint fmt clippy deny doc
+.PHONY: help build quickstart cluster charts test test-keycloak test-node lint fmt clippy deny doc
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
@@ -34,13 +34,19 @@ test-keycloak: build ## introspection, UserInfo and key rotation with a real Key
 	tests/tools/install keycloak
 	cargo test $(WORKSPACE) --test keycloak
 
+test-node: build ## the life of an installation on a real node of this machine, as root: changes under load, uninstall
+	tests/tools/install envoy
+	tests/tools/install oidc-provider
+	tests/tools/install node
+	cargo test $(WORKSPACE) --test node -- --nocapture
+
 lint: fmt clippy deny ## formatting, clippy, dependencies
 
 fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --all --check
 
 clippy: ## clippy, warnings are errors
-	cargo clippy $(WORKSPACE) --all-targets --test keycloak -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test node -- -D warnings
 
 deny: ## licences, sources and duplicates of the dependencies; builds cargo-deny on first use
 	"$$(tests/tools/install cargo-deny)" --locked check bans licenses sources
