@@ -3,10 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use authz::tls::{certificates, not_after};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
 };
+
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use x509_parser::der_parser::parse_der;
 
 use super::{
     ca::{Authorities, Authority, Lives, Origin, Subject},
@@ -124,6 +128,29 @@ fn a_ca_is_taken_from_a_secret_whatever_its_key() {
         let leaf = authorities.signing().sign(&subject, &key, now).unwrap();
         assert!(authz::tls::server_config(&leaf, &key.serialize_pem(), &authorities.bundle()).is_ok());
         assert_eq!(Authorities::read(&authorities.data()).unwrap().bundle(), authorities.bundle());
+    }
+}
+
+/// The key in the form that is cert-manager's default: that of its own kind, which PKCS #8 wraps.
+fn unwrapped(data: &mut Data, label: &str) {
+    let pem = str::from_utf8(&data["tls.key"]).unwrap();
+    let PrivateKeyDer::Pkcs8(wrapped) = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap() else {
+        panic!("PKCS #8")
+    };
+    let (_, parsed) = parse_der(wrapped.secret_pkcs8_der()).unwrap();
+    let inner = parsed.as_sequence().unwrap()[2].as_slice().unwrap();
+    let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(inner));
+    data.insert("tls.key".to_owned(), text.into_bytes());
+}
+
+#[test]
+fn keys_come_in_the_forms_of_cert_manager() {
+    for (algorithm, label) in [(&PKCS_RSA_SHA256, "RSA PRIVATE KEY"), (&PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY")] {
+        let mut data = issued(algorithm, 90, |_| {});
+        unwrapped(&mut data, label);
+        let authority = given::read(&data, SystemTime::now()).expect(label);
+        let subject = Subject { uri: "spiffe://gatewright/gateway/a".to_owned(), dns: Vec::new(), life: DAY };
+        assert!(authority.sign(&subject, &KeyPair::generate().unwrap(), SystemTime::now()).is_ok(), "{label}");
     }
 }
 

@@ -72,12 +72,27 @@ fn restart(world: &World, name: &str) -> Outcome {
     world.node.kubectl(&["--namespace", SYSTEM, "rollout", "status", &deployment, "--timeout=3m"]).map(drop)
 }
 
-pub(crate) async fn the_leader_is_killed(world: &World) -> Outcome {
+pub(crate) async fn the_leader_ends(world: &World) -> Outcome {
     let before = leader(world)?;
-    let killed = before.clone();
-    under_load(world, "the leader is killed", move |world| {
-        let pod = format!("pod/{killed}");
-        world.node.kubectl(&["--namespace", SYSTEM, "delete", &pod, "--grace-period=0", "--force"])?;
+    let crashed = before.clone();
+    under_load(world, "the leader crashes", move |world| {
+        world.node.crash(&crashed, "/gatewright")?;
+        edit(world, "after-the-crash")
+    })
+    .await?;
+    let pod = world.node.get(SYSTEM, &format!("pod/{before}"))?;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 1);
+    let before = leader(world)?;
+    let deleted = before.clone();
+    under_load(world, "the leader's pod is deleted", move |world| {
+        world.node.kubectl(&[
+            "--namespace",
+            SYSTEM,
+            "delete",
+            &format!("pod/{deleted}"),
+            "--grace-period=0",
+            "--force",
+        ])?;
         edit(world, "after-the-leader")
     })
     .await?;

@@ -128,7 +128,7 @@ async fn live(world: &World) -> Outcome {
     policies::an_edit_is_in_force_when_its_condition_says_so(world).await?;
     policies::conditions_tell_the_truth(world).await?;
     proxies::secrets_go_to_proxies_that_proved_themselves(world).await?;
-    changes::the_leader_is_killed(world).await?;
+    changes::the_leader_ends(world).await?;
     changes::everything_is_replaced(world).await?;
     uninstall::nothing_is_left(world).await
 }
