@@ -25,6 +25,7 @@ pub mod error;
 pub mod fault_proxy;
 pub mod grpc;
 pub mod helm;
+pub mod issued;
 pub mod issuer;
 pub mod keycloak;
 pub mod keys;

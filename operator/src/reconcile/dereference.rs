@@ -36,7 +36,7 @@ pub(super) struct Store {
     objects: BTreeMap<(Kind, Arc<str>), (usize, Held)>,
     unreadable: BTreeSet<String>,
     /// Those that nobody was told of yet.
-    malformed: Vec<(Kind, Arc<str>)>,
+    pub(super) malformed: Vec<(Kind, Arc<str>)>,
     values: BTreeMap<(ReferenceKind, String), Slot>,
     selections: BTreeMap<Wanted, Selection>,
     /// Sources that were read once.
@@ -84,11 +84,6 @@ impl Store {
     }
 
     /// How many objects cannot be read.
-    /// Objects that cannot be read, each once.
-    pub(super) fn take_malformed(&mut self) -> Vec<(Kind, Arc<str>)> {
-        std::mem::take(&mut self.malformed)
-    }
-
     pub(super) fn unreadable(&self) -> usize {
         self.unreadable.len()
     }

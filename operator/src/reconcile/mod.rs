@@ -179,7 +179,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             Event::Objects(kind, source, change) => {
                 self.note(held::plural(kind), source, &change);
                 self.store.objects(kind, source, change);
-                for (kind, name) in self.store.take_malformed() {
+                for (kind, name) in std::mem::take(&mut self.store.malformed) {
                     self.troubles.malformed(held::kind(kind), &name, "it has no metadata.uid");
                 }
             }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use tests::{
     PeerError,
-    demo::{HOST, SYSTEM},
+    demo::{DEMO, HOST, SYSTEM},
+    issued::Issued,
     load::Load,
-    wait,
+    wait::{self, LONG},
 };
 use tokio::time::sleep;
 
@@ -111,11 +112,21 @@ pub(crate) async fn everything_is_replaced(world: &World) -> Outcome {
         edit(world, "after-operator")
     })
     .await?;
-    under_load(world, "helm upgrade", |world| {
-        let values = ["-f", "tests/node/demo/values.yaml", "--set", "log.level=debug", "--wait", "--timeout=3m"];
+    // As cert-manager would: the upgrade takes it into use.
+    let issued = Issued::new("node")?;
+    world.apply_in(SYSTEM, &issued.secret("gatewright-issuer"))?;
+    under_load(world, "helm upgrade, to a CA of one's own", |world| {
+        let changed = "log.level=debug,operator.tlsSecret=gatewright-issuer";
+        let values = ["-f", "tests/node/demo/values.yaml", "--set", changed, "--wait", "--timeout=3m"];
         let upgrade = ["upgrade", "gatewright", "charts/gatewright", "--namespace", SYSTEM];
         world.node.helm(&[upgrade.as_slice(), &values].concat())?;
         edit(world, "after-upgrade")
     })
-    .await
+    .await?;
+    let believed = wait::until("the new CA to be believed in the namespace of Envoy", LONG, || async {
+        let bundle = world.node.get(DEMO, "configmap/gatewright-ca").ok()?["data"]["ca.crt"].as_str()?.to_owned();
+        (issued.is_in(&bundle) && bundle.matches("BEGIN").count() == 2).then_some(())
+    });
+    believed.await?;
+    world.node.kubectl(&["--namespace", SYSTEM, "delete", "secret/gatewright-issuer"]).map(drop)
 }

@@ -66,10 +66,14 @@ impl World {
 
     /// `kubectl apply` of a document in the namespace of the demo.
     fn apply(&self, document: &Value) -> Outcome {
+        self.apply_in(DEMO, document)
+    }
+
+    fn apply_in(&self, namespace: &str, document: &Value) -> Outcome {
         let folder = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let path = folder.path().join("document.json");
         std::fs::write(&path, document.to_string()).map_err(PeerError::io("document.json"))?;
-        self.kubectl(&["apply", "-f", &path.display().to_string()]).map(drop)
+        self.node.kubectl(&["--namespace", namespace, "apply", "-f", &path.display().to_string()]).map(drop)
     }
 
     /// `kubectl wait` for a condition of a policy, as a pipeline would.
@@ -127,6 +131,7 @@ async fn live(world: &World) -> Outcome {
     policies::requests_are_decided(world).await?;
     policies::an_edit_is_in_force_when_its_condition_says_so(world).await?;
     policies::conditions_tell_the_truth(world).await?;
+    policies::without_a_data_plane_nobody_enforces(world).await?;
     proxies::secrets_go_to_proxies_that_proved_themselves(world).await?;
     changes::the_leader_ends(world).await?;
     changes::everything_is_replaced(world).await?;

@@ -1,7 +1,10 @@
 //! Requests through Envoy, edits, and what `kubectl wait` is told.
 
 use serde_json::{Value, json};
-use tests::demo::SYSTEM;
+use tests::{
+    demo::SYSTEM,
+    wait::{self, LONG},
+};
 
 use crate::{Outcome, World, settled};
 
@@ -69,4 +72,29 @@ pub(crate) async fn conditions_tell_the_truth(world: &World) -> Outcome {
     world.until_condition("keyless", "ResolvedRefs")?;
     world.until_condition("keyless", "Programmed")?;
     world.kubectl(&["delete", "authpolicy/keyless", "secret/not-there"]).map(drop)
+}
+
+pub(crate) async fn without_a_data_plane_nobody_enforces(world: &World) -> Outcome {
+    world.step("no authz");
+    let scale = |replicas: &str| {
+        world.node.kubectl(&[
+            "--namespace",
+            SYSTEM,
+            "scale",
+            "deployment/gatewright-authz",
+            &format!("--replicas={replicas}"),
+        ])
+    };
+    scale("0")?;
+    world.until_condition("demo", "Programmed=False")?;
+    let last = wait::until("the last authz to be gone", LONG, || async {
+        (world.condition("demo", "Programmed").ok()?.0 == "NoDataPlane").then_some(())
+    });
+    last.await?;
+    scale("2")?;
+    world.node.kubectl(&["--namespace", SYSTEM, "rollout", "status", "deployment/gatewright-authz", "--timeout=2m"])?;
+    world.until_condition("demo", "Programmed")?;
+    // Envoy has to connect anew.
+    assert_eq!(settled(&world.call()).await?.status, 401);
+    Ok(())
 }

@@ -1,39 +1,29 @@
 //! A CA that somebody else makes, as cert-manager does: waited for, used, and followed when it is renewed, without a restart.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use serde_json::json;
 use tests::{
     PeerError,
     apiserver::ApiServer,
+    issued::Issued,
     operator::{DataPlane, HOME, Operator, install},
     wait::{self, LONG},
 };
 
 use crate::{Outcome, World, marker};
 
-/// A Secret as cert-manager fills it; its certificate.
-async fn issue(api: &ApiServer, name: &str) -> Result<String, PeerError> {
-    let unreadable = |error: rcgen::Error| PeerError::unreadable("a certificate", &error);
-    let key = KeyPair::generate().map_err(unreadable)?;
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    let certificate = params.self_signed(&key).map_err(unreadable)?.pem();
-    let data = json!({"tls.crt": certificate, "tls.key": key.serialize_pem(), "ca.crt": certificate});
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "issued"}, "type": "kubernetes.io/tls", "stringData": data});
+/// Puts a new one into the Secret.
+async fn issue(api: &ApiServer, name: &str) -> Result<Issued, PeerError> {
+    let issued = Issued::new(name)?;
     let path = format!("/api/v1/namespaces/{HOME}/secrets/issued?fieldManager=cert-manager&force=true");
-    api.apply_text(&path, &secret.to_string()).await?;
-    Ok(certificate)
+    api.apply_text(&path, &issued.secret("issued").to_string()).await?;
+    Ok(issued)
 }
 
 /// Waits until all these certificates are published, and so many in all.
-async fn until_believed(api: &ApiServer, certificates: &[&String]) -> Outcome {
+async fn until_believed(api: &ApiServer, certificates: &[&Issued]) -> Outcome {
     let path = format!("/api/v1/namespaces/{HOME}/configmaps/gatewright-ca");
-    let squeezed = |text: &str| text.split_whitespace().collect::<String>();
     wait::until("the CA certificates to be published", LONG, || async {
         let bundle = api.get(&path).await.ok()?.body["data"]["ca.crt"].as_str()?.to_owned();
-        let all = certificates.iter().all(|one| squeezed(&bundle).contains(&squeezed(one)));
+        let all = certificates.iter().all(|one| one.is_in(&bundle));
         (all && bundle.matches("BEGIN").count() == certificates.len()).then_some(())
     })
     .await
