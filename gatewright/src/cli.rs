@@ -203,6 +203,17 @@ pub struct OperatorArgs {
     /// Namespaces whose policies are looked after [default: all of them].
     #[arg(long = "watch-namespace", value_name = "NAMESPACE", num_args = 1.., value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
+    /// Namespaces whose Secrets and ConfigMaps may be watched [default: those of policies]. What policies name elsewhere is read every
+    /// 30 s.
+    #[arg(long = "values-namespace", value_name = "NAMESPACE", num_args = 1.., value_delimiter = ',')]
+    pub values_namespaces: Vec<String>,
+    /// The Secret of the operator's namespace that holds the CA to sign with, as cert-manager keeps it: tls.crt, a CA, and tls.key
+    /// [default: the operator makes a CA of its own].
+    #[arg(long, value_name = "NAME")]
+    pub tls_secret: Option<String>,
+    /// The ClusterRole of this installation that everything the operator makes belongs to, so that it goes with it [default: none].
+    #[arg(long = "owner-cluster-role", value_name = "NAME")]
+    pub owner: Option<String>,
     /// Hosts that policies of a namespace may have, repeatable. Without any, every namespace may have any host.
     #[arg(long = "grant", value_name = "NAMESPACE=HOST", value_parser = grant)]
     pub grants: Vec<(String, crds::hosts::HostPattern)>,

@@ -126,6 +126,9 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         authz_service: args.authz_service_name.clone(),
         signing_issuer: args.signing_issuer.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
+        values_namespaces: args.values_namespaces.clone(),
+        given: args.tls_secret.clone(),
+        owner: args.owner.clone(),
         grants,
         key_uses_every: args.key_use_interval,
     }

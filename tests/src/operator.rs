@@ -27,7 +27,7 @@ pub const HOME: &str = "gatewright";
 pub const APPS: &str = "apps";
 
 /// What the operator may do: API group, resource, verbs. The charts grant the same.
-pub const PERMISSIONS: [(&str, &str, &[&str]); 11] = [
+pub const PERMISSIONS: [(&str, &str, &[&str]); 12] = [
     ("gatewright.dev", "authpolicies", &["get", "list", "watch"]),
     ("gatewright.dev", "datasources", &["get", "list", "watch"]),
     ("gatewright.dev", "authpolicies/status", &["get", "patch"]),
@@ -39,6 +39,7 @@ pub const PERMISSIONS: [(&str, &str, &[&str]); 11] = [
     ("coordination.k8s.io", "leases", &["get", "create", "update", "patch"]),
     ("events.k8s.io", "events", &["create", "patch"]),
     ("authentication.k8s.io", "tokenreviews", &["create"]),
+    ("rbac.authorization.k8s.io", "clusterroles", &["get"]),
 ];
 
 /// A running operator. Killed when dropped.
@@ -48,6 +49,7 @@ pub struct Operator {
     pod: String,
     ports: (u16, u16),
     kubeconfig: PathBuf,
+    flags: Vec<String>,
     process: Option<Process>,
     home: TempDir,
 }
@@ -107,13 +109,27 @@ impl Operator {
         let proxy = FaultProxy::start(&api.url).await?;
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let kubeconfig = api.kubeconfig(pod, &proxy.url(), OPERATOR)?;
-        Ok(Self { proxy, pod: pod.to_owned(), ports: free_ports()?, kubeconfig, process: None, home })
+        Ok(Self {
+            proxy,
+            pod: pod.to_owned(),
+            ports: free_ports()?,
+            kubeconfig,
+            flags: Vec::new(),
+            process: None,
+            home,
+        })
+    }
+
+    /// With more flags, from the next start on.
+    pub fn flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
     }
 
     /// Starts the process.
     pub fn launch(&mut self) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["operator", "--namespace", HOME, "--service-name", "localhost", "--key-use-interval", "1s"]);
+        command.args(["--owner-cluster-role", "operator"]).args(&self.flags);
         command.args(["--xds-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
         command.env("KUBECONFIG", &self.kubeconfig).env("POD_NAME", &self.pod).stdin(Stdio::null());

@@ -44,7 +44,12 @@ use self::{
     held::Held,
     metrics::Metrics,
 };
-use crate::{jwks::KeyCache, server::SnapshotCell, signers::OwnKeys, uses::Ledger};
+use crate::{
+    jwks::KeyCache,
+    server::{Peers, SnapshotCell},
+    signers::OwnKeys,
+    uses::Ledger,
+};
 
 /// Where the operator is and how to prove oneself to it.
 #[derive(Debug)]
@@ -100,6 +105,7 @@ struct Shared {
     metrics: Metrics,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
     copy: watch::Sender<Option<Copy>>,
+    peers: Arc<Peers>,
     /// Asks for a new certificate before its time: the operator may have a new CA that knows nothing of ours.
     doubt: Notify,
 }
@@ -156,6 +162,7 @@ impl Channel {
             metrics,
             credentials: watch::Sender::new(identity),
             copy: watch::Sender::new(None),
+            peers: Arc::default(),
             doubt: Notify::new(),
         };
         Self { shared, held }
@@ -179,6 +186,11 @@ impl Channel {
     /// The refused resources, as JSON for the admin listener.
     pub fn rejected(&self) -> Arc<ArcSwap<serde_json::Value>> {
         self.shared.force.rejected()
+    }
+
+    /// What is told to the operator of the proxies that ask: for [`crate::server::CheckService::note_peers`].
+    pub fn peers(&self) -> Arc<Peers> {
+        self.shared.peers.clone()
     }
 
     /// Renews, connects, applies and keeps, until `ends`: then what is left to tell is told, for at most [`Pace::connect`].

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crds::push::Report;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
@@ -13,7 +12,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use futures_util::stream::unfold;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -92,6 +91,12 @@ async fn valid(shared: &Shared) -> Arc<Credentials> {
     }
 }
 
+impl Shared {
+    fn told(&self) -> wire::Told {
+        wire::Told { issuers: self.force.reports(), peers: self.peers.report(Instant::now()) }
+    }
+}
+
 /// A stream that stands.
 struct Line {
     answers: mpsc::Sender<DeltaDiscoveryRequest>,
@@ -103,13 +108,13 @@ async fn open(
     shared: &Shared,
     credentials: &Credentials,
     held: &mut Held,
-    reports: &[Report],
+    told: &wire::Told,
 ) -> Result<Line, SessionError> {
     let tls = credentials.client_config(&authorities(shared).await);
     let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
     let (answers, inbound) = mpsc::channel(ANSWERS);
     held.begin();
-    let hello = wire::hello(&shared.options.pod, held.epoch(), reports, held.versions());
+    let hello = wire::hello(&shared.options.pod, held.epoch(), told, held.versions());
     answers.send(hello).await.map_err(|_| SessionError::Ended)?;
     let requests = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
     let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -131,7 +136,7 @@ async fn session(
     let mut renewed = shared.credentials.subscribe();
     // There may be a newer one already.
     renewed.mark_changed();
-    let mut told = shared.force.reports();
+    let mut told = shared.told();
     let opened = tokio::select! {
         opened = open(shared, credentials, held, &told) => opened,
         () = ends.cancelled() => return Ok(()),
@@ -156,7 +161,7 @@ async fn session(
                 *heard = true;
             }
             _ = ticks.tick() => {
-                let now = shared.force.reports();
+                let now = shared.told();
                 if now != told {
                     answers.send(wire::report(pod, held.epoch(), &now)).await.map_err(|_| SessionError::Ended)?;
                     told = now;

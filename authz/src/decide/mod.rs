@@ -191,6 +191,8 @@ pub struct Facts {
     pub limit: Option<Standing>,
     /// An answer that was used and is near its end: asking for it again now saves a later request the wait.
     pub renew: Option<Arc<Ask>>,
+    /// A secret was not answered, as the proxy did not prove itself.
+    pub withheld: bool,
     /// What a policy on trial would have refused.
     pub audited: Option<Box<Deny>>,
 }

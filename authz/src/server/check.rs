@@ -25,6 +25,7 @@ use tracing::error;
 use super::{
     log::DecisionLog,
     metrics::Metrics,
+    peers::Peers,
     request, response,
     state::SnapshotCell,
     wire::{Check, CheckCodec},
@@ -78,6 +79,7 @@ struct Inner {
     factors: LocalFactors,
     own_keys: OnceLock<Arc<OwnKeys>>,
     uses: OnceLock<Arc<Ledger>>,
+    peers: OnceLock<Arc<Peers>>,
     metrics: Metrics,
     log: DecisionLog,
     slots: Semaphore,
@@ -125,6 +127,7 @@ impl CheckService {
                 factors: LocalFactors::default(),
                 own_keys: OnceLock::new(),
                 uses: OnceLock::new(),
+                peers: OnceLock::new(),
                 metrics,
                 log: DecisionLog::default(),
                 slots,
@@ -145,9 +148,19 @@ impl CheckService {
         let _ = self.inner.uses.set(uses);
     }
 
+    /// Notes from now on which proxies proved themselves, and which were refused a secret. Only the first call counts.
+    pub fn note_peers(&self, peers: Arc<Peers>) {
+        let _ = self.inner.peers.set(peers);
+    }
+
+    pub(super) fn peers(&self) -> Option<Arc<Peers>> {
+        self.inner.peers.get().cloned()
+    }
+
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
         let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
         let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
+        let from = tls::address(request.extensions());
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);
@@ -162,6 +175,11 @@ impl CheckService {
         };
         if let Some(ask) = &decision.facts.renew {
             self.inner.remote.renew(ask);
+        }
+        if decision.facts.withheld
+            && let (Some(peers), Some((policy, _)), Some(from)) = (self.inner.peers.get(), &decision.facts.policy, from)
+        {
+            peers.withheld(policy, from, Instant::now());
         }
         self.inner.observe(&decision, &request_id, now_ms);
         Ok(Response::new(response::respond(decision, &asked)))

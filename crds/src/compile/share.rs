@@ -181,6 +181,7 @@ impl<'a> Sharing<'a> {
             newest: Arc::ptr_eq(&built.document, &object.value) || built.document == object.value,
             references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
             own_keys: built.own_keys.keys().copied().filter(|_| !built.selects_workloads).collect(),
+            hands_out: built.policy.hands_out(),
         });
         self.builder
             .add(Entry::InForce(InForce { policy: built.policy.clone(), hosts: got.share.kept }), got.is_fallback);
@@ -199,6 +200,7 @@ impl<'a> Sharing<'a> {
             newest: false,
             references: Vec::new(),
             own_keys: BTreeSet::new(),
+            hands_out: false,
         });
         self.builder.add(Entry::Held(Held { name: object.name.clone(), hosts: got.share.kept }), got.is_fallback);
     }

@@ -26,7 +26,7 @@ use serde_json::Value;
 pub use signing::{OwnKey, SigningKeys};
 pub use values::{PushedValues, values_for};
 pub use wire::{
-    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, SIGNING_TYPE, STATE_TYPE, State, TRUST_TYPE, Trust,
+    Body, Name, POLICY_TYPE, PeerReport, RESOURCE_TYPE, Rejection, Report, SIGNING_TYPE, STATE_TYPE, State, TRUST_TYPE, Trust,
     Undecodable, VALUES_TYPE, version,
 };
 
@@ -63,6 +63,8 @@ pub struct Pushed {
     pub references: Vec<Reference>,
     /// Algorithms of the operator's own keys with which it has tokens signed.
     pub own_keys: BTreeSet<SigningAlgorithm>,
+    /// Whether its answers carry secrets, which only a proxy that proved itself is given.
+    pub hands_out: bool,
 }
 
 /// Something of the policy's own namespace that it reads.

@@ -1,6 +1,6 @@
 //! Names, types and versions of what travels on the channel. Pure: the transport wraps these bytes and reads none of them.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,18 @@ pub struct Report {
     /// What went wrong in the newest attempt to fetch its keys; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// What one receiver tells about the proxies that ask it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReport {
+    /// Whether any of them proved itself since the receiver began: by a certificate, or by being on the same machine.
+    #[serde(default)]
+    pub proved: bool,
+    /// Those that did not, and were refused a secret of a policy (`namespace/name`) of late. Not all of them if they are many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strangers: BTreeMap<Arc<str>, Vec<IpAddr>>,
 }
 
 /// A resource as it was read.

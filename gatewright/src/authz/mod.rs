@@ -50,6 +50,7 @@ async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessEr
     let addresses = Addresses { authz: args.authz_address.clone(), broker: None, admin: args.admin_address };
     let mut parts = core.parts(&args.process, addresses, log_level, channel.rejected(), prepared);
     parts.sign_with(channel.signers());
+    parts.note_peers(channel.peers());
     let (ends, ended) = (CancellationToken::new(), CancellationToken::new());
     let (told, done) = (ends.clone(), ended.clone().drop_guard());
     parts.spawn(named("channel to the operator", async move {

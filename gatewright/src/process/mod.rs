@@ -21,7 +21,8 @@ use authz::{
     jwks::{self, KeyCache},
     remote::calls::{self, RemoteCache},
     server::{
-        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell,
+        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
+        SnapshotCell,
     },
     signers::OwnKeys,
     tls,
@@ -209,6 +210,11 @@ impl Parts {
     pub(crate) fn sign_with(&mut self, keys: Arc<OwnKeys>) {
         self.service.sign_with(keys.clone());
         self.admin.signers = Some(keys);
+    }
+
+    /// What the checks see of proxies goes there.
+    pub(crate) fn note_peers(&self, peers: Arc<Peers>) {
+        self.service.note_peers(peers);
     }
 
     /// Work beside serving; if it ends, the process does.

@@ -45,7 +45,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use clients::{IssuerReport, Standing, Standings};
+pub use clients::{IssuerReport, Proxies, Standing, Standings};
 pub use relay::Replicas;
 pub use serve::serve;
 pub use service::Discovery;

@@ -141,6 +141,7 @@ pub(crate) fn settings(lives: Lives) -> Settings {
         service: "localhost".to_owned(),
         authz_account: "gatewright-authz".to_owned(),
         authz_service: "gatewright-authz".to_owned(),
+        given: None,
         lives,
         look: Duration::from_millis(20),
     }
@@ -237,6 +238,7 @@ pub(crate) struct DataPlane {
     pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     pub(crate) signers: Arc<OwnKeys>,
+    pub(crate) peers: Arc<authz::server::Peers>,
     pub(crate) registry: Registry,
     pub(crate) uses: Arc<Ledger>,
     ends: CancellationToken,
@@ -311,12 +313,14 @@ impl Start {
         let ends = CancellationToken::new();
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
         let signers = channel.signers();
+        let peers = channel.peers();
         DataPlane {
             snapshots,
             credentials,
             in_force,
             rejected,
             signers,
+            peers,
             registry,
             run: tokio::spawn(channel.run(ends.clone())),
             uses,

@@ -63,7 +63,7 @@ async fn may_as(
 fn own(resource: &str, verb: &str) -> &'static str {
     match (resource, verb) {
         (_, "create") => "",
-        ("leases", _) => "gatewright-operator",
+        ("leases" | "clusterroles", _) => "gatewright-operator",
         ("secrets", "patch" | "update") => "gatewright-last-good-15",
         ("configmaps", "patch") => "gatewright-ca",
         _ => "",

@@ -14,9 +14,11 @@ mod accounts;
 mod converge;
 mod crash;
 mod faults;
+mod given;
 mod leaders;
 mod permissions;
 mod signing;
+mod troubles;
 mod uses;
 
 use serde_json::{Value, json};
