@@ -12,7 +12,8 @@
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
 //! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`net`] says what
 //! may be dialled,
-//! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
+//! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest,
+//! [`trace`] makes spans.
 
 pub mod cache;
 #[cfg(feature = "server")]
@@ -38,3 +39,5 @@ pub mod server;
 pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod trace;

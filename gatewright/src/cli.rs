@@ -1,5 +1,7 @@
 //! Flags and their help. The only place that names environment variables.
 
+mod telemetry;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -10,6 +12,8 @@ use authz::{net::Networks, server::Address};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
+
+pub use telemetry::{AuditSubject, TelemetryArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -150,6 +154,9 @@ pub struct ProcessArgs {
     /// Log format [default: text on a terminal, else json].
     #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Traces and the audit log.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// `gatewright authz`.

@@ -182,12 +182,22 @@ impl Operator {
 impl DataPlane {
     /// Starts one against that operator; it need not be ready. `pod` must be new.
     pub async fn start(api: &ApiServer, operator: &Operator, pod: &str) -> Result<Self, PeerError> {
+        Self::start_with(api, operator, pod, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(
+        api: &ApiServer,
+        operator: &Operator,
+        pod: &str,
+        flags: &[&str],
+    ) -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let token = token(api, pod).await?;
         std::fs::write(home.path().join("token"), token).map_err(PeerError::io("token"))?;
         let mut plane = Self { ports: free_ports()?, process: None, operator: operator.ports.0, home };
         plane.take_authorities(api).await?;
-        plane.launch(pod)?;
+        plane.launch(pod, flags)?;
         Ok(plane)
     }
 
@@ -201,7 +211,7 @@ impl DataPlane {
         std::fs::write(self.home.path().join("ca.crt"), bundle).map_err(PeerError::io("ca.crt"))
     }
 
-    fn launch(&mut self, pod: &str) -> Result<(), PeerError> {
+    fn launch(&mut self, pod: &str, flags: &[&str]) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
         command.arg("--operator-ca").arg(self.home.path().join("ca.crt"));
@@ -209,7 +219,7 @@ impl DataPlane {
         command.arg("--data-dir").arg(self.home.path().join("data"));
         command.args(["--authz-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
-        command.stdin(Stdio::null());
+        command.args(flags).stdin(Stdio::null());
         self.process = Some(Process::start("gatewright authz", &mut command, self.home.path().join("log"))?);
         Ok(())
     }
@@ -241,9 +251,19 @@ impl DataPlane {
         }
     }
 
+    /// Status and body of a path of its admin listener; status 0 when nobody answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        admin(self.ports.1, path).await
+    }
+
     /// Whether it says that it is ready.
     pub async fn is_ready(&self) -> bool {
         admin(self.ports.1, "/readyz").await.0 == 200
+    }
+
+    /// The folder of its state.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
     }
 
     /// What it printed.

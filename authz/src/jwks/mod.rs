@@ -47,6 +47,7 @@ use self::{
 use crate::{
     keystore::{KeyState, KeyStore},
     net::{Client, ClientError, Networks},
+    trace::Traces,
 };
 
 pub use status::{Freshness, KeySetStatus, KeyStatus};
@@ -72,6 +73,8 @@ pub struct Options {
     pub retry_first: Duration,
     /// The longest wait between two attempts while an issuer is down. Real waits are half of it to all of it.
     pub retry_last: Duration,
+    /// Where spans of fetches go.
+    pub traces: Traces,
 }
 
 /// The remote key sets of the snapshot in force.
@@ -99,6 +102,7 @@ impl Default for Options {
             max_body: 1 << 20,
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_mins(1),
+            traces: Traces::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::{
     jwt,
     net::{Client, ClientError, Manner, NetworkError, Networks, ResponseError, read_limited},
+    trace,
 };
 
 /// The most bytes of an answer that are read, after decompression.
@@ -196,7 +197,7 @@ async fn send(client: &Client, endpoint: &Endpoint, question: &Question<'_>) -> 
     if !question.body.is_empty() {
         request = request.body(question.body.to_vec());
     }
-    request.send().await.map_err(|error| ResponseError::of(&error))
+    trace::hand_on(request).send().await.map_err(|error| ResponseError::of(&error))
 }
 
 /// Statuses are judged by whoever asked, for a refusal is an answer too; a redirect is none.

@@ -4,10 +4,13 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod check;
+mod latency;
 mod listen;
 mod log;
 mod metrics;
+mod observe;
 mod publish;
 mod readiness;
 mod request;
@@ -19,6 +22,7 @@ mod writer;
 pub use accept::Accepted;
 pub(crate) use accept::tcp as accept_tcp;
 pub use admin::{Admin, AdminListener, Dump, LogLevel};
+pub use audit::{Audit, Sink, Who};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};

@@ -25,6 +25,7 @@ mod proofs;
 mod reload;
 mod services;
 mod spoofing;
+mod telemetry;
 mod websocket;
 
 use serde_json::{Value, json};

@@ -26,7 +26,7 @@ use self::{
     metrics::Metrics,
 };
 use super::{Ask, AskId, Kept, RemoteStore, Reply, transport::Transport};
-use crate::net::Networks;
+use crate::{net::Networks, trace::Traces};
 
 /// Endpoints that are bounded at once. One that is forgotten starts with a full bucket.
 const MAX_GATES: u64 = 65_536;
@@ -45,6 +45,8 @@ pub struct Options {
     pub calls_at_once: usize,
     /// Memory for answers, in bytes (estimated).
     pub max_bytes: u64,
+    /// Where spans of questions go.
+    pub traces: Traces,
 }
 
 /// Answers of services, and the means to get more.
@@ -78,7 +80,13 @@ struct Life;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { networks: Networks::default(), calls_per_second: 500, calls_at_once: 128, max_bytes: 32 << 20 }
+        Self {
+            networks: Networks::default(),
+            calls_per_second: 500,
+            calls_at_once: 128,
+            max_bytes: 32 << 20,
+            traces: Traces::default(),
+        }
     }
 }
 
