@@ -10,6 +10,7 @@
     reason = "a test's helper fails the test that calls it; indexing a JSON value does not panic"
 )]
 
+mod canary;
 mod converge;
 mod crash;
 mod faults;

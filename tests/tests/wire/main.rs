@@ -13,8 +13,10 @@
 mod agreement;
 mod answers;
 mod basics;
+mod canary;
 mod cq;
 mod extensions;
+mod faults;
 mod issuers;
 mod lifecycle;
 mod lifetime;
