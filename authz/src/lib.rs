@@ -12,7 +12,7 @@
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
 //! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
 //! the API server, [`net`] says what may be dialled, [`uses`] knows when API keys were used last, [`channel`] takes policies from an
-//! operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
+//! operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest, [`trace`] makes spans.
 
 pub mod cache;
 #[cfg(feature = "server")]
@@ -40,4 +40,6 @@ pub mod server;
 pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod trace;
 pub mod uses;

@@ -1,6 +1,7 @@
 //! Flags and their help. The only place that names environment variables.
 
 mod cluster;
+mod telemetry;
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 pub use cluster::ClusterArgs;
+pub use telemetry::{AuditSubject, TelemetryArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -160,6 +162,9 @@ pub struct ProcessArgs {
     /// Log format [default: text on a terminal, else json].
     #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Traces and the audit log.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// `gatewright authz`.

@@ -65,6 +65,7 @@ fn run(args: &OperatorArgs, namespace: String, log_level: LogLevel) -> Result<()
         let mut stop = Stop::listen()?;
         let shutdown = CancellationToken::new();
         let (mut registry, readiness) = (Registry::default(), Readiness::default());
+        logging::register(&mut registry);
         let (xds, admin) = (listen(args.xds_address).await?, listen(args.admin_address).await?);
         let (xds_address, admin_address) = (xds.local_addr()?, admin.local_addr()?);
         let operator =

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    PeerError,
+    PeerError, secrets,
     upstream::Seen,
     wait::{self, LONG},
 };
@@ -76,6 +76,7 @@ impl Call {
     /// `Authorization: Bearer …`.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
+        secrets::note(token);
         self.header("authorization", &format!("Bearer {token}"))
     }
 

@@ -18,6 +18,7 @@
 pub mod apiserver;
 pub mod bench;
 pub mod client;
+pub mod collector;
 pub mod cq;
 pub mod demo;
 pub mod envoy;
@@ -35,6 +36,7 @@ pub mod oidc_provider;
 pub mod operator;
 pub mod process;
 pub mod product;
+pub mod secrets;
 pub mod socket;
 pub mod tools;
 pub mod upstream;

@@ -198,6 +198,16 @@ impl Operator {
 impl DataPlane {
     /// Starts one against that operator; it need not be ready. `pod` must be new.
     pub async fn start(api: &ApiServer, operator: &Operator, pod: &str) -> Result<Self, PeerError> {
+        Self::start_with(api, operator, pod, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(
+        api: &ApiServer,
+        operator: &Operator,
+        pod: &str,
+        flags: &[&str],
+    ) -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let token = token(api, pod).await?;
         std::fs::write(home.path().join("token"), token).map_err(PeerError::io("token"))?;
@@ -205,7 +215,7 @@ impl DataPlane {
         std::fs::write(home.path().join("kube-token"), kube_token).map_err(PeerError::io("kube-token"))?;
         let mut plane = Self { ports: free_ports()?, process: None, operator: operator.ports.0, home };
         plane.take_authorities(api).await?;
-        plane.launch(pod, api)?;
+        plane.launch(pod, api, flags)?;
         Ok(plane)
     }
 
@@ -219,7 +229,7 @@ impl DataPlane {
         std::fs::write(self.home.path().join("ca.crt"), bundle).map_err(PeerError::io("ca.crt"))
     }
 
-    fn launch(&mut self, pod: &str, api: &ApiServer) -> Result<(), PeerError> {
+    fn launch(&mut self, pod: &str, api: &ApiServer, flags: &[&str]) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
         command.args(["--key-use-interval", "1s"]);
@@ -230,7 +240,7 @@ impl DataPlane {
         command.arg("--data-dir").arg(self.home.path().join("data"));
         command.args(["--authz-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
-        command.stdin(Stdio::null());
+        command.args(flags).stdin(Stdio::null());
         self.process = Some(Process::start("gatewright authz", &mut command, self.home.path().join("log"))?);
         Ok(())
     }
@@ -281,6 +291,11 @@ impl DataPlane {
     /// Whether it says that it is ready.
     pub async fn is_ready(&self) -> bool {
         admin(self.ports.1, "/readyz").await.0 == 200
+    }
+
+    /// The folder of its state.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
     }
 
     /// What it printed.

@@ -111,9 +111,9 @@ fn verify(
     };
     let readers: Readers<'_> = Readers::new(deps, request, &place.rules.authenticators, source);
     let key = readers.cache_key(source, &credential.value);
-    if let Some(proven) = deps.tokens.get(&key)
-        && proven.may_be_used(deps.now_ms)
-    {
+    let remembered = deps.tokens.get(&key).filter(|proven| proven.may_be_used(deps.now_ms));
+    facts.remembered = Some(remembered.is_some());
+    if let Some(proven) = remembered {
         facts.outcomes.push((proven.principal.authenticator.clone(), Outcome::Verified));
         return Ok(proven);
     }

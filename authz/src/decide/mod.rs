@@ -179,6 +179,8 @@ pub struct Facts {
     pub rules: Option<Arc<Rules>>,
     /// Position of the credential's source in the rules.
     pub credential: Option<usize>,
+    /// Whether the credential was remembered as good; `None`: none was looked up.
+    pub remembered: Option<bool>,
     /// Each authenticator that took the credential, and what came of it.
     pub outcomes: SmallVec<[(Arc<str>, Outcome); 2]>,
     /// Who is calling.

@@ -4,6 +4,7 @@ mod answers;
 mod authorization;
 mod basics;
 mod certificates;
+mod clock;
 mod confusion;
 mod credentials;
 mod every_kind;

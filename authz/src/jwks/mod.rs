@@ -51,6 +51,7 @@ use crate::{
     cluster::Cluster,
     keystore::{KeyState, KeyStore},
     net::{Client, ClientError, Networks},
+    trace::Traces,
 };
 
 pub use status::{Freshness, KeySetStatus, KeyStatus};
@@ -78,6 +79,8 @@ pub struct Options {
     pub retry_first: Duration,
     /// The longest wait between two attempts while an issuer is down. Real waits are half of it to all of it.
     pub retry_last: Duration,
+    /// Where spans of fetches go.
+    pub traces: Traces,
 }
 
 /// The remote key sets of the snapshot in force.
@@ -106,6 +109,7 @@ impl Default for Options {
             max_body: 1 << 20,
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_mins(1),
+            traces: Traces::default(),
         }
     }
 }

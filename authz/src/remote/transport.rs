@@ -16,6 +16,7 @@ use crate::{
     cluster::ClusterError,
     jwt,
     net::{Client, ClientError, Manner, NetworkError, Networks, ResponseError, read_limited},
+    trace,
 };
 
 /// The most bytes of an answer that are read, after decompression.
@@ -204,7 +205,7 @@ async fn send(client: &Client, endpoint: &Endpoint, question: &Question<'_>) -> 
     if !question.body.is_empty() {
         request = request.body(question.body.to_vec());
     }
-    request.send().await.map_err(|error| ResponseError::of(&error))
+    trace::hand_on(request).send().await.map_err(|error| ResponseError::of(&error))
 }
 
 /// Statuses are judged by whoever asked, for a refusal is an answer too; a redirect is none.

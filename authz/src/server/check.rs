@@ -11,6 +11,7 @@ use std::{
 
 use crds::code::Code;
 use futures_util::future::BoxFuture;
+use opentelemetry::{Context as Trace, context::FutureExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
 use tonic::{
@@ -23,8 +24,9 @@ use tower::Service;
 use tracing::error;
 
 use super::{
-    log::DecisionLog,
+    audit::Audit,
     metrics::Metrics,
+    observe::{Observer, Seen},
     peers::Peers,
     request, response,
     state::SnapshotCell,
@@ -32,7 +34,7 @@ use super::{
 };
 use crate::{
     cache::TokenCache,
-    decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, Verdict, decide},
+    decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, decide},
     errors::Asked,
     factors::LocalFactors,
     jwks::KeyCache,
@@ -41,6 +43,7 @@ use crate::{
     request::RequestView,
     signers::{NoKeys, OwnKeys, SignerStore},
     tls,
+    trace::Traces,
     uses::Ledger,
 };
 
@@ -56,11 +59,15 @@ pub struct CheckOptions {
     pub deadline: Duration,
     /// Checks under way at once; one more is answered with `overloaded`.
     pub max_in_flight: usize,
+    /// Where spans go.
+    pub traces: Traces,
+    /// Where decisions are written down.
+    pub audit: Option<Audit>,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_millis(150), max_in_flight: 4096 }
+        Self { deadline: Duration::from_millis(150), max_in_flight: 4096, traces: Traces::default(), audit: None }
     }
 }
 
@@ -81,9 +88,9 @@ struct Inner {
     uses: OnceLock<Arc<Ledger>>,
     peers: OnceLock<Arc<Peers>>,
     metrics: Metrics,
-    log: DecisionLog,
+    observer: Observer,
     slots: Semaphore,
-    options: CheckOptions,
+    deadline: Duration,
 }
 
 /// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
@@ -116,7 +123,7 @@ impl CheckService {
         metrics: Metrics,
         options: CheckOptions,
     ) -> Self {
-        let slots = Semaphore::new(options.max_in_flight);
+        let CheckOptions { deadline, max_in_flight, traces, audit } = options;
         Self {
             inner: Arc::new(Inner {
                 snapshots,
@@ -129,9 +136,9 @@ impl CheckService {
                 uses: OnceLock::new(),
                 peers: OnceLock::new(),
                 metrics,
-                log: DecisionLog::default(),
-                slots,
-                options,
+                observer: Observer { audit, traces, ..Observer::default() },
+                slots: Semaphore::new(max_in_flight),
+                deadline,
             }),
         }
     }
@@ -158,7 +165,8 @@ impl CheckService {
     }
 
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
-        let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
+        let began = Instant::now();
+        let deadline = began + budget(&request, self.inner.deadline);
         let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
         let from = tls::address(request.extensions());
         let check = request.into_inner();
@@ -169,9 +177,10 @@ impl CheckService {
         let asked = view
             .as_ref()
             .map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
-        let decision = match view {
-            Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
-            Err(deny) => Decision::refusal(deny),
+        let trace = self.inner.observer.begin(view.as_ref().ok());
+        let decision = match &view {
+            Ok(view) => self.inner.decide(view, deadline, now_ms, trace.as_ref()).await,
+            Err(deny) => Decision::refusal(deny.clone()),
         };
         if let Some(ask) = &decision.facts.renew {
             self.inner.remote.renew(ask);
@@ -181,7 +190,10 @@ impl CheckService {
         {
             peers.withheld(policy, from, Instant::now());
         }
-        self.inner.observe(&decision, &request_id, now_ms);
+        self.inner.metrics.decided(&decision, began.elapsed());
+        self.inner.note_use(&decision.facts, now_ms);
+        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms, trace };
+        self.inner.observer.end(&seen, &decision);
         Ok(Response::new(response::respond(decision, &asked)))
     }
 }
@@ -225,17 +237,23 @@ impl NamedService for CheckService {
 
 impl Inner {
     /// Shedding comes first and costs one atomic: refusing late would spend what is short.
-    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64, trace: Option<&Trace>) -> Decision {
         let Ok(_slot) = self.slots.try_acquire() else {
             self.metrics.shed.inc();
             return Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"));
         };
         let _in_flight = InFlight::begin(&self.metrics.in_flight);
-        self.decide_in_slot(view, deadline, now_ms).await
+        self.decide_in_slot(view, deadline, now_ms, trace).await
     }
 
     /// One snapshot from start to end. Each need is waited for once, so this ends.
-    async fn decide_in_slot(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+    async fn decide_in_slot(
+        &self,
+        view: &RequestView<'_>,
+        deadline: Instant,
+        now_ms: i64,
+        trace: Option<&Trace>,
+    ) -> Decision {
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
@@ -252,7 +270,10 @@ impl Inner {
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {
                 Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => self.fetch(need, deadline, now_ms, &mut awaited).await,
+                Ok(Step::Wait(need)) => {
+                    let trace = trace.cloned().unwrap_or_default();
+                    self.fetch(need, deadline, now_ms, &mut awaited).with_context(trace).await;
+                }
                 Err(_) => {
                     self.metrics.panics.inc();
                     error!("a check panicked and was refused; please report this with the panic message above");
@@ -296,16 +317,6 @@ impl Inner {
         if !in_time {
             self.metrics.deadlines.inc();
         }
-    }
-
-    fn observe(&self, decision: &Decision, request_id: &str, now_ms: i64) {
-        match (&decision.verdict, &decision.facts.audited) {
-            (Verdict::Deny(deny), _) => self.metrics.answered(Some(deny.code)),
-            (_, Some(deny)) => self.metrics.audited(deny.code),
-            (Verdict::Allow(_) | Verdict::Answer(_), None) => self.metrics.answered(None),
-        }
-        self.note_use(&decision.facts, now_ms);
-        self.log.write(decision, request_id, now_ms);
     }
 
     /// A key was used once it was found good, whatever else was decided then.

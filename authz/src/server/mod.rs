@@ -4,12 +4,15 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod check;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod latency;
 mod listen;
 mod log;
 mod metrics;
+mod observe;
 mod peers;
 mod publish;
 mod readiness;
@@ -22,6 +25,7 @@ mod writer;
 pub use accept::Accepted;
 pub(crate) use accept::tcp as accept_tcp;
 pub use admin::{Admin, AdminListener, Dump, LogLevel};
+pub use audit::{Audit, Sink, Who};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};

@@ -3,8 +3,10 @@
 //! Two runtimes: one decides, the other compiles, fetches keys and answers the admin listener, so that no control work delays a
 //! check. Owns start, order and end.
 
+mod audit;
 mod data;
 mod serve;
+mod telemetry;
 
 use std::{
     io,
@@ -35,6 +37,7 @@ use tokio::{
 
 pub(crate) use data::DataDir;
 pub(crate) use serve::{Ended, Stop, named};
+use telemetry::Telemetry;
 
 use crate::{USAGE, cli::ProcessArgs, config::ConfigError, fail, logging};
 
@@ -56,6 +59,10 @@ pub(crate) enum ProcessError {
     AddressesFile { path: String, source: io::Error },
     #[error("the sealing key {path} cannot be used: {reason}")]
     SealKey { path: String, reason: String },
+    #[error("the audit log {path} cannot be opened: {source}")]
+    AuditLog { path: String, source: io::Error },
+    #[error(transparent)]
+    Traces(#[from] authz::trace::TraceError),
     #[error("a background task ended: {0}; the process ends with it rather than serving what nobody updates")]
     Task(&'static str),
     #[error("the runtime cannot be made: {0}")]
@@ -88,6 +95,7 @@ pub(crate) struct Core {
     pub(crate) readiness: Readiness,
     /// Keeps readiness down until the sockets serve.
     pub(crate) starting: Pending,
+    telemetry: Telemetry,
 }
 
 /// Resolves when something is in force, with the TLS of the ext_authz listener if it shall have one.
@@ -107,6 +115,7 @@ pub(crate) struct Parts {
     tasks: JoinSet<Ended>,
     prepared: Prepared,
     farewell: Farewell,
+    telemetry: Telemetry,
 }
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
@@ -117,7 +126,7 @@ pub(crate) fn command(args: &ProcessArgs, start: impl AsyncFnOnce(LogLevel) -> R
     };
     match run(args, log.level.clone(), start) {
         Ok(()) => 0,
-        Err(error @ ProcessError::Config(_)) => fail(USAGE, &error.to_string()),
+        Err(error @ (ProcessError::Config(_) | ProcessError::Traces(_))) => fail(USAGE, &error.to_string()),
         Err(error) => fail(1, &error.to_string()),
     }
 }
@@ -133,8 +142,11 @@ fn run(
     let ended = control.block_on(async {
         // First of all, or a signal during the start would end the process as a crash does.
         let stop = Stop::listen()?;
-        let parts = start(log_level).await?;
-        serve::until_drained(parts, args, data.handle(), stop).await
+        let mut parts = start(log_level).await?;
+        let telemetry = std::mem::take(&mut parts.telemetry);
+        let ended = serve::until_drained(parts, args, data.handle(), stop).await;
+        telemetry.end().await;
+        ended
     });
     // Whatever is still under way after the drain is not waited for.
     data.shutdown_timeout(Duration::from_millis(100));
@@ -153,23 +165,27 @@ impl Core {
     /// Nothing is in force yet.
     pub(crate) fn new(args: &ProcessArgs, data_dir: Option<&Path>) -> Result<Self, ProcessError> {
         let mut registry = Registry::default();
+        logging::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
+        let telemetry = Telemetry::start(&args.telemetry, &mut registry)?;
         let cluster = args.cluster.cluster();
         let options = jwks::Options {
             data_dir: data_dir.map(Path::to_owned),
             networks: args.network.networks(),
             cluster: cluster.clone(),
             max_stale: args.max_stale_keys,
+            traces: telemetry.traces.clone(),
             ..jwks::Options::default()
         };
         let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
-        let options = calls::Options { networks: args.network.networks(), cluster, ..calls::Options::default() };
+        let traces = telemetry.traces.clone();
+        let options = calls::Options { networks: args.network.networks(), cluster, traces, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
         let uses = Arc::new(Ledger::default());
         uses.register(&mut registry);
         let starting = readiness.wait_for("sockets");
-        Ok(Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting })
+        Ok(Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting, telemetry })
     }
 
     /// Around what is in force, or will be once `prepared` resolves.
@@ -181,10 +197,12 @@ impl Core {
         verdicts: Arc<ArcSwap<serde_json::Value>>,
         prepared: Prepared,
     ) -> Parts {
-        let Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting } = self;
+        let Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting, telemetry } = self;
         let options = CheckOptions {
             deadline: args.check_timeout,
             max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
+            traces: telemetry.traces.clone(),
+            audit: telemetry.audit.clone(),
         };
         let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
         let service = CheckService::new(snapshots.clone(), keys.clone(), remote, tokens, metrics, options);
@@ -198,8 +216,8 @@ impl Core {
             log_level,
             signers: None,
         };
-        let farewell = Box::pin(std::future::ready(()));
-        Parts { keys, service, admin, readiness, starting, addresses, tasks: JoinSet::new(), prepared, farewell }
+        let (tasks, farewell) = (JoinSet::new(), Box::pin(std::future::ready(())));
+        Parts { keys, service, admin, readiness, starting, addresses, tasks, prepared, farewell, telemetry }
     }
 }
 

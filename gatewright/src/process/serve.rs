@@ -67,7 +67,8 @@ pub(crate) async fn until_drained(
     data: &Handle,
     mut stop: Stop,
 ) -> Result<(), ProcessError> {
-    let Parts { keys, service, admin, readiness, starting, addresses, mut tasks, mut prepared, farewell } = parts;
+    let Parts { keys, service, admin, readiness, starting, addresses, mut tasks, mut prepared, farewell, telemetry: _ } =
+        parts;
     let (serving, ends) = (Serving::default(), CancellationToken::new());
 
     let authz = server::bind(&addresses.authz).await?;

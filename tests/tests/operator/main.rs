@@ -11,11 +11,13 @@
 )]
 
 mod accounts;
+mod canary;
 mod converge;
 mod crash;
 mod faults;
 mod given;
 mod leaders;
+mod metrics;
 mod permissions;
 mod signing;
 mod troubles;
@@ -41,11 +43,16 @@ struct World {
 
 impl World {
     async fn start() -> Result<Self, PeerError> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags of the data plane.
+    async fn start_with(flags: &[&str]) -> Result<Self, PeerError> {
         let api = ApiServer::start().await?;
         install(&api).await?;
         let mut operator = Operator::start(&api, "operator-0").await?;
         operator.until_ready().await?;
-        let plane = DataPlane::start(&api, &operator, "authz-0").await?;
+        let plane = DataPlane::start_with(&api, &operator, "authz-0", flags).await?;
         wait::until("the data plane to be ready", LONG, || async { plane.is_ready().await.then_some(()) })
             .await
             .map_err(|late| PeerError::unreadable(late.to_string(), &plane.output()))?;

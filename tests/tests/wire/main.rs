@@ -15,8 +15,10 @@ mod aiq;
 mod answers;
 mod basics;
 mod bounded;
+mod canary;
 mod cq;
 mod extensions;
+mod faults;
 mod hostile;
 mod issuers;
 mod lifecycle;
@@ -29,6 +31,7 @@ mod qaynaq;
 mod reload;
 mod services;
 mod spoofing;
+mod telemetry;
 mod websocket;
 
 use serde_json::{Value, json};

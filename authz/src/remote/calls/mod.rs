@@ -26,7 +26,7 @@ use self::{
     metrics::Metrics,
 };
 use super::{Ask, AskId, Kept, RemoteStore, Reply, transport::Transport};
-use crate::{cluster::Cluster, net::Networks};
+use crate::{cluster::Cluster, net::Networks, trace::Traces};
 
 /// Endpoints that are bounded at once. One that is forgotten starts with a full bucket.
 const MAX_GATES: u64 = 65_536;
@@ -47,6 +47,8 @@ pub struct Options {
     pub calls_at_once: usize,
     /// Memory for answers, in bytes (estimated).
     pub max_bytes: u64,
+    /// Where spans of questions go.
+    pub traces: Traces,
 }
 
 /// Answers of services, and the means to get more.
@@ -86,6 +88,7 @@ impl Default for Options {
             calls_per_second: 500,
             calls_at_once: 128,
             max_bytes: 32 << 20,
+            traces: Traces::default(),
         }
     }
 }
