@@ -10,8 +10,8 @@
 //! ```
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`net`] says what
-//! may be dialled,
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`shared`] counts
+//! where replicas count together, [`net`] says what may be dialled,
 //! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
 
 pub mod cache;
@@ -35,6 +35,8 @@ pub mod request;
 pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod shared;
 pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;

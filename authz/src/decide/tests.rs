@@ -14,6 +14,7 @@ mod limits;
 mod replace;
 mod second_factor;
 mod services;
+mod shared_limits;
 mod standing;
 mod together;
 

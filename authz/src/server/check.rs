@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crds::code::Code;
+use crds::{code::Code, snapshot::SharedStore};
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
@@ -33,11 +33,12 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
     errors::Asked,
-    factors::LocalFactors,
+    factors::{Attempt, LocalFactors, Redeemed},
     jwks::KeyCache,
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    shared::SharedStores,
     signers::{NoKeys, OwnKeys, SignerStore},
     tls,
 };
@@ -72,6 +73,7 @@ struct Inner {
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
     remote: Arc<RemoteCache>,
+    stores: Arc<SharedStores>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     factors: LocalFactors,
@@ -108,6 +110,7 @@ impl CheckService {
         snapshots: Arc<SnapshotCell>,
         keys: Arc<KeyCache>,
         remote: Arc<RemoteCache>,
+        stores: Arc<SharedStores>,
         tokens: Arc<TokenCache>,
         metrics: Metrics,
         options: CheckOptions,
@@ -118,6 +121,7 @@ impl CheckService {
                 snapshots,
                 keys,
                 remote,
+                stores,
                 tokens,
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
@@ -262,13 +266,39 @@ impl Inner {
                 awaited.note_signer(algorithm);
                 in_time
             }
-            Need::Code(attempt) => {
-                awaited.note_code(attempt, self.factors.redeem(&attempt, now_ms));
-                true
+            Need::Code(attempt, store) => {
+                let redeemed = self.redeem(&attempt, store.as_ref(), deadline, now_ms).await;
+                awaited.note_code(attempt, redeemed);
+                Instant::now() < deadline
+            }
+            Need::Count(tally) => {
+                let tallied = self.stores.count(&tally, now_ms, deadline).await;
+                awaited.note_count(tally, tallied);
+                Instant::now() < deadline
             }
         };
         if !in_time {
             self.metrics.deadlines.inc();
+        }
+    }
+
+    /// Here, and where all replicas do it together if there is such a store. What is refused here is a failure there too.
+    async fn redeem(
+        &self,
+        attempt: &Attempt,
+        store: Option<&Arc<SharedStore>>,
+        deadline: Instant,
+        now_ms: i64,
+    ) -> Redeemed {
+        let own = self.factors.redeem(attempt, now_ms);
+        let Some(store) = store else { return own };
+        let step = attempt.step.filter(|_| own == Redeemed::Accepted);
+        let shared = self.stores.redeem(store, &Attempt { step, ..*attempt }, now_ms, deadline).await;
+        match shared {
+            Some(shared) => own.and(shared),
+            // The policy's choice: a code that is good here may have been used at another replica.
+            None if store.pass_uncounted => own,
+            None => own.and(Redeemed::Unknown),
         }
     }
 

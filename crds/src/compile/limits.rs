@@ -23,6 +23,7 @@ pub(super) fn of_policy(spec: Option<&v1alpha1::Limits>, site: &mut Site<'_>) ->
         requests: requests.into_iter().collect(),
         failures,
         trusted_hops: spec.trusted_proxy_hops.unwrap_or(0).into(),
+        store: site.store.clone(),
     }
 }
 

@@ -28,6 +28,7 @@ mod rules;
 mod second_factor;
 mod share;
 mod static_key;
+mod store;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -6,9 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    duration::{BadDuration, Duration, schema},
+    duration::{BadDuration, CallTimeout, Duration, schema},
+    refs::{KeySetRef, SecretKeyRef, SecretRef},
     rules,
-    text::field_explains,
+    text::{KeyPrefix, StoreUrl, StoreUser, field_explains},
 };
 
 /// Limits of a policy. Public routes are not limited.
@@ -26,6 +27,59 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 16))]
     pub trusted_proxy_hops: Option<u8>,
+    /// Where the limits of the policy and its routes are counted, and codes of second factors used up, by all replicas together. Default:
+    /// each replica counts for itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<LimitStore>,
+}
+
+/// Counters that replicas share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LimitStore {
+    /// A server of the Redis protocol with Lua scripts, such as Redis from 6.2 on or Valkey; one server, not a Redis Cluster.
+    pub redis: RedisStore,
+}
+
+/// A server of the Redis protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedisStore {
+    /// Where it is: rediss:// for TLS; redis:// reaches allowed networks only. A number as the path is the database. Example:
+    /// rediss://redis.demo.svc:6379.
+    pub url: StoreUrl,
+    /// What happens to a request that cannot be counted because the store is down, slow or answers nonsense: Allow lets it pass uncounted,
+    /// Deny refuses it with 503. Bad credentials are then counted by each replica for itself. Default: Deny.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<OnFailure>,
+    /// The user to sign in as. Default: the user named default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<StoreUser>,
+    /// The password. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_ref: Option<SecretKeyRef>,
+    /// How long one count may take, 10ms to 10s, and never longer than the rest of the check. Default: 50ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<CallTimeout>,
+    /// What the names of all keys begin with. Default: "gatewright:".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_prefix: Option<KeyPrefix>,
+    /// Certificate authorities of the server, in place of those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle_ref: Option<KeySetRef>,
+    /// A Secret of type kubernetes.io/tls whose certificate and key we show the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate_ref: Option<SecretRef>,
+}
+
+/// What happens to requests that cannot be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = field_explains)]
+pub enum OnFailure {
+    /// They pass.
+    Allow,
+    /// They are refused.
+    Deny,
 }
 
 /// Limits of a route, beside the policy's: both hold.

@@ -4,7 +4,6 @@
 const FIELDS: &[&str] = &[
     "spec.dataSources",
     "spec.limits.connections",
-    "spec.limits.store",
     "spec.login",
     "spec.mcp",
     "spec.targetRefs",

@@ -23,6 +23,7 @@ use authz::{
     server::{
         Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Pending, Readiness, Registry, SnapshotCell,
     },
+    shared::SharedStores,
     tls,
 };
 use tokio::{
@@ -80,6 +81,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) keys: Arc<KeyCache>,
     pub(crate) remote: Arc<RemoteCache>,
+    pub(crate) stores: Arc<SharedStores>,
     pub(crate) snapshots: Arc<SnapshotCell>,
     pub(crate) readiness: Readiness,
     /// Keeps readiness down until the sockets serve.
@@ -155,9 +157,10 @@ impl Core {
         let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
         let options = calls::Options { networks: args.network.networks(), ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
+        let stores = SharedStores::new(args.network.networks(), &mut registry);
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
         let starting = readiness.wait_for("sockets");
-        Ok(Self { registry, metrics, keys, remote, snapshots, readiness, starting })
+        Ok(Self { registry, metrics, keys, remote, stores, snapshots, readiness, starting })
     }
 
     /// Around what is in force, or will be once `prepared` resolves.
@@ -169,13 +172,13 @@ impl Core {
         verdicts: Arc<ArcSwap<serde_json::Value>>,
         prepared: Prepared,
     ) -> Parts {
-        let Self { registry, metrics, keys, remote, snapshots, readiness, starting } = self;
+        let Self { registry, metrics, keys, remote, stores, snapshots, readiness, starting } = self;
         let options = CheckOptions {
             deadline: args.check_timeout,
             max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
         };
         let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
-        let service = CheckService::new(snapshots.clone(), keys.clone(), remote, tokens, metrics, options);
+        let service = CheckService::new(snapshots.clone(), keys.clone(), remote, stores, tokens, metrics, options);
         let admin = Admin {
             readiness: readiness.clone(),
             registry: Arc::new(registry),
