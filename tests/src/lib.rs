@@ -32,6 +32,7 @@ pub mod oidc_provider;
 pub mod operator;
 pub mod process;
 pub mod product;
+pub mod redis;
 pub mod socket;
 pub mod tools;
 pub mod upstream;

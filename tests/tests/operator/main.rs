@@ -14,6 +14,7 @@ mod converge;
 mod crash;
 mod faults;
 mod leaders;
+mod limits;
 mod permissions;
 
 use serde_json::{Value, json};

@@ -24,6 +24,7 @@ mod oidc_provider;
 mod proofs;
 mod reload;
 mod services;
+mod shared_limits;
 mod spoofing;
 mod websocket;
 
