@@ -12,7 +12,7 @@ use authz::{
     errors::{self, Asked},
     factors::LocalFactors,
     jwks::{self, KeyCache},
-    limits::LocalLimits,
+    limits::{Lease, Leased, LocalLimits},
     principal::{CallerKind, Traffic},
     remote::calls::{self, RemoteCache},
     request::{Headers, RequestView},
@@ -113,6 +113,10 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
             Step::Wait(Need::Count(tally)) => {
                 let first = tally.of_nothing(now_ms);
                 awaited.note_count(tally, Some(first));
+            }
+            Step::Wait(Need::Lease(ask)) => {
+                let first = Lease { counter: ask.counter, id: 0 };
+                awaited.note_lease(ask, Leased::Granted(first));
             }
             Step::Wait(Need::Signer(algorithm)) => {
                 signers.make(algorithm);

@@ -181,6 +181,7 @@ fn scope(settings: &Settings) -> Scope {
         fallback_namespace: Some(settings.namespace.clone()),
         grants: settings.grants.clone(),
         without_own_keys: true,
+        many_replicas: true,
     };
     Scope { namespaces: settings.watch_namespaces.clone(), options }
 }

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 
 use super::{Awaited, Deny, Deps, Facts, Need, Stop, select::Place};
 use crate::{
-    limits::{Count, LimitKey, Standing, Subject, Taken, Tallied, Tally},
+    limits::{Count, CounterName, LeaseAsk, Leased, LimitKey, Standing, Subject, Taken, Tallied, Tally},
     principal::CallerKind,
     request::RequestView,
 };
@@ -64,7 +64,7 @@ pub(super) fn count(
     facts: &mut Facts,
 ) -> Result<(), Stop> {
     let limits = limits(place);
-    let subject = |limit: &Limit, facts: &Facts| subject(limit, request, place, caller, facts);
+    let subject = |limit: &Limit, facts: &Facts| subject(limit.by, request, place, caller, facts);
     let Some(store) = place.rules.limits.store.as_ref().filter(|_| !limits.is_empty()) else {
         for limit in limits {
             let key = LimitKey { limit: limit.id, subject: subject(limit, facts) };
@@ -106,6 +106,36 @@ fn tallied<'a>(
     }
 }
 
+/// Asks for room for the connection that a handshake opens. Requests that open none are not limited by it.
+pub(super) fn connect(
+    request: &RequestView<'_>,
+    awaited: &Awaited,
+    place: &Place<'_>,
+    caller: CallerKind,
+    facts: &mut Facts,
+) -> Result<(), Stop> {
+    let rules = &place.rules;
+    let Some(limit) = rules.limits.connections.as_ref().filter(|_| rules.access != Access::Public) else {
+        return Ok(());
+    };
+    if !request.headers.is_websocket_upgrade() {
+        return Ok(());
+    }
+    let store = rules.limits.store.clone();
+    let key = LimitKey { limit: limit.id, subject: subject(limit.by, request, place, caller, facts) };
+    let ask = LeaseAsk { store, counter: CounterName::of(&key), max: limit.max };
+    match awaited.leased(&ask) {
+        None => return Err(Stop::Wait(Need::Lease(Arc::new(ask)))),
+        Some(Leased::Granted(lease)) => facts.lease = Some(lease),
+        Some(Leased::Full) => return Err(Deny::new(Code::RateLimited, "more connections than the limit").into()),
+        Some(Leased::Unknown) if ask.store.is_some_and(|store| store.pass_uncounted) => {}
+        Some(Leased::Unknown) => {
+            return Err(Deny::new(Code::Unavailable, "connections cannot be counted at the moment").into());
+        }
+    }
+    Ok(())
+}
+
 /// How the limits stand for a request that was refused for another reason, and is not counted.
 pub(super) fn look(
     deps: &Deps<'_>,
@@ -116,7 +146,7 @@ pub(super) fn look(
     facts: &mut Facts,
 ) -> Result<(), Stop> {
     let limits = limits(place);
-    let subject = |limit: &Limit, facts: &Facts| subject(limit, request, place, caller, facts);
+    let subject = |limit: &Limit, facts: &Facts| subject(limit.by, request, place, caller, facts);
     let Some(store) = place.rules.limits.store.as_ref().filter(|_| !limits.is_empty()) else {
         for limit in limits {
             let key = LimitKey { limit: limit.id, subject: subject(limit, facts) };
@@ -181,8 +211,8 @@ fn note(limit: &Limit, taken: Taken, deps: &Deps<'_>, facts: &mut Facts) -> Stan
     standing
 }
 
-fn subject(limit: &Limit, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> Subject {
-    match (limit.by, caller, &facts.proven) {
+fn subject(by: LimitBy, request: &RequestView<'_>, place: &Place<'_>, caller: CallerKind, facts: &Facts) -> Subject {
+    match (by, caller, &facts.proven) {
         (LimitBy::Global, _, _) => Subject::Everybody,
         (LimitBy::Principal, CallerKind::Proven(_), Some(proven)) => Subject::Principal(proven.principal.user.clone()),
         (LimitBy::Principal | LimitBy::Address, _, _) => client(request, place),

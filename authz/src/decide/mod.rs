@@ -53,7 +53,7 @@ use crate::{
     expr::Failure,
     factors::{Attempt, Redeemed},
     keystore::KeyStore,
-    limits::{LimitStore, Standing, Tallied, Tally},
+    limits::{Lease, LeaseAsk, Leased, LimitStore, Standing, Tallied, Tally},
     principal::{CallerKind, Traffic},
     remote::{Ask, AskId, Kept, RemoteStore},
     request::RequestView,
@@ -104,6 +104,8 @@ pub enum Need {
     Code(Attempt, Option<Arc<SharedStore>>),
     /// Counts in a store that all share: exactly once for a request.
     Count(Arc<Tally>),
+    /// A lease for the connection that a handshake opens: exactly one for a request.
+    Lease(Arc<LeaseAsk>),
 }
 
 /// What was waited for already, successfully or not. Each need is waited for once.
@@ -114,6 +116,7 @@ pub struct Awaited {
     replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
     redeemed: SmallVec<[(Attempt, Redeemed); 1]>,
     tallied: SmallVec<[(Arc<Tally>, Tallied); 1]>,
+    leased: Option<(Arc<LeaseAsk>, Leased)>,
     signers: SmallVec<[SigningAlgorithm; 1]>,
 }
 
@@ -190,6 +193,8 @@ pub struct Facts {
     pub requirements: SmallVec<[(Checked, bool); 4]>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
+    /// The lease of the connection that this handshake opens, where they are limited.
+    pub lease: Option<Lease>,
     /// An answer that was used and is near its end: asking for it again now saves a later request the wait.
     pub renew: Option<Arc<Ask>>,
     /// What a policy on trial would have refused.
@@ -228,6 +233,11 @@ impl Awaited {
         self.tallied.push((tally, tallied));
     }
 
+    /// Notes whether there was room for a connection.
+    pub fn note_lease(&mut self, ask: Arc<LeaseAsk>, leased: Leased) {
+        self.leased = Some((ask, leased));
+    }
+
     /// Notes that a key of our own was made, if one could be.
     pub fn note_signer(&mut self, algorithm: SigningAlgorithm) {
         self.signers.push(algorithm);
@@ -235,6 +245,10 @@ impl Awaited {
 
     fn redeemed(&self, attempt: &Attempt) -> Option<Redeemed> {
         self.redeemed.iter().find(|(own, _)| own == attempt).map(|(_, redeemed)| *redeemed)
+    }
+
+    fn leased(&self, ask: &LeaseAsk) -> Option<Leased> {
+        self.leased.as_ref().filter(|(own, _)| **own == *ask).map(|(_, leased)| *leased)
     }
 
     fn tallied(&self, tally: &Tally) -> Option<&Tallied> {
@@ -327,6 +341,11 @@ fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &
         limits::look(deps, request, awaited, &place, caller, facts)?;
     }
     let verdict = admitted?;
+    // Before anything is counted, for it waits. If the handshake is refused after all, the refusal names its lease, and the proxy tells that
+    // it has ended like any other.
+    if matches!(verdict, Verdict::Allow(_)) {
+        limits::connect(request, awaited, &place, caller, facts)?;
+    }
     // After the answer, which no client sees if this refuses: nothing may wait or fail once a request is counted. Where a shared store
     // counts, the answer is made again after that, of the same snapshot and what it has waited for: the count is one of these.
     limits::count(deps, request, awaited, &place, caller, facts)?;

@@ -5,6 +5,7 @@ mod authorization;
 mod basics;
 mod certificates;
 mod confusion;
+mod connections;
 mod credentials;
 mod failures;
 mod granted;

@@ -4,6 +4,7 @@
 //! A store answers at once. One that is shared by several processes needs a wait: it is asked a [`Tally`], a
 //! [`Need`](crate::decide::Need) of the decision made once for a request, so that deciding stays synchronous.
 
+mod lease;
 mod local;
 mod tally;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::{
 
 use crds::snapshot::{Limit, LimitId};
 
+pub use lease::{LEASE, Lease, LeaseAsk, Leased, LocalLeases, NoLease, Sign};
 pub use local::LocalLimits;
 pub use tally::{Count, CounterName, Tallied, Tally};
 

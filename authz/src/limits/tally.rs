@@ -31,7 +31,7 @@ pub struct Count {
 }
 
 /// Half of a SHA-256 over limit and subject: a store sees neither a person nor an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CounterName([u8; 16]);
 
 /// What came of a tally, in its order and up to the first that had no room; `None`: it could not be found out.
@@ -80,6 +80,11 @@ impl CounterName {
         let mut half = [0; 16];
         half.iter_mut().zip(digest).for_each(|(own, byte)| *own = byte);
         Self(half)
+    }
+
+    /// From what [`CounterName::hex`] wrote.
+    pub(crate) const fn from_bits(bits: u128) -> Self {
+        Self(bits.to_be_bytes())
     }
 
     /// In hex.

@@ -10,9 +10,11 @@ use std::{
 };
 
 use crds::{code::Code, snapshot::SharedStore};
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -23,8 +25,10 @@ use tower::Service;
 use tracing::error;
 
 use super::{
+    connections::Connections,
     log::DecisionLog,
     metrics::Metrics,
+    reports::Reports,
     request, response,
     state::SnapshotCell,
     wire::{Check, CheckCodec},
@@ -74,6 +78,7 @@ struct Inner {
     keys: Arc<KeyCache>,
     remote: Arc<RemoteCache>,
     stores: Arc<SharedStores>,
+    connections: Arc<Connections>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     factors: LocalFactors,
@@ -121,6 +126,7 @@ impl CheckService {
                 snapshots,
                 keys,
                 remote,
+                connections: Arc::new(Connections::new(stores.clone(), metrics.clone())),
                 stores,
                 tokens,
                 limits: LocalLimits::default(),
@@ -139,6 +145,11 @@ impl CheckService {
     /// Signs tokens with keys of our own from now on. Without, requests that need one are refused. Only the first call counts.
     pub fn sign_with(&self, keys: Arc<OwnKeys>) {
         let _ = self.inner.own_keys.set(keys);
+    }
+
+    /// Hears what proxies tell of the connections that checks have let in, until it drains.
+    pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
+        Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
     }
 
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
@@ -271,6 +282,11 @@ impl Inner {
                 awaited.note_code(attempt, redeemed);
                 Instant::now() < deadline
             }
+            Need::Lease(ask) => {
+                let leased = self.connections.open(&ask, now_ms, deadline).await;
+                awaited.note_lease(ask, leased);
+                Instant::now() < deadline
+            }
             Need::Count(tally) => {
                 let tallied = self.stores.count(&tally, now_ms, deadline).await;
                 awaited.note_count(tally, tallied);
@@ -335,7 +351,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Unix sockets and loopback: whoever can reach those already runs beside us.
-fn is_on_this_machine(request: &Request<Check>) -> bool {
+pub(super) fn is_on_this_machine<T>(request: &Request<T>) -> bool {
     if request.extensions().get::<UdsConnectInfo>().is_some() {
         return true;
     }
@@ -343,7 +359,7 @@ fn is_on_this_machine(request: &Request<Check>) -> bool {
 }
 
 /// Milliseconds since the epoch; before it, every token has yet to begin.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

@@ -5,11 +5,13 @@
 mod accept;
 mod admin;
 mod check;
+mod connections;
 mod listen;
 mod log;
 mod metrics;
 mod publish;
 mod readiness;
+mod reports;
 mod request;
 mod response;
 mod state;

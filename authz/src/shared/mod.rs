@@ -7,6 +7,7 @@
 
 mod dial;
 mod error;
+mod leases;
 mod link;
 mod metrics;
 mod scripts;

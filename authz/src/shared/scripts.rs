@@ -60,9 +60,9 @@ const USED_KEPT: Duration = Duration::from_mins(15);
 
 /// A script with its keys and arguments.
 pub(super) struct Call {
-    script: &'static Script,
-    keys: Vec<String>,
-    arguments: Vec<String>,
+    pub(super) script: &'static Script,
+    pub(super) keys: Vec<String>,
+    pub(super) arguments: Vec<String>,
 }
 
 // === impl Call ===

@@ -67,6 +67,9 @@ pub struct Options {
     pub grants: BTreeMap<String, Vec<HostPattern>>,
     /// The data plane has no signing keys of its own: what needs one is `Unsupported`.
     pub without_own_keys: bool,
+    /// A policy is served by several processes: connections can be counted in a store only, for a proxy's word about one reaches another
+    /// process than its handshake did.
+    pub many_replicas: bool,
 }
 
 /// The result.
@@ -120,6 +123,11 @@ impl Options {
                 message:
                     "in a cluster there is no signing key of our own yet; set `secretKeyRef` to the key to sign with"
                         .to_owned(),
+                kind: ProblemKind::Unsupported,
+            }]),
+            _ if self.many_replicas && built.policy.rules.limits.counts_connections_alone() => Err(vec![Problem {
+                path: "spec.limits.connections".to_owned(),
+                message: "in a cluster needs `spec.limits.store`: replicas must count connections together".to_owned(),
                 kind: ProblemKind::Unsupported,
             }]),
             _ => Ok(built),

@@ -145,7 +145,7 @@ fn mistakes_name_the_field_and_what_would_be_right() {
         ),
         ("limits: {store: {redis: {url: 'redis://a.test:65536'}}}", "spec.limits.store.redis.url", "port"),
         ("limits: {store: {redis: {url: 'redis://a.test/65536'}}}", "spec.limits.store.redis.url", "database"),
-        ("limits: {connections: {max: 1}}", "spec.limits.connections", "does not have"),
+        ("login: {}", "spec.login", "does not have"),
         ("publicURL: 'https://'", "spec.publicURL", "http"),
     ] {
         let with_sso = if spec.contains("authenticators: [{") { String::new() } else { format!("\n{SSO}") };

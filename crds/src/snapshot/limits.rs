@@ -14,10 +14,19 @@ pub struct Limits {
     pub requests: Vec<Limit>,
     /// Of bad credentials, by address.
     pub failures: Option<Limit>,
+    /// Of connections that stay open.
+    pub connections: Option<ConnectionLimit>,
     /// Which address of X-Forwarded-For is the client's, counted from the right; 0: the one the proxy reports.
     pub trusted_hops: usize,
     /// Where they are counted; `None`: in each process.
     pub store: Option<Arc<SharedStore>>,
+}
+
+impl Limits {
+    /// Whether connections are limited and each process counts its own.
+    pub fn counts_connections_alone(&self) -> bool {
+        self.connections.is_some() && self.store.is_none()
+    }
 }
 
 /// A server of the Redis protocol that several processes count in.
@@ -70,6 +79,17 @@ pub struct Limit {
     pub rate: u32,
     /// Length of the window.
     pub window: Duration,
+    /// What is counted together.
+    pub by: LimitBy,
+}
+
+/// A number of connections at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionLimit {
+    /// Names its counters.
+    pub id: LimitId,
+    /// Most of them at once.
+    pub max: u32,
     /// What is counted together.
     pub by: LimitBy,
 }

@@ -22,6 +22,10 @@ pub struct Limits {
     /// Bad credentials that are answered with 401; one more is refused with 429, while good ones still pass. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_authentications: Option<FailureLimit>,
+    /// WebSockets that are open at once; one more is refused with 429. The proxy must report what becomes of them, as the configuration of
+    /// `gatewright envoy-config` does. Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<ConnectionLimit>,
     /// How many proxies before this one add to X-Forwarded-For: with n, the n-th address from the right is the client's. Where there is
     /// none, or it is no address, and with 0, the address that Envoy reports counts. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +110,19 @@ pub struct RequestLimit {
     pub by: Option<LimitBy>,
 }
 
+/// A number of connections at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConnectionLimit {
+    /// Connections at once. Example: 100.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max: u32,
+    /// Whose connections are counted together: IP those of an address (IPv6: of a /64), Principal those of a person, by address where nobody
+    /// is signed in, Global all. Default: Principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<LimitBy>,
+}
+
 /// A number of bad credentials in a window, which begins with the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -120,7 +137,7 @@ pub struct FailureLimit {
     pub by: Option<FailuresBy>,
 }
 
-/// Whose requests are counted together.
+/// Whose requests or connections are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = field_explains)]
 pub enum LimitBy {

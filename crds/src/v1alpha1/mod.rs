@@ -57,8 +57,8 @@ pub use self::{
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     grant::{ClientCredentials, ExtraHeader, RefreshBefore, TokenExchange},
     limits::{
-        FailureLimit, FailuresBy, LimitBy, LimitStore, LimitWindow, Limits, OnFailure, RedisStore, RequestLimit,
-        RouteLimits,
+        ConnectionLimit, FailureLimit, FailuresBy, LimitBy, LimitStore, LimitWindow, Limits, OnFailure, RedisStore,
+        RequestLimit, RouteLimits,
     },
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},

@@ -3,7 +3,6 @@
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
 const FIELDS: &[&str] = &[
     "spec.dataSources",
-    "spec.limits.connections",
     "spec.login",
     "spec.mcp",
     "spec.targetRefs",

@@ -13,6 +13,7 @@
 mod agreement;
 mod answers;
 mod basics;
+mod connections;
 mod cq;
 mod extensions;
 mod issuers;

@@ -66,7 +66,7 @@ pub(super) fn ask_with(
                 world.signers.make(algorithm);
                 awaited.note_signer(algorithm);
             }
-            Step::Wait(need @ (Need::Keys(_) | Need::Count(_))) => panic!("waits for {need:?}"),
+            Step::Wait(need @ (Need::Keys(_) | Need::Count(_) | Need::Lease(_))) => panic!("waits for {need:?}"),
         }
     }
 }

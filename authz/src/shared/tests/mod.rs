@@ -2,6 +2,7 @@
 
 mod counting;
 mod failing;
+mod leases;
 mod server;
 mod tls;
 
