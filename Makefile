@@ -27,6 +27,7 @@ test: build ## every test; installs Envoy, oidc-provider, the cq client and Kube
 	tests/tools/install oidc-provider
 	tests/tools/install cq-sdk
 	tests/tools/install joserfc
+	tests/tools/install redis
 	tests/tools/install kubernetes
 	cargo test $(WORKSPACE)
 

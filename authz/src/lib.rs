@@ -11,8 +11,9 @@
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
 //! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
-//! the API server, [`net`] says what may be dialled, [`uses`] knows when API keys were used last, [`channel`] takes policies from an
-//! operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest, [`trace`] makes spans.
+//! the API server, [`shared`] counts where replicas count together, [`net`] says what may be dialled, [`uses`] knows when API keys
+//! were used last, [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest,
+//! [`trace`] makes spans.
 
 pub mod cache;
 #[cfg(feature = "server")]
@@ -37,6 +38,8 @@ pub mod request;
 pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod shared;
 pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;

@@ -12,7 +12,7 @@ use authz::{
     errors::{self, Asked},
     factors::LocalFactors,
     jwks::{self, KeyCache},
-    limits::LocalLimits,
+    limits::{Lease, Leased, LocalLimits},
     principal::{CallerKind, Traffic},
     remote::calls::{self, RemoteCache},
     request::{Headers, RequestView},
@@ -111,8 +111,17 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
                 awaited.note_keys(id);
             }
             // As are used codes: what is explained is the first use of this one.
-            Step::Wait(Need::Code(attempt)) => {
+            Step::Wait(Need::Code(attempt, _)) => {
                 awaited.note_code(attempt, LocalFactors::default().redeem(&attempt, now_ms));
+            }
+            // A store that others count in is not touched either.
+            Step::Wait(Need::Count(tally)) => {
+                let first = tally.of_nothing(now_ms);
+                awaited.note_count(tally, Some(first));
+            }
+            Step::Wait(Need::Lease(ask)) => {
+                let first = Lease { counter: ask.counter, id: 0 };
+                awaited.note_lease(ask, Leased::Granted(first));
             }
             Step::Wait(Need::Signer(algorithm)) => {
                 signers.make(algorithm);

@@ -242,6 +242,7 @@ fn scope(settings: &Settings) -> Scope {
         fallback_namespace: Some(settings.namespace.clone()),
         grants: settings.grants.clone(),
         workloads_without_own_keys: true,
+        many_replicas: true,
     };
     Scope { namespaces: settings.watch_namespaces.clone(), values: settings.values_namespaces.clone(), options }
 }

@@ -36,6 +36,7 @@ pub mod oidc_provider;
 pub mod operator;
 pub mod process;
 pub mod product;
+pub mod redis;
 pub mod secrets;
 pub mod socket;
 pub mod tools;

@@ -6,6 +6,7 @@ mod basics;
 mod certificates;
 mod clock;
 mod confusion;
+mod connections;
 mod credentials;
 mod every_kind;
 mod failures;
@@ -18,6 +19,7 @@ mod replace;
 mod second_factor;
 mod service_accounts;
 mod services;
+mod shared_limits;
 mod standing;
 mod together;
 

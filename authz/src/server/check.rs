@@ -9,11 +9,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crds::code::Code;
+use crds::{code::Code, snapshot::SharedStore};
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use futures_util::future::BoxFuture;
 use opentelemetry::{Context as Trace, context::FutureExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -25,9 +27,11 @@ use tracing::error;
 
 use super::{
     audit::Audit,
+    connections::Connections,
     metrics::Metrics,
     observe::{Observer, Seen},
     peers::Peers,
+    reports::Reports,
     request, response,
     state::SnapshotCell,
     wire::{Check, CheckCodec},
@@ -36,11 +40,12 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, decide},
     errors::Asked,
-    factors::LocalFactors,
+    factors::{Attempt, LocalFactors, Redeemed},
     jwks::KeyCache,
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    shared::SharedStores,
     signers::{NoKeys, OwnKeys, SignerStore},
     tls,
     trace::Traces,
@@ -81,6 +86,8 @@ struct Inner {
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
     remote: Arc<RemoteCache>,
+    stores: Arc<SharedStores>,
+    connections: Arc<Connections>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     factors: LocalFactors,
@@ -119,6 +126,7 @@ impl CheckService {
         snapshots: Arc<SnapshotCell>,
         keys: Arc<KeyCache>,
         remote: Arc<RemoteCache>,
+        stores: Arc<SharedStores>,
         tokens: Arc<TokenCache>,
         metrics: Metrics,
         options: CheckOptions,
@@ -129,6 +137,8 @@ impl CheckService {
                 snapshots,
                 keys,
                 remote,
+                connections: Arc::new(Connections::new(stores.clone(), metrics.clone())),
+                stores,
                 tokens,
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
@@ -162,6 +172,11 @@ impl CheckService {
 
     pub(super) fn peers(&self) -> Option<Arc<Peers>> {
         self.inner.peers.get().cloned()
+    }
+
+    /// Hears what proxies tell of the connections that checks have let in, until it drains.
+    pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
+        Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
     }
 
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
@@ -309,9 +324,20 @@ impl Inner {
                 awaited.note_signer(algorithm);
                 in_time
             }
-            Need::Code(attempt) => {
-                awaited.note_code(attempt, self.factors.redeem(&attempt, now_ms));
-                true
+            Need::Code(attempt, store) => {
+                let redeemed = self.redeem(&attempt, store.as_ref(), deadline, now_ms).await;
+                awaited.note_code(attempt, redeemed);
+                Instant::now() < deadline
+            }
+            Need::Lease(ask) => {
+                let leased = self.connections.open(&ask, now_ms, deadline).await;
+                awaited.note_lease(ask, leased);
+                Instant::now() < deadline
+            }
+            Need::Count(tally) => {
+                let tallied = self.stores.count(&tally, now_ms, deadline).await;
+                awaited.note_count(tally, tallied);
+                Instant::now() < deadline
             }
         };
         if !in_time {
@@ -326,6 +352,26 @@ impl Inner {
         let now_s = u32::try_from(now_ms / 1000).unwrap_or(0);
         if let (Some(id), Some((namespace, _))) = (used.due(now_s), policy.split_once('/')) {
             uses.note(namespace, id, now_s);
+        }
+    }
+
+    /// Here, and where all replicas do it together if there is such a store. What is refused here is a failure there too.
+    async fn redeem(
+        &self,
+        attempt: &Attempt,
+        store: Option<&Arc<SharedStore>>,
+        deadline: Instant,
+        now_ms: i64,
+    ) -> Redeemed {
+        let own = self.factors.redeem(attempt, now_ms);
+        let Some(store) = store else { return own };
+        let step = attempt.step.filter(|_| own == Redeemed::Accepted);
+        let shared = self.stores.redeem(store, &Attempt { step, ..*attempt }, now_ms, deadline).await;
+        match shared {
+            Some(shared) => own.and(shared),
+            // The policy's choice: a code that is good here may have been used at another replica.
+            None if store.pass_uncounted => own,
+            None => own.and(Redeemed::Unknown),
         }
     }
 }
@@ -353,7 +399,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Unix sockets and loopback: whoever can reach those already runs beside us.
-fn is_on_this_machine(request: &Request<Check>) -> bool {
+pub(super) fn is_on_this_machine<T>(request: &Request<T>) -> bool {
     if request.extensions().get::<UdsConnectInfo>().is_some() {
         return true;
     }
@@ -361,7 +407,7 @@ fn is_on_this_machine(request: &Request<Check>) -> bool {
 }
 
 /// Milliseconds since the epoch; before it, every token has yet to begin.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

@@ -167,6 +167,7 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_service(health_service)
+        .add_service(service.reports(serving.drain.clone()))
         .add_service(service);
     let drained = async move {
         tokio::select! {

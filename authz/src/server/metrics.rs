@@ -23,6 +23,16 @@ struct DecisionLabel {
     decision: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeaseLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReportLabels {
+    kind: &'static str,
+}
+
 /// Handles resolved once, so that a request adds to an atomic and looks nothing up.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -42,6 +52,8 @@ pub struct Metrics {
     pub(super) panics: Counter,
     /// Checks whose wait for keys ended at the deadline.
     pub(super) deadlines: Counter,
+    leases: Family<LeaseLabels, Counter>,
+    reports: Family<ReportLabels, Counter>,
 }
 
 // === impl Metrics ===
@@ -66,7 +78,15 @@ impl Metrics {
             shed: Counter::default(),
             panics: Counter::default(),
             deadlines: Counter::default(),
+            leases: Family::default(),
+            reports: Family::default(),
         };
+        registry.register(
+            "gatewright_connection_leases",
+            "Handshakes under a limit of connections, by what came of them",
+            metrics.leases.clone(),
+        );
+        registry.register("gatewright_connection_reports", "What proxies told of connections", metrics.reports.clone());
         registry.register("gatewright_checks", "Checks answered, by decision and reason", checks);
         registry.register_with_unit(
             "gatewright_check_duration",
@@ -114,6 +134,16 @@ impl Metrics {
             Some(false) => self.verified.inc(),
             None => 0,
         };
+    }
+
+    /// Counts a handshake under a limit of connections.
+    pub(super) fn leased(&self, outcome: &'static str) {
+        self.leases.get_or_create(&LeaseLabels { outcome }).inc();
+    }
+
+    /// Counts a report of a proxy.
+    pub(super) fn reported(&self, kind: &'static str) {
+        self.reports.get_or_create(&ReportLabels { kind }).inc();
     }
 }
 

@@ -6,6 +6,7 @@ mod accept;
 mod admin;
 mod audit;
 mod check;
+mod connections;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod latency;
@@ -16,6 +17,7 @@ mod observe;
 mod peers;
 mod publish;
 mod readiness;
+mod reports;
 mod request;
 mod response;
 mod state;

@@ -29,6 +29,7 @@ mod second_factor;
 mod service_account;
 mod share;
 mod static_key;
+mod store;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -68,6 +69,9 @@ pub struct Options {
     /// Data planes that a `workloadSelector` selects have no signing keys of ours: what needs one there is `Unsupported`. A namespace that
     /// had such a key could sign in the name of everybody, before everybody's upstreams.
     pub workloads_without_own_keys: bool,
+    /// A policy is served by several processes: connections can be counted in a store only, for a proxy's word about one reaches another
+    /// process than its handshake did.
+    pub many_replicas: bool,
 }
 
 /// The result.
@@ -120,6 +124,11 @@ impl Options {
                 path: path.clone(),
                 message: "keys of our own are for the operator's own authz, and `workloadSelector` is set; set `secretKeyRef` to the key to sign with"
                     .to_owned(),
+                kind: ProblemKind::Unsupported,
+            }]),
+            _ if self.many_replicas && built.policy.rules.limits.counts_connections_alone() => Err(vec![Problem {
+                path: "spec.limits.connections".to_owned(),
+                message: "in a cluster needs `spec.limits.store`: replicas must count connections together".to_owned(),
                 kind: ProblemKind::Unsupported,
             }]),
             _ => Ok(built),

@@ -11,7 +11,7 @@ use super::{
     authenticator, authorization, forward, problem,
     references::{References, Resolved},
     rules::Base,
-    validate,
+    store, validate,
     verdict::Reason,
 };
 use crate::{
@@ -20,7 +20,9 @@ use crate::{
     origin::Origin,
     paths::{PathTemplate, RouteTable},
     schema::Problem,
-    snapshot::{Access, Internal, InvalidCredential, KeySetSource, Policy, Route, Rules, Unmatched, Upgrade},
+    snapshot::{
+        Access, Internal, InvalidCredential, KeySetSource, Policy, Route, Rules, SharedStore, Unmatched, Upgrade,
+    },
     v1alpha1::{self, AuthPolicySpec, InternalInvalidCredential, SigningAlgorithm},
 };
 
@@ -52,6 +54,8 @@ pub(super) struct Site<'a> {
     pub(super) problems: Vec<Problem>,
     /// Algorithms of our own keys that sign tokens, and where the first token of each is.
     pub(super) own_keys: BTreeMap<SigningAlgorithm, String>,
+    /// Where the policy counts, if not in each process.
+    pub(super) store: Option<Arc<SharedStore>>,
 }
 
 // === impl Built ===
@@ -74,6 +78,7 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         references: References::new(objects, &object.name, tables),
         problems: Vec::new(),
         own_keys: BTreeMap::new(),
+        store: None,
     };
     let (hosts, policy, key_sets) = policy(&spec, &mut site);
     let Site { references, problems, own_keys, .. } = site;
@@ -98,6 +103,8 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
 
 fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Policy, Vec<KeySetSource>) {
     let hosts = host_patterns("spec.externalHostnames", spec.external_hostnames.iter().map(|host| &**host), site);
+    // First: whoever counts something, authenticators too, counts it there.
+    site.store = spec.limits.as_ref().and_then(|limits| store::compile(limits.store.as_ref()?, site));
     let (authenticators, key_sets) = authenticator::compile(&spec.authenticators, site);
     let access = if spec.require_auth.unwrap_or(true) { Access::Authenticated } else { Access::Optional };
     let invalid_credential = spec.invalid_credential.map_or(InvalidCredential::Reject, invalid_credential);

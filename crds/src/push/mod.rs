@@ -26,8 +26,8 @@ use serde_json::Value;
 pub use signing::{OwnKey, SigningKeys};
 pub use values::{PushedValues, values_for};
 pub use wire::{
-    Body, Name, POLICY_TYPE, PeerReport, RESOURCE_TYPE, Rejection, Report, SIGNING_TYPE, STATE_TYPE, State, TRUST_TYPE, Trust,
-    Undecodable, VALUES_TYPE, version,
+    Body, Name, POLICY_TYPE, PeerReport, RESOURCE_TYPE, Rejection, Report, SIGNING_TYPE, STATE_TYPE, State, TRUST_TYPE,
+    Trust, Undecodable, VALUES_TYPE, version,
 };
 
 use crate::{documents::ReferenceKind, hosts::HostPattern, v1alpha1::SigningAlgorithm};

@@ -226,6 +226,7 @@ mod tests {
             jwks_uri: None,
             max_age: Duration::from_secs(seconds),
             authorities: Authorities::System,
+            cluster: false,
         };
         let sources = vec![source("b", 9), source("a", 2), source("a", 1), source("b", 3)];
         let set = SnapshotBuilder::default().finish(false, sources);

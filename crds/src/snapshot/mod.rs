@@ -32,7 +32,7 @@ pub use forward::{
     CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, is_alias,
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
-pub use limits::{Limit, LimitBy, LimitId, Limits};
+pub use limits::{ConnectionLimit, Limit, LimitBy, LimitId, Limits, SharedStore, StorePassword};
 pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
     Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,

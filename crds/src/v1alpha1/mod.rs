@@ -57,7 +57,10 @@ pub use self::{
     duration::{AnswerAge, BadDuration, CallTimeout, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     grant::{ClientCredentials, ExtraHeader, RefreshBefore, TokenExchange},
-    limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
+    limits::{
+        ConnectionLimit, FailureLimit, FailuresBy, LimitBy, LimitStore, LimitWindow, Limits, OnFailure, RedisStore,
+        RequestLimit, RouteLimits,
+    },
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},
     remote::{

@@ -26,6 +26,7 @@ use authz::{
         Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
         SnapshotCell,
     },
+    shared::SharedStores,
     signers::OwnKeys,
     tls,
     uses::Ledger,
@@ -90,6 +91,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) keys: Arc<KeyCache>,
     pub(crate) remote: Arc<RemoteCache>,
+    pub(crate) stores: Arc<SharedStores>,
     pub(crate) snapshots: Arc<SnapshotCell>,
     pub(crate) uses: Arc<Ledger>,
     pub(crate) readiness: Readiness,
@@ -179,13 +181,15 @@ impl Core {
         };
         let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
         let traces = telemetry.traces.clone();
-        let options = calls::Options { networks: args.network.networks(), cluster, traces, ..calls::Options::default() };
+        let options =
+            calls::Options { networks: args.network.networks(), cluster, traces, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
+        let stores = SharedStores::new(args.network.networks(), &mut registry);
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
         let uses = Arc::new(Ledger::default());
         uses.register(&mut registry);
         let starting = readiness.wait_for("sockets");
-        Ok(Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting, telemetry })
+        Ok(Self { registry, metrics, keys, remote, stores, snapshots, uses, readiness, starting, telemetry })
     }
 
     /// Around what is in force, or will be once `prepared` resolves.
@@ -197,7 +201,7 @@ impl Core {
         verdicts: Arc<ArcSwap<serde_json::Value>>,
         prepared: Prepared,
     ) -> Parts {
-        let Self { registry, metrics, keys, remote, snapshots, uses, readiness, starting, telemetry } = self;
+        let Self { registry, metrics, keys, remote, stores, snapshots, uses, readiness, starting, telemetry } = self;
         let options = CheckOptions {
             deadline: args.check_timeout,
             max_in_flight: usize::try_from(args.max_checks).unwrap_or(usize::MAX),
@@ -205,7 +209,7 @@ impl Core {
             audit: telemetry.audit.clone(),
         };
         let tokens = Arc::new(TokenCache::new(u64::from(args.token_cache) * 1024 * 1024));
-        let service = CheckService::new(snapshots.clone(), keys.clone(), remote, tokens, metrics, options);
+        let service = CheckService::new(snapshots.clone(), keys.clone(), remote, stores, tokens, metrics, options);
         service.note_uses(uses);
         let admin = Admin {
             readiness: readiness.clone(),

@@ -102,7 +102,7 @@ fn a_value_moves_the_policies_that_read_it() {
     let diff = Diff::between(&two, &three);
     assert_eq!((names(&diff).len(), diff.removed.len()), (0, 1));
     assert_eq!((three.changed["a/p"], three.changed["b/q"]), (3, 1));
-    assert_eq!(third.readers(&Audience::Own, &"secret/a/app".parse().unwrap()), ["a/p".into()]);
+    assert_eq!(third.readers(&Audience::Own, &"secret/a/app".parse().unwrap()), [Arc::<str>::from("a/p")]);
 }
 
 #[test]

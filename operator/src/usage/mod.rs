@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 use crate::{
     identity::{KubeStore, Store, StoreError},
     leader::Leader,
+    owner::Owner,
     push::Push,
 };
 
@@ -163,6 +164,7 @@ impl KubeStores {
 
 impl Stores for KubeStores {
     fn of(&self, namespace: &str) -> Arc<dyn Store> {
-        Arc::new(KubeStore::new(self.0.clone(), namespace))
+        // They stay beside the API keys they are about.
+        Arc::new(KubeStore::new(self.0.clone(), namespace, Owner::new(self.0.clone(), None)))
     }
 }

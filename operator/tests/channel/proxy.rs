@@ -6,8 +6,10 @@ use arc_swap::ArcSwap;
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
+    net::Networks,
     remote::calls::{self, RemoteCache},
     server::{self, Address, CheckOptions, CheckService, Metrics, Registry, Serving},
+    shared::SharedStores,
 };
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -36,7 +38,9 @@ async fn listen(plane: &DataPlane) -> Option<SocketAddr> {
     let tokens = Arc::new(TokenCache::new(1 << 20));
     let handle = tokio::runtime::Handle::current();
     let remote = RemoteCache::new(calls::Options::default(), &mut Registry::default(), handle);
-    let service = CheckService::new(plane.snapshots.clone(), keys, remote, tokens, metrics, CheckOptions::default());
+    let stores = SharedStores::new(Networks::default(), &mut Registry::default());
+    let service =
+        CheckService::new(plane.snapshots.clone(), keys, remote, stores, tokens, metrics, CheckOptions::default());
     service.note_peers(plane.peers.clone());
     let config = plane.credentials.borrow().as_ref().unwrap().server_config().unwrap();
     let bound = server::bind(&address).await.unwrap().secured(Arc::new(ArcSwap::new(config)));

@@ -17,6 +17,7 @@ mod crash;
 mod faults;
 mod given;
 mod leaders;
+mod limits;
 mod metrics;
 mod permissions;
 mod signing;

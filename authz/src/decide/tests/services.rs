@@ -61,7 +61,7 @@ pub(super) fn ask_with(
                 }
                 awaited.note_reply(ask.id, kept);
             }
-            Step::Wait(Need::Code(attempt)) => {
+            Step::Wait(Need::Code(attempt, _)) => {
                 assert!(awaited.redeemed(&attempt).is_none(), "the code is used twice");
                 awaited.note_code(attempt, world.factors.redeem(&attempt, now_ms));
             }
@@ -69,7 +69,7 @@ pub(super) fn ask_with(
                 world.signers.make(algorithm);
                 awaited.note_signer(algorithm);
             }
-            Step::Wait(need @ Need::Keys(_)) => panic!("waits for {need:?}"),
+            Step::Wait(need @ (Need::Keys(_) | Need::Count(_) | Need::Lease(_))) => panic!("waits for {need:?}"),
         }
     }
 }

@@ -156,7 +156,8 @@ fn proven() -> Arc<Proven> {
         claims: serde_json::Map::new(),
     };
     let (ends_ms, keep_until_ms, active, headers) = (None, None, None, None);
-    Arc::new(Proven { principal, authenticator: 0, ends_ms, keep_until_ms, active, headers, grants: Grants::default() })
+    let grants = Grants::default();
+    Arc::new(Proven { principal, authenticator: 0, ends_ms, keep_until_ms, active, headers, grants, used: None })
 }
 
 fn text(value: Option<&Value>) -> &str {

@@ -100,6 +100,22 @@ fn what_no_answer_can_carry_is_named() {
 }
 
 #[test]
+fn replicas_count_connections_together_or_not_at_all() {
+    let many = || Options { many_replicas: true, ..Options::default() };
+    let alone = policy("n/a", &format!("limits: {{connections: {{max: 1}}}}\n{SSO}"));
+    let shared = policy(
+        "n/a",
+        &format!("limits: {{connections: {{max: 1}}, store: {{redis: {{url: 'rediss://a.test'}}}}}}\n{SSO}"),
+    );
+    assert_eq!(words(&compile(&alone)), ["n/a Accepted ResolvedRefs"]);
+    let elsewhere = Compiler::new(many(), LastGood::default()).compile(&objects(&alone));
+    assert_eq!(words(&elsewhere), ["n/a Unsupported"]);
+    assert!(message(&elsewhere).contains("spec.limits.store"), "{}", message(&elsewhere));
+    let elsewhere = Compiler::new(many(), LastGood::default()).compile(&objects(&shared));
+    assert_eq!(words(&elsewhere), ["n/a Accepted ResolvedRefs"]);
+}
+
+#[test]
 fn secrets_of_replaced_credentials_are_fit_or_named() {
     let jwt = |algorithm: &str| format!("signedJWT: {{algorithm: {algorithm}, secretKeyRef: {{name: s, key: k}}}}");
     let fixed = || "static: {header: X-Key, secretKeyRef: {name: s, key: k}}".to_owned();
