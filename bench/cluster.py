@@ -3,10 +3,12 @@
 Owns what a chart and a kubelet would do: namespaces, permissions, pods on paper, their tokens. The same as `tests/src/apiserver.rs`
 and `tests/src/operator.rs` do for tests.
 """
+import atexit
 import http.client
 import json
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -74,6 +76,9 @@ class Cluster:
 
     def __init__(self, gatewright: str | None) -> None:
         self.folder, self.servers = Path(tempfile.mkdtemp(prefix="gatewright-bench-")), []
+        # However this ends, nothing goes on running.
+        atexit.register(self.close)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         self.gatewright = gatewright or str(TARGET / "release" / "gatewright")
         tool = subprocess.run([str(ROOT / "tests" / "tools" / "install"), "kubernetes"], check=True, capture_output=True, text=True)
         programs = Path(tool.stdout.splitlines()[-1]).parent
@@ -176,7 +181,7 @@ class Cluster:
         return server, port, admin
 
     def close(self) -> None:
-        for server in reversed(self.servers):
-            server.stop()
+        while self.servers:
+            self.servers.pop().stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
