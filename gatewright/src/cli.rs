@@ -1,20 +1,17 @@
 //! Flags and their help. The only place that names environment variables.
 
 mod cluster;
+mod network;
 mod telemetry;
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use authz::{net::Networks, server::Address};
+use authz::server::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use ipnet::IpNet;
 
 pub use cluster::ClusterArgs;
+pub use network::NetworkArgs;
 pub use telemetry::{AuditSubject, TelemetryArgs};
 
 const EXAMPLES: &str = "\
@@ -72,25 +69,6 @@ pub struct ConfigArgs {
     /// Files or folders with AuthPolicy, Secret and ConfigMap documents (YAML or JSON, several a file). Repeatable.
     #[arg(long = "config", value_name = "PATH", required = true, num_args = 1..)]
     pub paths: Vec<PathBuf>,
-}
-
-/// Outgoing connections.
-#[derive(Debug, Args)]
-pub struct NetworkArgs {
-    /// Private networks that issuers may be on, also over plain http, beside loopback. Public addresses over https are always allowed.
-    #[arg(long, value_name = "CIDR", num_args = 1.., env = "GATEWRIGHT_ALLOW_NETWORK", value_delimiter = ',')]
-    pub allow_network: Vec<IpNet>,
-}
-
-impl NetworkArgs {
-    /// Loopback, and what was given.
-    pub(crate) fn networks(&self) -> Networks {
-        let loopback = [
-            IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8),
-            IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
-        ];
-        Networks::new(self.allow_network.iter().copied().chain(loopback).collect())
-    }
 }
 
 /// `gatewright run`.

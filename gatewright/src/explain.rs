@@ -59,13 +59,13 @@ fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let networks = args.network.networks();
+        let networks = args.network.with_loopback();
         let cluster = args.cluster.cluster();
         let options = jwks::Options { networks, cluster: cluster.clone(), ..jwks::Options::default() };
         // Nobody reads these metrics: `explain` ends with its answer.
         let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
         keys.sync(compiled.snapshot.key_sets().to_vec());
-        let options = calls::Options { networks: args.network.networks(), cluster, ..calls::Options::default() };
+        let options = calls::Options { networks: args.network.with_loopback(), cluster, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
         let decision = ask(args, compiled, &keys, &remote).await;
         keys.shutdown().await;

@@ -232,7 +232,7 @@ impl DataPlane {
     fn launch(&mut self, pod: &str, api: &ApiServer, flags: &[&str]) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
-        command.args(["--key-use-interval", "1s"]);
+        command.args(["--key-use-interval", "1s", "--allow-network=127.0.0.0/8"]);
         command.arg("--operator-ca").arg(self.home.path().join("ca.crt"));
         command.arg("--token-file").arg(self.home.path().join("token"));
         command.args(["--kube-api-server", &api.url, "--kube-ca-file"]).arg(api.ca_file());

@@ -7,6 +7,7 @@ mod admin;
 mod audit;
 mod check;
 mod connections;
+mod deadline;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod latency;

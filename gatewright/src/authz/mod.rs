@@ -26,7 +26,7 @@ pub(crate) fn command(args: &AuthzArgs) -> u8 {
 }
 
 async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
-    let mut core = Core::new(&args.process, args.data_dir.as_deref())?;
+    let mut core = Core::new(&args.process, args.data_dir.as_deref(), args.process.network.given())?;
     if let Some(path) = &args.seal_key_file {
         check_key(path).await?;
     }

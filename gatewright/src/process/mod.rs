@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
+    net::Networks,
     remote::calls::{self, RemoteCache},
     server::{
         Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
@@ -164,8 +165,8 @@ pub(crate) fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime>
 // === impl Core ===
 
 impl Core {
-    /// Nothing is in force yet.
-    pub(crate) fn new(args: &ProcessArgs, data_dir: Option<&Path>) -> Result<Self, ProcessError> {
+    /// Nothing is in force yet. `networks` may be dialled beside public addresses.
+    pub(crate) fn new(args: &ProcessArgs, data_dir: Option<&Path>, networks: Networks) -> Result<Self, ProcessError> {
         let mut registry = Registry::default();
         logging::register(&mut registry);
         let metrics = Metrics::register(&mut registry);
@@ -173,7 +174,7 @@ impl Core {
         let cluster = args.cluster.cluster();
         let options = jwks::Options {
             data_dir: data_dir.map(Path::to_owned),
-            networks: args.network.networks(),
+            networks: networks.clone(),
             cluster: cluster.clone(),
             max_stale: args.max_stale_keys,
             traces: telemetry.traces.clone(),
@@ -181,10 +182,9 @@ impl Core {
         };
         let keys = KeyCache::new(options, &mut registry).map_err(|error| ProcessError::Client(error.to_string()))?;
         let traces = telemetry.traces.clone();
-        let options =
-            calls::Options { networks: args.network.networks(), cluster, traces, ..calls::Options::default() };
+        let options = calls::Options { networks: networks.clone(), cluster, traces, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut registry, Handle::current());
-        let stores = SharedStores::new(args.network.networks(), &mut registry);
+        let stores = SharedStores::new(networks, &mut registry);
         let (snapshots, readiness) = (Arc::new(SnapshotCell::default()), Readiness::default());
         let uses = Arc::new(Ledger::default());
         uses.register(&mut registry);

@@ -30,7 +30,7 @@ pub(crate) fn command(args: &RunArgs) -> u8 {
 /// Reads the configuration and puts it in force, before any socket is open.
 async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
-    let mut core = Core::new(&args.process, data_dir.path())?;
+    let mut core = Core::new(&args.process, data_dir.path(), args.process.network.with_loopback())?;
     let (mut watch, objects) = Watch::start(&args.config.paths).await?;
     let broker = Broker {
         address: args.broker_address,
