@@ -21,6 +21,7 @@ mod lifetime;
 mod limits;
 mod malformed;
 mod oidc_provider;
+mod pages;
 mod proofs;
 mod reload;
 mod services;
