@@ -24,7 +24,9 @@ COPY crds crds
 COPY authz authz
 COPY operator operator
 COPY gatewright gatewright
+# No code of these two is built; the workspace names them.
 COPY tests tests
+COPY bench bench
 ENV CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=x86_64-linux-gnu-gcc
 # Paths of the builder would tell two builds apart.

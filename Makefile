@@ -1,7 +1,7 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart cluster charts test test-agentflow test-keycloak lint fmt clippy deny doc
+.PHONY: help build quickstart cluster charts test test-agentflow test-keycloak test-node lint fmt clippy deny dockerfile doc fuzz mutants
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
@@ -26,6 +26,8 @@ test: build ## every test; installs Envoy, oidc-provider, the cq client and Kube
 	tests/tools/install envoy
 	tests/tools/install oidc-provider
 	tests/tools/install cq-sdk
+	tests/tools/install joserfc
+	tests/tools/install redis
 	tests/tools/install kubernetes
 	cargo test $(WORKSPACE)
 
@@ -39,17 +41,34 @@ test-keycloak: build ## introspection, UserInfo and key rotation with a real Key
 	tests/tools/install keycloak
 	cargo test $(WORKSPACE) --test keycloak
 
-lint: fmt clippy deny ## formatting, clippy, dependencies
+test-node: build ## the life of an installation on a real node of this machine, as root: changes under load, uninstall
+	tests/tools/install envoy
+	tests/tools/install oidc-provider
+	tests/tools/install node
+	cargo test $(WORKSPACE) --test node -- --nocapture
+
+lint: fmt clippy deny dockerfile ## formatting, clippy, dependencies, the Dockerfile
 
 fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 clippy: ## clippy, warnings are errors
-	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow --test node -- -D warnings
 
 deny: ## licences, sources and duplicates of the dependencies; builds cargo-deny on first use
 	"$$(tests/tools/install cargo-deny)" --locked check bans licenses sources
 
+dockerfile: ## the Dockerfile, read and linted by BuildKit's own parser; builds nothing
+	cd tests/tools/dockerfile && go run . ../../../Dockerfile
+
 # Bare URLs are allowed: the comments on API fields are what `kubectl explain` prints, where <…> would be noise.
 doc: ## the crates' documentation, warnings are errors
 	RUSTDOCFLAGS="-Dwarnings -Arustdoc::bare_urls" cargo doc $(WORKSPACE) --no-deps
+
+SECONDS := 60
+fuzz: ## every fuzz target for SECONDS=60 each; TARGETS="token config" runs only those. Builds cargo-fuzz on first use
+	tests/fuzz/run $(SECONDS) $(TARGETS)
+
+mutants: ## mutation tests of verifier, router and response builder, for an hour or two; ARGS='--file crds/src/paths/*' runs a part
+	"$$(tests/tools/install cargo-mutants)" mutants --package crds --package authz --output $${CARGO_TARGET_DIR:-target} $(ARGS)

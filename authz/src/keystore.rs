@@ -19,4 +19,6 @@ pub struct KeyState {
     pub refreshable: bool,
     /// Whether the newest attempt to fetch failed: an unknown key is then our failure, not the client's.
     pub failing: bool,
+    /// Who signs with these keys, where that is learnt with them and not configured.
+    pub issuer: Option<Arc<str>>,
 }

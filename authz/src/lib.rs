@@ -10,13 +10,16 @@
 //! ```
 //!
 //! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`net`] says what
-//! may be dialled,
-//! [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest.
+//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
+//! the API server, [`shared`] counts where replicas count together, [`net`] says what may be dialled, [`uses`] knows when API keys
+//! were used last, [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest,
+//! [`trace`] makes spans.
 
 pub mod cache;
 #[cfg(feature = "server")]
 pub mod channel;
+#[cfg(feature = "server")]
+pub mod cluster;
 pub mod decide;
 pub mod errors;
 pub mod expr;
@@ -35,6 +38,11 @@ pub mod request;
 pub mod seal;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod shared;
 pub mod signers;
 #[cfg(feature = "server")]
 pub mod tls;
+#[cfg(feature = "server")]
+pub mod trace;
+pub mod uses;

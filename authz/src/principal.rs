@@ -46,6 +46,8 @@ pub enum PrincipalKind {
     Webhook,
     /// A certificate that the proxy verified.
     ClientCertificate,
+    /// A token of a ServiceAccount.
+    ServiceAccount,
 }
 
 /// What `x-auth-type` says where nobody was proven.
@@ -71,6 +73,7 @@ impl CallerKind {
             Self::Proven(PrincipalKind::UserInfo) => "userinfo",
             Self::Proven(PrincipalKind::Webhook) => "webhook",
             Self::Proven(PrincipalKind::ClientCertificate) => "client-certificate",
+            Self::Proven(PrincipalKind::ServiceAccount) => "service-account",
             Self::Internal => "internal",
             Self::Anonymous => "anonymous",
             Self::UnverifiedJwt => "unverified-jwt",

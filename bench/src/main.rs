@@ -3,24 +3,16 @@
 //! Owns the load, not the verdict: it prints one JSON object, and `bench/figures` compares servers.
 
 use std::{
-    collections::HashMap,
     error::Error,
     io::{self, Write},
-    net::IpAddr,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use bench::{must_be_here, request};
 use clap::Parser;
-use envoy_types::pb::envoy::{
-    config::core::v3::{Address, SocketAddress, address::Address as Kind},
-    service::auth::v3::{
-        AttributeContext, CheckRequest,
-        attribute_context::{HttpRequest, Peer, Request},
-        authorization_client::AuthorizationClient,
-    },
-};
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, authorization_client::AuthorizationClient};
 use serde::Serialize;
 use tonic::transport::{Channel, Endpoint};
 
@@ -86,10 +78,7 @@ enum Outcome {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let host = args.address.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
-    if !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
-        return Err("load is for servers on this machine: give a loopback address".into());
-    }
+    must_be_here(&args.address)?;
     let tokens = if args.tokens.as_os_str() == "-" { String::new() } else { std::fs::read_to_string(&args.tokens)? };
     let tokens: Vec<&str> = tokens.lines().filter(|line| !line.is_empty()).collect();
     let requests: Vec<CheckRequest> = (0..tokens.len().max(args.hosts).max(1))
@@ -174,45 +163,4 @@ fn count(samples: &[Sample]) -> Counted {
 fn quantile(sorted: &[u32], permille: usize) -> u32 {
     let index = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
     sorted.get(index).copied().unwrap_or(0)
-}
-
-/// A check with the attributes and headers that Envoy sends for a small request.
-fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
-    let mut headers: HashMap<String, String> = [
-        (":authority", host),
-        (":path", path),
-        (":method", "GET"),
-        (":scheme", "http"),
-        ("user-agent", "curl/8.5.0"),
-        ("accept", "*/*"),
-        ("x-forwarded-proto", "http"),
-        ("x-forwarded-for", "127.0.0.1"),
-        ("x-request-id", "7d7b2b0a-3c3c-4b5f-9d4c-1f2e3d4c5b6a"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
-    if let Some(token) = token {
-        headers.insert("authorization".to_owned(), format!("Bearer {token}"));
-    }
-    let http = HttpRequest {
-        id: "1".to_owned(),
-        method: "GET".to_owned(),
-        host: host.to_owned(),
-        path: path.to_owned(),
-        scheme: "http".to_owned(),
-        protocol: "HTTP/1.1".to_owned(),
-        headers,
-        ..HttpRequest::default()
-    };
-    let socket = SocketAddress { address: "127.0.0.1".to_owned(), ..SocketAddress::default() };
-    let peer = Peer { address: Some(Address { address: Some(Kind::SocketAddress(socket)) }), ..Peer::default() };
-    let request = Request { http: Some(http), ..Request::default() };
-    CheckRequest {
-        attributes: Some(AttributeContext {
-            source: Some(peer),
-            request: Some(request),
-            ..AttributeContext::default()
-        }),
-    }
 }

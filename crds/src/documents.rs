@@ -157,7 +157,7 @@ impl Objects {
     }
 
     fn value(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Result<Secret, String>> {
-        self.references.get(&(kind, format!("{namespace}/{name}")))?.entries.get(key)
+        self.references.get(&(kind, format!("{namespace}/{name}")))?.get(key)
     }
 
     /// Without the policies and data sources, which the snapshot stands for once it is compiled: they are most of the memory.

@@ -226,8 +226,61 @@ mod tests {
             "é.example",
             "a\0b",
             "*.example.com",
+            "a:+80",
+            "[::1]:x",
         ] {
             assert_eq!(Host::parse(raw), Err(MalformedHost), "{raw:?}");
+        }
+    }
+
+    /// RFC 1035 section 2.3.4.
+    #[test]
+    fn names_have_bounds() {
+        let label = "a".repeat(63);
+        let ending_in = |last: usize| [label.as_str(), &label, &label, &"a".repeat(last)].join(".");
+        let (longest, too_long) = (ending_in(61), ending_in(62));
+        assert_eq!((longest.len(), too_long.len()), (253, 254));
+        assert!(Host::parse(&longest).is_ok() && HostPattern::parse(&longest).is_ok());
+        assert!(Host::parse(&too_long).is_err() && HostPattern::parse(&too_long).is_err());
+        assert!(HostPattern::parse(&label).is_ok() && HostPattern::parse(&format!("{label}a")).is_err());
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_holds_and_no_more() {
+        let pattern = |text: &str| HostPattern::parse(text).unwrap();
+        for (own, other, expected) in [
+            ("a.test", "a.test", true),
+            ("a.test", "b.test", false),
+            ("*.test", "a.test", true),
+            ("*.test", "test", false),
+            ("*.test", "*.test", true),
+            ("*.test", "*.a.test", true),
+            ("*.a.test", "*.test", false),
+            ("a.test", "*.a.test", false),
+            ("b.a.test", "*.b.a.test", false),
+        ] {
+            assert_eq!(pattern(own).covers(&pattern(other)), expected, "{own} {other}");
+        }
+        assert_eq!((pattern("*.a.test").name(), pattern("b.test").name()), ("a.test", "b.test"));
+        let written = serde_json::to_value([pattern("*.a.test"), pattern("b.test")]).unwrap();
+        assert_eq!(written, serde_json::json!(["*.a.test", "b.test"]));
+        assert_eq!(
+            serde_json::from_value::<Vec<HostPattern>>(written).unwrap(),
+            [pattern("*.a.test"), pattern("b.test")]
+        );
+        assert!(serde_json::from_value::<HostPattern>(serde_json::json!("a/b")).is_err());
+    }
+
+    #[test]
+    fn loopback_has_several_names() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("127.9.9.9", true),
+            ("localhost.test", false),
+            ("128.0.0.1", false),
+        ] {
+            assert_eq!(Host::parse(host).unwrap().is_loopback(), expected, "{host}");
         }
     }
 

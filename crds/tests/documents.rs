@@ -147,7 +147,7 @@ fn documents_of_later_builds_lack_support_and_nothing_else() {
             paths.extend(problems.into_iter().map(|problem| problem.path));
         }
     }
-    for path in ["spec.routes[2].preflight", "spec.limits.connections"] {
+    for path in ["spec.routes[2].preflight", "spec.targetRefs"] {
         assert!(paths.contains(path), "{path} is reported: {paths:?}");
     }
 }

@@ -1,5 +1,8 @@
 //! Flags and their help. The only place that names environment variables.
 
+mod cluster;
+mod telemetry;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -10,6 +13,9 @@ use authz::{net::Networks, server::Address};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
+
+pub use cluster::ClusterArgs;
+pub use telemetry::{AuditSubject, TelemetryArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -123,6 +129,9 @@ pub struct ProcessArgs {
     /// Networks.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// The API server.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// How long readiness waits for the keys of every issuer, such as 5s.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub startup_key_timeout: Duration,
@@ -141,6 +150,9 @@ pub struct ProcessArgs {
     /// Threads that decide [default: one a core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub workers: Option<u16>,
+    /// How often the last use of API keys is told to the operator or, without one, written to the data folder.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub key_use_interval: Duration,
     /// How long checks under way may take to finish after SIGTERM.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub drain_timeout: Duration,
@@ -150,6 +162,9 @@ pub struct ProcessArgs {
     /// Log format [default: text on a terminal, else json].
     #[arg(long, value_enum, value_name = "FORMAT", env = "GATEWRIGHT_LOG_FORMAT")]
     pub log_format: Option<LogFormat>,
+    /// Traces and the audit log.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
 }
 
 /// `gatewright authz`.
@@ -193,6 +208,17 @@ pub struct OperatorArgs {
     /// Namespaces whose policies are looked after [default: all of them].
     #[arg(long = "watch-namespace", value_name = "NAMESPACE", num_args = 1.., value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
+    /// Namespaces whose Secrets and ConfigMaps may be watched [default: those of policies]. What policies name elsewhere is read every
+    /// 30 s.
+    #[arg(long = "values-namespace", value_name = "NAMESPACE", num_args = 1.., value_delimiter = ',')]
+    pub values_namespaces: Vec<String>,
+    /// The Secret of the operator's namespace that holds the CA to sign with, as cert-manager keeps it: tls.crt, a CA, and tls.key
+    /// [default: the operator makes a CA of its own].
+    #[arg(long, value_name = "NAME")]
+    pub tls_secret: Option<String>,
+    /// The ClusterRole of this installation that everything the operator makes belongs to, so that it goes with it [default: none].
+    #[arg(long = "owner-cluster-role", value_name = "NAME")]
+    pub owner: Option<String>,
     /// Hosts that policies of a namespace may have, repeatable. Without any, every namespace may have any host.
     #[arg(long = "grant", value_name = "NAMESPACE=HOST", value_parser = grant)]
     pub grants: Vec<(String, crds::hosts::HostPattern)>,
@@ -214,9 +240,16 @@ pub struct OperatorArgs {
     /// The Service by which proxies reach those.
     #[arg(long, value_name = "NAME", default_value = "gatewright-authz")]
     pub authz_service_name: String,
+    /// The iss of tokens that are signed with keys of our own, and the URL under which upstreams reach the admin listener of the data planes
+    /// [default: http://AUTHZ-SERVICE.NAMESPACE.svc:9003].
+    #[arg(long, value_name = "URL", env = "GATEWRIGHT_SIGNING_ISSUER")]
+    pub signing_issuer: Option<String>,
     /// The name of this pod: no two replicas share one.
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "gatewright-operator")]
     pub pod_name: String,
+    /// How often the leader writes the last use of API keys into Secrets gatewright-last-used-N beside their records.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub key_use_interval: Duration,
     /// The address of this pod, at which other replicas reach it while it leads.
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pub pod_ip: Option<std::net::IpAddr>,
@@ -302,6 +335,9 @@ pub struct ExplainArgs {
     /// Networks.
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// The API server.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
 }
 
 /// `gatewright envoy-config`.

@@ -20,6 +20,7 @@ const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v
 const MANAGER: &str =
     "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const PROTOCOLS: &str = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+const REPORTS: &str = "type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig";
 const ACCESS_LOG: &str = "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog";
 
 /// Exit 2 when the documents cannot be read.
@@ -29,21 +30,25 @@ pub(crate) fn command(args: &EnvoyConfigArgs, out: &mut impl Write) -> u8 {
         Err(code) => return code,
     };
     let compiled = Compiler::new(check::options(), LastGood::default()).compile(&objects);
-    let mut domains = BTreeSet::new();
+    let (mut domains, mut reports) = (BTreeSet::new(), false);
     for entry in compiled.snapshot.entries() {
         match entry {
-            Entry::InForce(one) => domains.extend(one.hosts.iter().map(ToString::to_string)),
+            Entry::InForce(one) => {
+                domains.extend(one.hosts.iter().map(ToString::to_string));
+                reports |= one.policy.rules.limits.connections.is_some();
+            }
             Entry::Held(held) => domains.extend(held.hosts.iter().map(ToString::to_string)),
         }
     }
     print(
         out,
-        serde_yaml::to_string(&bootstrap(args, &domains.into_iter().collect::<Vec<_>>()))
+        serde_yaml::to_string(&bootstrap(args, &domains.into_iter().collect::<Vec<_>>(), reports))
             .map_err(|error| error.to_string()),
     )
 }
 
-fn bootstrap(args: &EnvoyConfigArgs, domains: &[String]) -> Value {
+/// With `reports`, connections are limited: what becomes of them is told to whoever counts them.
+fn bootstrap(args: &EnvoyConfigArgs, domains: &[String], reports: bool) -> Value {
     json!({
         "admin": {"address": socket(&args.envoy_admin.ip().to_string(), args.envoy_admin.port())},
         "static_resources": {
@@ -53,7 +58,7 @@ fn bootstrap(args: &EnvoyConfigArgs, domains: &[String]) -> Value {
                 "per_connection_buffer_limit_bytes": 32768,
                 "filter_chains": [{"filters": [{
                     "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": manager(domains),
+                    "typed_config": manager(domains, reports),
                 }]}],
             }],
             "clusters": [upstream(args), authz(args)],
@@ -61,7 +66,7 @@ fn bootstrap(args: &EnvoyConfigArgs, domains: &[String]) -> Value {
     })
 }
 
-fn manager(domains: &[String]) -> Value {
+fn manager(domains: &[String], reports: bool) -> Value {
     let route =
         json!({"match": {"prefix": "/"}, "route": {"cluster": "upstream", "timeout": "0s", "idle_timeout": "300s"}});
     // Hosts that no policy holds are checked as well, and refused there: an unlisted host is never an open door.
@@ -69,7 +74,7 @@ fn manager(domains: &[String]) -> Value {
     if !domains.is_empty() {
         hosts.insert(0, json!({"name": "policies", "domains": domains, "routes": [route]}));
     }
-    json!({
+    let mut manager = json!({
         "@type": MANAGER,
         "stat_prefix": "gatewright",
         "use_remote_address": true,
@@ -97,7 +102,35 @@ fn manager(domains: &[String]) -> Value {
             {"name": "envoy.filters.http.ext_authz", "typed_config": filter()},
             {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}},
         ],
-    })
+    });
+    if reports {
+        self::reports(&mut manager);
+    }
+    manager
+}
+
+/// A check ends with the handshake: that the connection still is there, and that it ended, is told by the access log, which goes to
+/// whoever was asked. What people read stays one line a request.
+fn reports(manager: &mut Value) {
+    let Some(manager) = manager.as_object_mut() else { return };
+    if let Some(logs) = manager.get_mut("access_log").and_then(Value::as_array_mut) {
+        for log in logs.iter_mut().filter_map(Value::as_object_mut) {
+            log.insert("filter".to_owned(), json!({"log_type_filter": {"types": ["DownstreamEnd"]}}));
+        }
+        logs.push(json!({
+            "name": "envoy.access_loggers.http_grpc",
+            "filter": {"header_filter": {"header": {"name": "upgrade", "present_match": true}}},
+            "typed_config": {"@type": REPORTS, "common_config": {
+                "log_name": "gatewright",
+                "transport_api_version": "V3",
+                // Not kept back: who closes a connection may open the next at once.
+                "buffer_size_bytes": 0,
+                "grpc_service": {"envoy_grpc": {"cluster_name": "gatewright-authz"}},
+            }},
+        }));
+    }
+    // A third of the time that a connection counts without a word.
+    manager.insert("access_log_options".to_owned(), json!({"access_log_flush_interval": "30s"}));
 }
 
 fn filter() -> Value {

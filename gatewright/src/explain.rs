@@ -12,7 +12,7 @@ use authz::{
     errors::{self, Asked},
     factors::LocalFactors,
     jwks::{self, KeyCache},
-    limits::LocalLimits,
+    limits::{Lease, Leased, LocalLimits},
     principal::{CallerKind, Traffic},
     remote::calls::{self, RemoteCache},
     request::{Headers, RequestView},
@@ -60,11 +60,12 @@ fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> 
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
         let networks = args.network.networks();
-        let options = jwks::Options { networks, ..jwks::Options::default() };
+        let cluster = args.cluster.cluster();
+        let options = jwks::Options { networks, cluster: cluster.clone(), ..jwks::Options::default() };
         // Nobody reads these metrics: `explain` ends with its answer.
         let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
         keys.sync(compiled.snapshot.key_sets().to_vec());
-        let options = calls::Options { networks: args.network.networks(), ..calls::Options::default() };
+        let options = calls::Options { networks: args.network.networks(), cluster, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
         let decision = ask(args, compiled, &keys, &remote).await;
         keys.shutdown().await;
@@ -74,6 +75,10 @@ fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> 
 
 async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remote: &Arc<RemoteCache>) -> Decision {
     let mut headers = Headers::default();
+    // As Envoy sends them: expressions may read them.
+    let pseudo =
+        [(":method", &args.method), (":authority", &args.host), (":path", &args.path), (":scheme", &args.scheme)];
+    pseudo.into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     args.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     let request = RequestView {
         method: &args.method,
@@ -106,8 +111,17 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
                 awaited.note_keys(id);
             }
             // As are used codes: what is explained is the first use of this one.
-            Step::Wait(Need::Code(attempt)) => {
+            Step::Wait(Need::Code(attempt, _)) => {
                 awaited.note_code(attempt, LocalFactors::default().redeem(&attempt, now_ms));
+            }
+            // A store that others count in is not touched either.
+            Step::Wait(Need::Count(tally)) => {
+                let first = tally.of_nothing(now_ms);
+                awaited.note_count(tally, Some(first));
+            }
+            Step::Wait(Need::Lease(ask)) => {
+                let first = Lease { counter: ask.counter, id: 0 };
+                awaited.note_lease(ask, Leased::Granted(first));
             }
             Step::Wait(Need::Signer(algorithm)) => {
                 signers.make(algorithm);

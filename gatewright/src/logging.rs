@@ -1,16 +1,32 @@
 //! Log output: JSON or text on standard error, with a level that can change while running.
 
-use std::{io::IsTerminal, sync::Arc};
+use std::{
+    fmt::Error,
+    io::IsTerminal,
+    sync::{Arc, OnceLock},
+};
 
-use authz::server::LogLevel;
+use authz::server::{LogLevel, Registry as Metrics};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter},
+};
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
 use crate::cli::LogFormat;
 
 /// Lines that wait for a slow reader; more are lost.
 const QUEUED_LINES: usize = 10_000;
+
+/// Lines that were lost. There is one log in a process, which is there before any metric.
+static LOST: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Reads [`LOST`].
+#[derive(Debug)]
+struct Lost;
 
 /// A running log.
 pub(crate) struct Log {
@@ -27,6 +43,7 @@ pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<Log, Stri
     let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(parse(filter)?);
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(QUEUED_LINES).lossy(true).finish(std::io::stderr());
+    LOST.get_or_init(|| writer.error_counter());
     let lines = fmt::layer().with_writer(writer).with_target(false);
     let lines: Box<dyn Layer<_> + Send + Sync> = match format {
         LogFormat::Text => lines.with_ansi(terminal).boxed(),
@@ -38,6 +55,20 @@ pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<Log, Stri
         handle.reload(filter).map_err(|error| error.to_string())
     });
     Ok(Log { level, _writer: guard })
+}
+
+/// Counts lines that nobody read in time.
+pub(crate) fn register(registry: &mut Metrics) {
+    registry.register_collector(Box::new(Lost));
+}
+
+impl Collector for Lost {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let lost = LOST.get().map_or(0, ErrorCounter::dropped_lines);
+        let help = "Lines of the log that were lost because nobody read them in time";
+        let metric = encoder.encode_descriptor("gatewright_log_lines_lost", help, None, MetricType::Counter)?;
+        ConstCounter::new(lost as u64).encode(metric)
+    }
 }
 
 fn parse(directive: &str) -> Result<EnvFilter, String> {

@@ -65,13 +65,20 @@ fn run(args: &OperatorArgs, namespace: String, log_level: LogLevel) -> Result<()
         let mut stop = Stop::listen()?;
         let shutdown = CancellationToken::new();
         let (mut registry, readiness) = (Registry::default(), Readiness::default());
+        logging::register(&mut registry);
         let (xds, admin) = (listen(args.xds_address).await?, listen(args.admin_address).await?);
         let (xds_address, admin_address) = (xds.local_addr()?, admin.local_addr()?);
         let operator =
             Operator::new(client().await?, settings(args, namespace, xds_address), &mut registry, &readiness);
         let settings = operator.shown();
         let dump = Arc::new(move || settings.clone());
-        let listener = AdminListener { readiness: readiness.clone(), registry: Arc::new(registry), dump, log_level };
+        let listener = AdminListener {
+            readiness: readiness.clone(),
+            registry: Arc::new(registry),
+            dump,
+            log_level,
+            signers: None,
+        };
         info!(version = env!("CARGO_PKG_VERSION"), xds = %xds_address, admin = %admin_address, "started");
         let mut running = Box::pin(operator.run(xds, shutdown.clone()));
         tokio::select! {
@@ -118,7 +125,12 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         service: args.service_name.clone(),
         authz_account: args.authz_service_account.clone(),
         authz_service: args.authz_service_name.clone(),
+        signing_issuer: args.signing_issuer.clone(),
         watch_namespaces: args.watch_namespaces.clone(),
+        values_namespaces: args.values_namespaces.clone(),
+        given: args.tls_secret.clone(),
+        owner: args.owner.clone(),
         grants,
+        key_uses_every: args.key_use_interval,
     }
 }

@@ -137,6 +137,7 @@ async fn it_is_ready_with_a_state_and_a_certificate_and_restarts_alone() {
         service: "localhost".to_owned(),
         authz_account: "gatewright-authz".to_owned(),
         authz_service: "gatewright-authz".to_owned(),
+        given: None,
         lives: Lives::default(),
         look: Duration::from_secs(30),
     };
@@ -148,6 +149,7 @@ async fn it_is_ready_with_a_state_and_a_certificate_and_restarts_alone() {
         operator_account: "gatewright-operator".to_owned(),
         proofs: api,
         pace: PACE,
+        uses: PACE,
     };
     let (_epoch, epochs) = watch::channel(1);
     let push = Push::new(options, epochs, &mut Registry::default());

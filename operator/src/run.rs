@@ -19,9 +19,13 @@ use crate::{
     identity::{self, Identity, IdentityError, KubeProofs, KubeStore, Lives},
     last_good::{self, LastGoodStore},
     leader::{self, Durations, Leader},
-    push::{self, PACE, Push},
+    owner::Owner,
+    push::{self, PACE, Push, USES_PACE},
     reconcile::{Desired, Reconciler, Reports, Scope},
+    signing::{self, Signing},
     status::{Gate, KubeEvents, Statuses},
+    trouble::{Teller, Troubles},
+    usage::{Keeper, KubeStores},
     watch::Call,
 };
 
@@ -42,10 +46,20 @@ pub struct Settings {
     pub authz_account: String,
     /// The Service by which proxies reach them.
     pub authz_service: String,
+    /// The `iss` of tokens signed with keys of our own; `None`: where our data planes publish them.
+    pub signing_issuer: Option<String>,
     /// Namespaces whose objects are looked after; empty: all.
     pub watch_namespaces: Vec<String>,
+    /// Namespaces whose Secrets and ConfigMaps may be watched; empty: the same.
+    pub values_namespaces: Vec<String>,
+    /// The Secret of our namespace that holds the CA; `None`: we make one.
+    pub given: Option<String>,
+    /// The ClusterRole that everything we make belongs to.
+    pub owner: Option<String>,
     /// Hosts that policies of a namespace may have; empty: any.
     pub grants: BTreeMap<String, Vec<HostPattern>>,
+    /// How often the last use of API keys is written.
+    pub key_uses_every: Duration,
 }
 
 /// Why it ended.
@@ -65,6 +79,7 @@ pub enum RunError {
 /// An operator that is about to run.
 pub struct Operator {
     client: Client,
+    owner: Owner,
     settings: Settings,
     metrics: PublishMetrics,
     kept: last_good::Metrics,
@@ -73,6 +88,7 @@ pub struct Operator {
     campaign: tokio::task::JoinHandle<()>,
     highest: watch::Sender<u64>,
     starting: Pending,
+    troubles: (Troubles, Teller),
     /// Ends the campaign, which gives the lease back.
     ends: CancellationToken,
 }
@@ -80,7 +96,7 @@ pub struct Operator {
 /// Longest time that giving the lease back may take.
 const FAREWELL: Duration = Duration::from_secs(8);
 /// How often the CA is looked after.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(10);
 /// The Lease.
 const LEASE: &str = "gatewright-operator";
 
@@ -98,19 +114,22 @@ impl Operator {
             address: settings.address.clone(),
             durations: Durations::default(),
         };
-        let (leader, campaign) = Leader::start(client.clone(), campaign, heard, ends.clone());
+        let owner = Owner::new(client.clone(), settings.owner.as_deref());
+        let (leader, campaign) = Leader::start(client.clone(), owner.clone(), campaign, heard, ends.clone());
         let options = push::Options {
             namespace: settings.namespace.clone(),
             account: settings.authz_account.clone(),
             operator_account: settings.account.clone(),
             proofs: Arc::new(KubeProofs::new(client.clone())),
             pace: PACE,
+            uses: USES_PACE.min(settings.key_uses_every),
         };
         let push = Push::new(options, leader.epoch(), registry);
         let (metrics, kept) = (PublishMetrics::register(registry), last_good::Metrics::register(registry));
+        let troubles = Troubles::new(client.clone(), &settings.namespace, &settings.pod, registry);
         let starting = readiness.wait_for("policies of the cluster");
         let campaign = tokio::spawn(campaign);
-        Self { client, settings, metrics, kept, push, leader, campaign, highest, starting, ends }
+        Self { client, owner, settings, metrics, kept, push, leader, campaign, highest, starting, troubles, ends }
     }
 
     /// What it was told, for the live state: no secret is among it.
@@ -121,26 +140,56 @@ impl Operator {
 
     /// Works until `shutdown`; then the lease is given back.
     pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RunError> {
-        let Self { client, settings, metrics, kept, push, leader, mut campaign, highest, starting, ends } = self;
+        let Self {
+            client,
+            owner,
+            settings,
+            metrics,
+            kept,
+            push,
+            leader,
+            mut campaign,
+            highest,
+            starting,
+            troubles,
+            ends,
+        } = self;
+        let (troubles, teller) = troubles;
         let work = async {
-            let identity = identity(&client, &settings, &leader).await?;
-            let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace));
+            let identity = identity(&client, &owner, &settings, &leader).await?;
+            let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace, owner.clone()));
+            let signing =
+                Signing::new(store.clone(), identity.seal(), signing_issuer(&settings), push.clone(), signing::LOOK);
             let (kept, last_good) = LastGoodStore::load(store, identity.seal(), kept).await;
             info!("what was in force before is known");
             let call = Call::new(client.clone());
             let events = Arc::new(KubeEvents::new(client.clone(), &settings.pod));
-            let (statuses, writer) = Statuses::new(call.clone(), Arc::new(LeaderGate(leader.clone())), events);
+            let (statuses, writer) =
+                Statuses::new(call.clone(), Arc::new(LeaderGate(leader.clone())), events, troubles.clone());
             let reports = Kept { statuses, last_good: kept.clone() };
             let scope = scope(&settings);
             let standings = push.changes();
-            let reconciler = Reconciler::new(call.clone(), &scope, last_good, push.clone(), reports, metrics, starting);
-            let places = Arc::new(KubePlaces::new(client.clone(), &settings.pod));
+            let reconciler = Reconciler::new(
+                call.clone(),
+                &scope,
+                last_good,
+                push.clone(),
+                reports,
+                (metrics, troubles.clone()),
+                starting,
+            );
+            let places = Arc::new(KubePlaces::new(client.clone(), &settings.pod, owner));
             let bundles = Bundles::new(places, Arc::new(identity.clone()), &settings.namespace);
+            let uses = Keeper::new(Arc::new(KubeStores::new(client.clone())), settings.key_uses_every);
             let ended = tokio::select! {
                 served = push::serve(listener, push.clone(), identity.clone(), shutdown.clone()) => return Ok(served?),
                 what = reconciler.run(call, &scope, standings) => what,
                 () = writer.run() => "status",
+                () = teller.run() => "events of troubles",
+                () = note_leading(leader.is_leading(), &troubles) => "leadership",
                 () = kept.run(&leader) => "last good versions",
+                () = signing.run(|| leader.guard().is_some_and(|guard| guard.holds())) => "signing keys",
+                () = uses.run(&push, &leader) => "last uses of API keys",
                 () = bundles.run(&leader) => "certificates of proxies",
                 () = push.report_to(&identity, leader.address()) => "reports to the leader",
                 () = tell(push.highest_epoch(), &highest) => "leaderships of data planes",
@@ -161,7 +210,12 @@ impl Operator {
 }
 
 /// The leader makes what is missing; others wait for it.
-async fn identity(client: &Client, settings: &Settings, leader: &Leader) -> Result<Identity, IdentityError> {
+async fn identity(
+    client: &Client,
+    owner: &Owner,
+    settings: &Settings,
+    leader: &Leader,
+) -> Result<Identity, IdentityError> {
     let settings = identity::Settings {
         namespace: settings.namespace.clone(),
         pod: settings.pod.clone(),
@@ -169,10 +223,17 @@ async fn identity(client: &Client, settings: &Settings, leader: &Leader) -> Resu
         service: settings.service.clone(),
         authz_account: settings.authz_account.clone(),
         authz_service: settings.authz_service.clone(),
+        given: settings.given.clone(),
         lives: Lives::default(),
         look: LOOK,
     };
-    Identity::start(client.clone(), settings, leader.is_leading()).await
+    Identity::start(client.clone(), owner.clone(), settings, leader.is_leading()).await
+}
+
+/// The admin listener of our data planes, by their Service.
+fn signing_issuer(settings: &Settings) -> String {
+    let Settings { namespace, authz_service, signing_issuer, .. } = settings;
+    signing_issuer.clone().unwrap_or_else(|| format!("http://{authz_service}.{namespace}.svc:9003"))
 }
 
 fn scope(settings: &Settings) -> Scope {
@@ -180,9 +241,21 @@ fn scope(settings: &Settings) -> Scope {
         lone_policy_answers_all: false,
         fallback_namespace: Some(settings.namespace.clone()),
         grants: settings.grants.clone(),
-        without_own_keys: true,
+        workloads_without_own_keys: true,
+        many_replicas: true,
     };
-    Scope { namespaces: settings.watch_namespaces.clone(), options }
+    Scope { namespaces: settings.watch_namespaces.clone(), values: settings.values_namespaces.clone(), options }
+}
+
+/// Into the metrics.
+async fn note_leading(mut leading: watch::Receiver<bool>, troubles: &Troubles) {
+    loop {
+        troubles.leading(*leading.borrow_and_update());
+        if leading.changed().await.is_err() {
+            // The election is over, and with it the process.
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 /// From the channel to the election, which is there first.

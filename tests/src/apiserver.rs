@@ -13,7 +13,7 @@ use aws_lc_rs::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
@@ -155,6 +155,27 @@ impl ApiServer {
             return Ok(reply.body);
         }
         Err(PeerError::unreadable(path, &reply.body))
+    }
+
+    /// The certificates that its own is signed by.
+    pub fn ca_file(&self) -> PathBuf {
+        self.home.path().join("certs/apiserver.crt")
+    }
+
+    /// A new token of an account, for these audiences; without any, for the API server. `bound`: the object that it ends with.
+    pub async fn account_token(
+        &self,
+        namespace: &str,
+        account: &str,
+        audiences: &[&str],
+        bound: &Value,
+    ) -> Result<String, PeerError> {
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": audiences, "boundObjectRef": bound}});
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token");
+        let reply = self.create(&path, &request).await?;
+        let token = reply.body["status"]["token"].as_str().map(str::to_owned);
+        token.ok_or_else(|| PeerError::unreadable(path, &reply.body))
     }
 
     async fn call(&self, method: Method, path: &str, content: Option<&str>, body: Vec<u8>) -> Result<Reply, PeerError> {

@@ -32,11 +32,15 @@ pub struct Setup {
     pub authz: String,
     /// Envoy's settings.
     pub envoy: Options,
+    /// More flags of the product.
+    pub flags: Vec<String>,
+    /// The shell command that becomes the product, which is `"$0" "$@"`: for limits and redirections.
+    pub shell: Option<String>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { authz: "127.0.0.1:0".to_owned(), envoy: Options::default() }
+        Self { authz: "127.0.0.1:0".to_owned(), envoy: Options::default(), flags: Vec::new(), shell: None }
     }
 }
 
@@ -59,7 +63,7 @@ impl Bench {
     ) -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let upstream = Upstream::start().await?;
-        let product = Product::start_on(&setup.authz, &documents(&issuer)).await?;
+        let product = Product::start_with(setup, &documents(&issuer)).await?;
         let envoy = Envoy::start(&product.addresses.authz, upstream.address, &setup.envoy, home.path()).await?;
         Ok(Self { envoy, product, issuer, upstream, _home: home })
     }

@@ -10,7 +10,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{PeerError, upstream::Seen, wait::LONG};
+use crate::{
+    PeerError, secrets,
+    upstream::Seen,
+    wait::{self, LONG},
+};
 
 /// One request, to be sent over either protocol.
 #[derive(Clone, Debug)]
@@ -72,6 +76,7 @@ impl Call {
     /// `Authorization: Bearer …`.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
+        secrets::note(token);
         self.header("authorization", &format!("Bearer {token}"))
     }
 
@@ -111,6 +116,16 @@ impl Call {
     /// Sends it over HTTP/1.1 on a connection of its own.
     pub async fn http1(&self) -> Result<Answer, PeerError> {
         exact(self.address, self.text().as_bytes()).await
+    }
+
+    /// Sends it until the answer is no longer 503: the first request that needs a token or a key of its own waits 150 ms for it at
+    /// most, which a busy machine may exceed.
+    pub async fn http1_when_available(&self) -> Result<Answer, PeerError> {
+        wait::until("an answer other than 503", LONG, async || match self.http1().await {
+            Ok(answer) if answer.status == 503 => None,
+            sent => Some(sent),
+        })
+        .await?
     }
 
     /// Where it goes.

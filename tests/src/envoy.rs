@@ -37,6 +37,8 @@ pub struct Options {
     pub extensions: BTreeMap<String, BTreeMap<String, String>>,
     /// `failure_mode_allow`: the setting nobody should use.
     pub allow_on_failure: bool,
+    /// Whether it reports upgraded connections to the product, every second while they last.
+    pub reports: bool,
     /// A third listener, over TLS, which wants a certificate of clients.
     pub tls: Option<Tls>,
 }
@@ -69,7 +71,13 @@ pub struct Envoy {
 impl Default for Options {
     fn default() -> Self {
         // Generous: a loaded test machine must not turn an answer into a timeout.
-        Self { timeout: Duration::from_secs(5), extensions: BTreeMap::new(), allow_on_failure: false, tls: None }
+        Self {
+            timeout: Duration::from_secs(5),
+            extensions: BTreeMap::new(),
+            allow_on_failure: false,
+            reports: false,
+            tls: None,
+        }
     }
 }
 
@@ -165,6 +173,20 @@ fn listener(name: &str, settings: &Value, options: &Options) -> Value {
             {"name": "envoy.filters.http.router", "typed_config": {"@type": format!("{TYPES}.filters.http.router.v3.Router")}},
         ],
     });
+    if options.reports {
+        manager["access_log_options"] = json!({"access_log_flush_interval": "1s"});
+        manager["access_log"] = json!([{
+            "name": "envoy.access_loggers.http_grpc",
+            "filter": {"header_filter": {"header": {"name": "upgrade", "present_match": true}}},
+            "typed_config": {
+                "@type": format!("{TYPES}.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"),
+                "common_config": {
+                    "log_name": "gatewright", "transport_api_version": "V3", "buffer_size_bytes": 0,
+                    "grpc_service": {"envoy_grpc": {"cluster_name": "authz"}},
+                },
+            },
+        }]);
+    }
     for (key, value) in settings.as_object().into_iter().flatten() {
         manager[key] = value.clone();
     }

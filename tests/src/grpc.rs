@@ -46,6 +46,19 @@ pub async fn send(authz: &str, request: CheckRequest) -> Result<Result<CheckResp
     Ok(AuthorizationClient::new(channel).check(request).await.map(tonic::Response::into_inner))
 }
 
+/// Sends checks one after the other over one connection to `host:port`: the answers.
+pub async fn send_all(authz: &str, requests: Vec<CheckRequest>) -> Result<Vec<CheckResponse>, PeerError> {
+    let unreadable = |error: tonic::transport::Error| PeerError::unreadable(format!("gRPC to {authz}"), &error);
+    let endpoint = Endpoint::from_shared(format!("http://{authz}")).map_err(unreadable)?;
+    let mut client = AuthorizationClient::new(endpoint.connect().await.map_err(unreadable)?);
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let answer = client.check(request).await;
+        answers.push(answer.map_err(|status| PeerError::unreadable("a check", &status))?.into_inner());
+    }
+    Ok(answers)
+}
+
 /// Posts `message` in a gRPC frame to the method `Check` over HTTP/2: status, headers and body of what came back.
 /// The bytes need not be a message at all. An error of the connection is an answer too.
 pub async fn send_bytes(authz: &str, message: Vec<u8>) -> Result<crate::Answer, reqwest::Error> {

@@ -18,7 +18,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{PeerError, keys};
+use crate::{PeerError, keys, secrets};
 
 /// What discovery and the key set do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,9 @@ impl Issuer {
                 value => all.insert(name.clone(), value.clone()),
             };
         }
-        key.sign(&header, &Value::Object(all))
+        let token = key.sign(&header, &Value::Object(all))?;
+        secrets::note(&token);
+        Ok(token)
     }
 
     fn discovery(&self) -> String {

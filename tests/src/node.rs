@@ -100,6 +100,20 @@ impl Node {
         Ok(SocketAddr::new(address, port))
     }
 
+    /// Ends the first program of a pod as a crash does: without a warning, and the pod stays.
+    pub fn crash(&self, pod: &str, program: &str) -> Result<(), PeerError> {
+        let processes = fs::read_dir("/proc").map_err(PeerError::io("/proc"))?;
+        let is_it = |folder: &Path| {
+            // A process that ends meanwhile is not it.
+            let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+            read("cmdline").split('\0').next() == Some(program) && read("root/etc/hostname").trim() == pod
+        };
+        let found = processes.filter_map(Result::ok).map(|entry| entry.path()).find(|folder| is_it(folder));
+        let found = found.ok_or_else(|| PeerError::unreadable(format!("the process of {pod}"), &"there is none"))?;
+        let id = found.file_name().unwrap_or_default();
+        must("kill", Command::new("kill").arg("-KILL").arg(id))
+    }
+
     /// States, events and logs of a namespace: what a person would look at when something does not start.
     pub fn describe(&self, namespace: &str) -> String {
         let show = |arguments: &[&str]| self.kubectl(arguments).unwrap_or_else(|error| error.to_string());

@@ -27,7 +27,7 @@ pub const HOME: &str = "gatewright";
 pub const APPS: &str = "apps";
 
 /// What the operator may do: API group, resource, verbs. The charts grant the same.
-pub const PERMISSIONS: [(&str, &str, &[&str]); 11] = [
+pub const PERMISSIONS: [(&str, &str, &[&str]); 12] = [
     ("gatewright.dev", "authpolicies", &["get", "list", "watch"]),
     ("gatewright.dev", "datasources", &["get", "list", "watch"]),
     ("gatewright.dev", "authpolicies/status", &["get", "patch"]),
@@ -39,6 +39,7 @@ pub const PERMISSIONS: [(&str, &str, &[&str]); 11] = [
     ("coordination.k8s.io", "leases", &["get", "create", "update", "patch"]),
     ("events.k8s.io", "events", &["create", "patch"]),
     ("authentication.k8s.io", "tokenreviews", &["create"]),
+    ("rbac.authorization.k8s.io", "clusterroles", &["get"]),
 ];
 
 /// A running operator. Killed when dropped.
@@ -48,6 +49,7 @@ pub struct Operator {
     pod: String,
     ports: (u16, u16),
     kubeconfig: PathBuf,
+    flags: Vec<String>,
     process: Option<Process>,
     home: TempDir,
 }
@@ -107,13 +109,27 @@ impl Operator {
         let proxy = FaultProxy::start(&api.url).await?;
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let kubeconfig = api.kubeconfig(pod, &proxy.url(), OPERATOR)?;
-        Ok(Self { proxy, pod: pod.to_owned(), ports: free_ports()?, kubeconfig, process: None, home })
+        Ok(Self {
+            proxy,
+            pod: pod.to_owned(),
+            ports: free_ports()?,
+            kubeconfig,
+            flags: Vec::new(),
+            process: None,
+            home,
+        })
+    }
+
+    /// With more flags, from the next start on.
+    pub fn flags(&mut self, flags: &[&str]) {
+        self.flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
     }
 
     /// Starts the process.
     pub fn launch(&mut self) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
-        command.args(["operator", "--namespace", HOME, "--service-name", "localhost"]);
+        command.args(["operator", "--namespace", HOME, "--service-name", "localhost", "--key-use-interval", "1s"]);
+        command.args(["--owner-cluster-role", "operator"]).args(&self.flags);
         command.args(["--xds-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
         command.env("KUBECONFIG", &self.kubeconfig).env("POD_NAME", &self.pod).stdin(Stdio::null());
@@ -182,12 +198,24 @@ impl Operator {
 impl DataPlane {
     /// Starts one against that operator; it need not be ready. `pod` must be new.
     pub async fn start(api: &ApiServer, operator: &Operator, pod: &str) -> Result<Self, PeerError> {
+        Self::start_with(api, operator, pod, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(
+        api: &ApiServer,
+        operator: &Operator,
+        pod: &str,
+        flags: &[&str],
+    ) -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let token = token(api, pod).await?;
         std::fs::write(home.path().join("token"), token).map_err(PeerError::io("token"))?;
+        let kube_token = api.account_token(HOME, "gatewright-authz", &[], &Value::Null).await?;
+        std::fs::write(home.path().join("kube-token"), kube_token).map_err(PeerError::io("kube-token"))?;
         let mut plane = Self { ports: free_ports()?, process: None, operator: operator.ports.0, home };
         plane.take_authorities(api).await?;
-        plane.launch(pod)?;
+        plane.launch(pod, api, flags)?;
         Ok(plane)
     }
 
@@ -201,15 +229,18 @@ impl DataPlane {
         std::fs::write(self.home.path().join("ca.crt"), bundle).map_err(PeerError::io("ca.crt"))
     }
 
-    fn launch(&mut self, pod: &str) -> Result<(), PeerError> {
+    fn launch(&mut self, pod: &str, api: &ApiServer, flags: &[&str]) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["authz", "--operator", &format!("https://localhost:{}", self.operator), "--pod-name", pod]);
+        command.args(["--key-use-interval", "1s"]);
         command.arg("--operator-ca").arg(self.home.path().join("ca.crt"));
         command.arg("--token-file").arg(self.home.path().join("token"));
+        command.args(["--kube-api-server", &api.url, "--kube-ca-file"]).arg(api.ca_file());
+        command.arg("--kube-token-file").arg(self.home.path().join("kube-token"));
         command.arg("--data-dir").arg(self.home.path().join("data"));
         command.args(["--authz-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
-        command.stdin(Stdio::null());
+        command.args(flags).stdin(Stdio::null());
         self.process = Some(Process::start("gatewright authz", &mut command, self.home.path().join("log"))?);
         Ok(())
     }
@@ -241,9 +272,30 @@ impl DataPlane {
         }
     }
 
+    /// A header that the upstream gets with a `GET /` of this host; none if the request may not pass.
+    pub async fn upstream_header(&self, host: &str, headers: &[(&str, &str)], name: &str) -> Option<String> {
+        use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+        let address = format!("127.0.0.1:{}", self.ports.0);
+        let response = grpc::send(&address, grpc::check(host, headers)).await.ok()?.ok()?;
+        let Some(HttpResponse::OkResponse(allowed)) = response.http_response else { return None };
+        let mut set = allowed.headers.into_iter().filter_map(|option| option.header);
+        let header = set.find(|header| header.key == name)?;
+        if header.raw_value.is_empty() { Some(header.value) } else { String::from_utf8(header.raw_value).ok() }
+    }
+
+    /// Status and body of a path of its admin listener; status 0 when nobody answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        admin(self.ports.1, path).await
+    }
+
     /// Whether it says that it is ready.
     pub async fn is_ready(&self) -> bool {
         admin(self.ports.1, "/readyz").await.0 == 200
+    }
+
+    /// The folder of its state.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
     }
 
     /// What it printed.
@@ -269,12 +321,7 @@ async fn token(api: &ApiServer, pod: &str) -> Result<String, PeerError> {
         "spec": {"serviceAccountName": "gatewright-authz", "containers": [container]}});
     let made = api.create(&format!("/api/v1/namespaces/{HOME}/pods"), &manifest).await?;
     let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": pod, "uid": made.body["metadata"]["uid"]});
-    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
-        "spec": {"audiences": ["gatewright-operator"], "boundObjectRef": bound}});
-    let path = format!("/api/v1/namespaces/{HOME}/serviceaccounts/gatewright-authz/token");
-    let reply = api.create(&path, &request).await?;
-    let token = reply.body["status"]["token"].as_str().map(str::to_owned);
-    token.ok_or_else(|| PeerError::unreadable(format!("{path}, pod: {}", made.body), &reply.body))
+    api.account_token(HOME, "gatewright-authz", &["gatewright-operator"], &bound).await
 }
 
 async fn admin(port: u16, path: &str) -> (u16, String) {

@@ -12,8 +12,10 @@ use tempfile::TempDir;
 
 use crate::{
     PeerError,
+    bench::Setup,
     client::plain_client,
     process::{Finished, Process},
+    secrets,
     wait::{self, LONG},
 };
 
@@ -29,11 +31,12 @@ pub struct Addresses {
     pub admin: String,
 }
 
-/// A running product with its folders. Killed when dropped.
+/// A running product with its folders. Killed when dropped; then no secret of any test may be in what it printed or kept.
 #[derive(Debug)]
 pub struct Product {
     /// Where it listens now.
     pub addresses: Addresses,
+    setup: Setup,
     process: Option<Process>,
     home: TempDir,
 }
@@ -46,17 +49,22 @@ impl Product {
 
     /// The same with an `--authz-address`; `unix:` alone means a socket in its own folder.
     pub async fn start_on(authz: &str, documents: &[(String, String)]) -> Result<Self, PeerError> {
+        Self::start_with(&Setup { authz: authz.to_owned(), ..Setup::default() }, documents).await
+    }
+
+    /// The same as a bench is set up.
+    pub async fn start_with(setup: &Setup, documents: &[(String, String)]) -> Result<Self, PeerError> {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         for folder in ["config", "data"] {
             fs::create_dir(home.path().join(folder)).map_err(PeerError::io(folder))?;
         }
-        let authz = match authz {
+        let authz = match setup.authz.as_str() {
             "unix:" => format!("unix:{}", home.path().join("authz.sock").display()),
             address => address.to_owned(),
         };
         let anywhere = "127.0.0.1:0".to_owned();
         let addresses = Addresses { authz, broker: anywhere.clone(), admin: anywhere };
-        let mut product = Self { addresses, process: None, home };
+        let mut product = Self { addresses, setup: setup.clone(), process: None, home };
         for (name, text) in documents {
             product.write(name, text)?;
         }
@@ -78,7 +86,7 @@ impl Product {
 
     /// Sends SIGTERM only.
     pub fn begin_stop(&mut self) -> Result<(), PeerError> {
-        self.process.as_mut().map_or(Ok(()), |process| process.signal("TERM"))
+        self.signal("TERM")
     }
 
     /// Waits for an end that was asked for before.
@@ -87,6 +95,16 @@ impl Product {
             Some(process) => process.finish().await,
             None => Err(PeerError::unreadable("the product", &"it was not started")),
         }
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&mut self, name: &str) -> Result<(), PeerError> {
+        self.process.as_mut().map_or(Ok(()), |process| process.signal(name))
+    }
+
+    /// Starts it again after it was killed, on the same addresses, configuration and data.
+    pub async fn revive(&mut self) -> Result<(), PeerError> {
+        self.launch().await
     }
 
     /// Ends it without warning.
@@ -113,8 +131,14 @@ impl Product {
         self.home.path().join("config")
     }
 
+    /// The folder of what a restart needs.
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
     /// Writes a document, replacing one of that name in a single step.
     pub fn write(&self, name: &str, text: &str) -> Result<(), PeerError> {
+        secrets::note_documents(text);
         let (new, place) = (self.home.path().join(format!("{name}.new")), self.config().join(name));
         fs::write(&new, text).and_then(|()| fs::rename(&new, &place)).map_err(PeerError::io(name))
     }
@@ -136,10 +160,22 @@ impl Product {
     async fn launch(&mut self) -> Result<(), PeerError> {
         let file = self.home.path().join("addresses.json");
         let _ = fs::remove_file(&file);
-        let mut command = Command::new(binary()?);
+        let mut command = match &self.setup.shell {
+            None => Command::new(binary()?),
+            Some(shell) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", shell]).arg(binary()?);
+                command
+            }
+        };
         command.arg("run").arg("--config").arg(self.config()).arg("--data-dir").arg(self.home.path().join("data"));
         command.args(["--authz-address", &self.addresses.authz, "--broker-address", &self.addresses.broker]);
         command.args(["--admin-address", &self.addresses.admin, "--addresses-file"]).arg(&file).stdin(Stdio::null());
+        command.args(&self.setup.flags);
+        // `GATEWRIGHT_TEST_LOG=trace`: looks for secrets in everything that anybody in the process ever says.
+        if let Some(level) = env::var_os("GATEWRIGHT_TEST_LOG") {
+            command.arg("--log-level").arg(level);
+        }
         let mut process = Process::start("gatewright", &mut command, self.home.path().join("product.log"))?;
         self.addresses = wait::until("gatewright to write its addresses", LONG, || {
             let read = process.must_run().map(|()| addresses(&file));
@@ -154,6 +190,31 @@ impl Product {
         let ready = || async { (self.admin("/readyz").await.0 == 200).then_some(()) };
         wait::until("gatewright to be ready", LONG, ready).await
     }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        let output = process.output();
+        drop(process);
+        if std::thread::panicking() {
+            return;
+        }
+        assert_eq!(secrets::shown_in(&output), None, "a secret is in the log of the product");
+        for (name, text) in texts_below(&self.data()) {
+            assert_eq!(secrets::shown_in(&text), None, "a secret is in {name}");
+        }
+    }
+}
+
+/// Every file below a folder, by name, as text: what is none in it is replaced.
+pub fn texts_below(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let texts = entries.flat_map(|path| match fs::read(&path) {
+        Ok(bytes) => vec![(path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned())],
+        Err(_) => texts_below(&path),
+    });
+    texts.collect()
 }
 
 /// Runs `gatewright` with these arguments until it ends by itself.

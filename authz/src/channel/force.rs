@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{held::Applied, metrics::Metrics};
-use crate::{jwks::KeyCache, server::SnapshotCell};
+use crate::{jwks::KeyCache, server::SnapshotCell, signers::OwnKeys};
 use crds::snapshot::KeySetId;
 
 /// The one writer of the snapshot.
@@ -20,6 +20,7 @@ pub(super) struct Force {
     users: Mutex<Vec<(Arc<str>, KeySetId)>>,
     done: watch::Sender<bool>,
     rejected: Arc<ArcSwap<serde_json::Value>>,
+    signers: Arc<OwnKeys>,
 }
 
 // === impl Force ===
@@ -33,6 +34,7 @@ impl Force {
             users: Mutex::default(),
             done: watch::Sender::new(false),
             rejected: Arc::new(ArcSwap::from_pointee(serde_json::Value::Array(Vec::new()))),
+            signers: OwnKeys::received(),
         }
     }
 
@@ -44,12 +46,19 @@ impl Force {
         self.rejected.clone()
     }
 
+    pub(super) fn signers(&self) -> Arc<OwnKeys> {
+        self.signers.clone()
+    }
+
     /// Puts a change in force, as a whole.
     pub(super) fn put(&self, applied: Applied) {
-        let Applied { snapshot, rejected, key_sets, epoch, .. } = applied;
+        let Applied { snapshot, rejected, key_sets, signing, epoch, .. } = applied;
         let policies = snapshot.entries().len();
         // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
         self.keys.sync(snapshot.key_sets().to_vec());
+        if let Some(keys) = &signing {
+            self.signers.receive(keys);
+        }
         self.snapshots.store(Arc::new(snapshot));
         *self.users.lock() = key_sets;
         self.rejected.store(Arc::new(serde_json::to_value(&rejected).unwrap_or_default()));

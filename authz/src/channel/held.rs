@@ -10,7 +10,7 @@ use std::{
 use crds::{
     compile::Assembler,
     documents::Objects,
-    push::{Body, Name, PushedPolicy, Rejection, State, Trust},
+    push::{Body, Name, PushedPolicy, Rejection, SigningKeys, State, Trust},
     snapshot::{KeySetId, Snapshot},
 };
 use serde_json::Value;
@@ -60,6 +60,7 @@ pub(super) struct Applied {
     pub(super) rejected: Vec<Rejection>,
     pub(super) key_sets: Vec<(Arc<str>, KeySetId)>,
     pub(super) trust: Option<Arc<str>>,
+    pub(super) signing: Option<SigningKeys>,
     pub(super) epoch: u64,
 }
 
@@ -102,7 +103,7 @@ impl Held {
             match Body::read(&name, name.type_url(), one.text.as_bytes()) {
                 Ok(Body::Policy(policy)) => one.policy = Some((*policy).into()),
                 Ok(Body::Values(values)) => held.put(&name, values.shared()),
-                Ok(Body::Trust(_) | Body::State(_)) => {}
+                Ok(Body::Trust(_) | Body::Signing(_) | Body::State(_)) => {}
                 Err(error) => (one.refused, one.unread) = (true, Some(error.to_string())),
             }
             held.resources.insert(name, one);
@@ -193,7 +194,7 @@ impl Held {
                         }
                         Body::Values(values) => self.put(&name, values.shared()),
                         // Read where it is needed; a state was taken out before.
-                        Body::Trust(_) | Body::State(_) => {}
+                        Body::Trust(_) | Body::Signing(_) | Body::State(_) => {}
                     }
                     self.resources.insert(name, kept);
                 }
@@ -226,8 +227,9 @@ impl Held {
             let Ok(Trust { authorities }) = serde_json::from_str(&kept.text) else { return None };
             Some(authorities)
         });
+        let signing = self.resources.get(&Name::Signing).and_then(|kept| serde_json::from_str(&kept.text).ok());
         let (snapshot, key_sets) = (assembled.snapshot, assembled.key_sets);
-        Applied { snapshot, rejected, key_sets, trust, epoch: self.epoch }
+        Applied { snapshot, rejected, key_sets, trust, signing, epoch: self.epoch }
     }
 
     fn put(&mut self, name: &Name, values: crds::documents::SharedValues) {

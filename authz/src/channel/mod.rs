@@ -12,6 +12,8 @@
 mod credentials;
 mod files;
 mod force;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod held;
 mod metrics;
 mod renew;
@@ -19,6 +21,7 @@ mod session;
 pub mod sign;
 #[cfg(test)]
 mod tests;
+mod usage;
 pub mod wire;
 
 use std::{
@@ -30,6 +33,7 @@ use std::{
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use credentials::Credentials;
 pub use held::Refusal;
@@ -40,7 +44,12 @@ use self::{
     held::Held,
     metrics::Metrics,
 };
-use crate::{jwks::KeyCache, server::SnapshotCell};
+use crate::{
+    jwks::KeyCache,
+    server::{Peers, SnapshotCell},
+    signers::OwnKeys,
+    uses::Ledger,
+};
 
 /// Where the operator is and how to prove oneself to it.
 #[derive(Debug)]
@@ -57,6 +66,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// The key that seals them, 32 bytes; `None`: there are no copies. The file may come late.
     pub seal_key_file: Option<PathBuf>,
+    /// What is to be told about the use of API keys.
+    pub uses: Arc<Ledger>,
     /// How patient it is.
     pub pace: Pace,
 }
@@ -70,6 +81,8 @@ pub struct Pace {
     pub retry_last: Duration,
     /// Least time between two reports.
     pub report: Duration,
+    /// Time between two reports of the use of API keys.
+    pub uses: Duration,
     /// Least time between two writes of the state.
     pub write: Duration,
     /// The wait before a copy that could not be written is tried again.
@@ -92,6 +105,7 @@ struct Shared {
     metrics: Metrics,
     credentials: watch::Sender<Option<Arc<Credentials>>>,
     copy: watch::Sender<Option<Copy>>,
+    peers: Arc<Peers>,
     /// Asks for a new certificate before its time: the operator may have a new CA that knows nothing of ours.
     doubt: Notify,
 }
@@ -104,6 +118,7 @@ impl Default for Pace {
             retry_first: Duration::from_millis(100),
             retry_last: Duration::from_secs(10),
             report: Duration::from_secs(2),
+            uses: Duration::from_mins(5),
             write: Duration::from_secs(1),
             rewrite: Duration::from_secs(10),
             connect: Duration::from_secs(5),
@@ -147,6 +162,7 @@ impl Channel {
             metrics,
             credentials: watch::Sender::new(identity),
             copy: watch::Sender::new(None),
+            peers: Arc::default(),
             doubt: Notify::new(),
         };
         Self { shared, held }
@@ -162,15 +178,28 @@ impl Channel {
         self.shared.force.in_force()
     }
 
+    /// The operator's own keys, as soon as it sends them.
+    pub fn signers(&self) -> Arc<OwnKeys> {
+        self.shared.force.signers()
+    }
+
     /// The refused resources, as JSON for the admin listener.
     pub fn rejected(&self) -> Arc<ArcSwap<serde_json::Value>> {
         self.shared.force.rejected()
     }
 
-    /// Renews, connects, applies and keeps, for ever.
-    pub async fn run(self) {
+    /// What is told to the operator of the proxies that ask: for [`crate::server::CheckService::note_peers`].
+    pub fn peers(&self) -> Arc<Peers> {
+        self.shared.peers.clone()
+    }
+
+    /// Renews, connects, applies and keeps, until `ends`: then what is left to tell is told, for at most [`Pace::connect`].
+    pub async fn run(self, ends: CancellationToken) {
         let Self { shared, held } = self;
-        tokio::join!(renew::keep_renewed(&shared), session::keep_connected(&shared, held), keep_copies(&shared));
+        tokio::select! {
+            () = session::keep_connected(&shared, held, &ends) => {}
+            ((), ()) = async { tokio::join!(renew::keep_renewed(&shared), keep_copies(&shared)) } => {}
+        }
     }
 }
 

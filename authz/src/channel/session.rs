@@ -1,8 +1,10 @@
 //! One stream after the other: say what is held, take what differs, answer every message.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use crds::push::Report;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse,
     aggregated_discovery_service_client::AggregatedDiscoveryServiceClient,
@@ -10,8 +12,9 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use futures_util::stream::unfold;
 use tokio::{
     sync::mpsc,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 use tracing::{info, warn};
 
@@ -21,6 +24,7 @@ use super::{
     files::Copy,
     held::{Held, Refusal},
     renew::{authorities, endpoint},
+    usage::Telling,
     wire,
 };
 
@@ -45,13 +49,16 @@ enum SessionError {
     Ended,
 }
 
-/// For ever.
-pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
-    let (mut failures, mut told) = (0, Told::default());
-    loop {
-        let credentials = valid(shared).await;
+/// Until `ends`; a stream that stands then is told what is left to tell.
+pub(super) async fn keep_connected(shared: &Shared, mut held: Held, ends: &CancellationToken) {
+    let (mut failures, mut told, mut telling) = (0, Told::default(), Telling::new(shared));
+    while !ends.is_cancelled() {
+        let credentials = tokio::select! {
+            credentials = valid(shared) => credentials,
+            () = ends.cancelled() => return,
+        };
         let mut heard = false;
-        let ended = session(shared, &credentials, &mut held, &mut heard).await;
+        let ended = session(shared, &credentials, &mut held, &mut heard, &mut telling, ends).await;
         shared.metrics.connected.set(0);
         if heard {
             failures = 0;
@@ -64,7 +71,10 @@ pub(super) async fn keep_connected(shared: &Shared, mut held: Held) {
             shared.doubt.notify_one();
         }
         told.tell("no stream from the operator; what is in force stays, trying again", &error);
-        sleep(shared.options.pace.retry(failures)).await;
+        tokio::select! {
+            () = sleep(shared.options.pace.retry(failures)) => {}
+            () = ends.cancelled() => return,
+        }
     }
 }
 
@@ -81,6 +91,12 @@ async fn valid(shared: &Shared) -> Arc<Credentials> {
     }
 }
 
+impl Shared {
+    fn told(&self) -> wire::Told {
+        wire::Told { issuers: self.force.reports(), peers: self.peers.report(Instant::now()) }
+    }
+}
+
 /// A stream that stands.
 struct Line {
     answers: mpsc::Sender<DeltaDiscoveryRequest>,
@@ -92,13 +108,13 @@ async fn open(
     shared: &Shared,
     credentials: &Credentials,
     held: &mut Held,
-    reports: &[Report],
+    told: &wire::Told,
 ) -> Result<Line, SessionError> {
     let tls = credentials.client_config(&authorities(shared).await);
     let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
     let (answers, inbound) = mpsc::channel(ANSWERS);
     held.begin();
-    let hello = wire::hello(&shared.options.pod, held.epoch(), reports, held.versions());
+    let hello = wire::hello(&shared.options.pod, held.epoch(), told, held.versions());
     answers.send(hello).await.map_err(|_| SessionError::Ended)?;
     let requests = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
     let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -107,19 +123,26 @@ async fn open(
     Ok(Line { answers, stream: begun?.into_inner() })
 }
 
-/// Ends well when there is a new certificate to connect with.
+/// Ends well when there is a new certificate to connect with, and when everything ends.
 async fn session(
     shared: &Shared,
     credentials: &Credentials,
     held: &mut Held,
     heard: &mut bool,
+    telling: &mut Telling,
+    ends: &CancellationToken,
 ) -> Result<(), SessionError> {
     let (pod, pace) = (&*shared.options.pod, shared.options.pace);
     let mut renewed = shared.credentials.subscribe();
     // There may be a newer one already.
     renewed.mark_changed();
-    let mut told = shared.force.reports();
-    let Line { answers, mut stream } = open(shared, credentials, held, &told).await?;
+    let mut told = shared.told();
+    let opened = tokio::select! {
+        opened = open(shared, credentials, held, &told) => opened,
+        () = ends.cancelled() => return Ok(()),
+    };
+    let Line { answers, mut stream } = opened?;
+    telling.begin();
     shared.metrics.connected.set(1);
     info!("connected to the operator");
     let mut ticks = interval(pace.report);
@@ -132,16 +155,30 @@ async fn session(
                 answers.send(answer).await.map_err(|_| SessionError::Ended)?;
                 if let Some(refusal) = refusal {
                     drop(answers);
-                    return Err(part(stream, pace.connect, refusal).await);
+                    part(stream, pace.connect).await;
+                    return Err(refusal.into());
                 }
                 *heard = true;
             }
             _ = ticks.tick() => {
-                let now = shared.force.reports();
+                let now = shared.told();
                 if now != told {
                     answers.send(wire::report(pod, held.epoch(), &now)).await.map_err(|_| SessionError::Ended)?;
                     told = now;
                 }
+            }
+            () = telling.due() => {
+                if !telling.tell(shared, &answers).await {
+                    return Err(SessionError::Ended);
+                }
+            }
+            () = ends.cancelled() => {
+                let told = timeout(pace.connect, telling.tell(shared, &answers)).await;
+                drop(answers);
+                if told == Ok(true) {
+                    part(stream, pace.connect).await;
+                }
+                return Ok(());
             }
             Ok(()) = renewed.changed() => {
                 let other = renewed.borrow_and_update().as_ref().is_some_and(|new| !new.is_same_identity(credentials));
@@ -190,14 +227,9 @@ fn trust(shared: &Shared, authorities: &Arc<str>) {
     });
 }
 
-/// Lets the refusal reach the operator before the stream is dropped; the operator ends it.
-async fn part(
-    mut stream: Streaming<DeltaDiscoveryResponse>,
-    patience: std::time::Duration,
-    refusal: Refusal,
-) -> SessionError {
+/// Lets what was said last reach the operator before the stream is dropped: the operator ends it when it has heard everything.
+async fn part(mut stream: Streaming<DeltaDiscoveryResponse>, patience: Duration) {
     let drained = async { while let Ok(Some(_)) = stream.message().await {} };
     // Either way the stream is over.
     let _ = timeout(patience, drained).await;
-    refusal.into()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crds::push::{Body, Name, RESOURCE_TYPE, Rejection, Report};
+use crds::push::{Body, Name, PeerReport, RESOURCE_TYPE, Rejection, Report};
 use envoy_types::pb::{
     envoy::{
         config::core::v3::Node,
@@ -16,10 +16,14 @@ use envoy_types::pb::{
 
 use super::held::{Incoming, Refusal};
 
-/// Members of a node's metadata: the highest epoch seen, and what is to be told about issuers (JSON).
+/// Members of a node's metadata: the highest epoch seen, and what is to be told about issuers and about proxies (JSON).
 pub const EPOCH: &str = "epoch";
 /// See [`EPOCH`].
 pub const REPORTS: &str = "issuers";
+/// See [`EPOCH`]: last uses of API keys (JSON of `crds::api_keys::Uses`), in messages of their own.
+pub const USES: &str = "apiKeyUses";
+/// See [`EPOCH`].
+pub const PEERS: &str = "peers";
 /// Type of the refused resources in a nack: a JSON list of [`Rejection`].
 pub const REJECTIONS_TYPE: &str = "type.gatewright.dev/v1alpha1.Rejections";
 /// Code of a nack whose change is in force but for the resources it names (`INVALID_ARGUMENT`).
@@ -31,6 +35,13 @@ pub const INCOMPLETE: i32 = 10;
 /// The most bytes of one reason that travel.
 const MAX_REASON_BYTES: usize = 1024;
 
+/// What a data plane tells beside its answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) issuers: Vec<Report>,
+    pub(super) peers: PeerReport,
+}
+
 /// One message of the operator.
 pub(super) struct Message {
     pub(super) nonce: String,
@@ -39,9 +50,9 @@ pub(super) struct Message {
 }
 
 /// The first message: everything, please, but what is held already.
-pub(super) fn hello(pod: &str, epoch: u64, reports: &[Report], held: HashMap<String, String>) -> DeltaDiscoveryRequest {
+pub(super) fn hello(pod: &str, epoch: u64, told: &Told, held: HashMap<String, String>) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
-        node: Some(node(pod, epoch, reports)),
+        node: Some(node(pod, epoch, told)),
         type_url: RESOURCE_TYPE.to_owned(),
         resource_names_subscribe: vec!["*".to_owned()],
         initial_resource_versions: held,
@@ -49,10 +60,10 @@ pub(super) fn hello(pod: &str, epoch: u64, reports: &[Report], held: HashMap<Str
     }
 }
 
-/// A message that changes nothing but what is told about issuers.
-pub(super) fn report(pod: &str, epoch: u64, reports: &[Report]) -> DeltaDiscoveryRequest {
+/// A message that changes nothing but what is told about issuers and proxies.
+pub(super) fn report(pod: &str, epoch: u64, told: &Told) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
-        node: Some(node(pod, epoch, reports)),
+        node: Some(node(pod, epoch, told)),
         type_url: RESOURCE_TYPE.to_owned(),
         ..DeltaDiscoveryRequest::default()
     }
@@ -84,6 +95,15 @@ pub(super) fn refuse(nonce: String, refusal: &Refusal) -> DeltaDiscoveryRequest 
     answer(nonce, Some(Status { code, message: refusal.to_string(), details: Vec::new() }))
 }
 
+/// A message that tells of the use of API keys, and nothing else.
+pub(super) fn uses(pod: &str, uses: String) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        node: Some(described(pod, [(USES, uses)])),
+        type_url: RESOURCE_TYPE.to_owned(),
+        ..DeltaDiscoveryRequest::default()
+    }
+}
+
 fn answer(nonce: String, error_detail: Option<Status>) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         type_url: RESOURCE_TYPE.to_owned(),
@@ -108,14 +128,19 @@ pub(super) fn read(message: DeltaDiscoveryResponse) -> Message {
     Message { nonce: message.nonce, incoming, removed }
 }
 
-fn node(pod: &str, epoch: u64, reports: &[Report]) -> Node {
+fn node(pod: &str, epoch: u64, told: &Told) -> Node {
+    let issuers = serde_json::to_string(&told.issuers).unwrap_or_default();
+    let peers = serde_json::to_string(&told.peers).unwrap_or_default();
+    described(pod, [(EPOCH, epoch.to_string()), (REPORTS, issuers), (PEERS, peers)])
+}
+
+fn described<const N: usize>(pod: &str, fields: [(&str, String); N]) -> Node {
     let text = |text: String| Value { kind: Some(Kind::StringValue(text)) };
-    let reports = serde_json::to_string(reports).unwrap_or_default();
-    let fields = [(EPOCH.to_owned(), text(epoch.to_string())), (REPORTS.to_owned(), text(reports))];
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     Node {
         id: pod.to_owned(),
         user_agent_name: "gatewright".to_owned(),
-        metadata: Some(Struct { fields: fields.into() }),
+        metadata: Some(Struct { fields }),
         ..Node::default()
     }
 }

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use crds::{
+    api_keys::KeyId,
     code::Code,
-    snapshot::{
-        Access, ApiKey, Authenticator, AuthenticatorKind, ClientCertificates, IdentityHeader, InvalidCredential,
-        Source, SourceKind,
-    },
+    snapshot::{Access, Authenticator, IdentityHeader, InvalidCredential, Source, SourceKind},
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, by_api_key, by_certificate, by_jwt, by_service,
-    credential, credential::Credential, encode, outcome::Outcome, second_factor, select::Place, standing,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode, kind::Kind,
+    outcome::Outcome, second_factor, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
@@ -22,6 +20,7 @@ use crate::{
     principal::{CallerKind, Principal, Traffic},
     remote::Reply,
     request::RequestView,
+    uses::KeyUse,
 };
 
 /// A verified credential with everything that follows from it alone, so that a second request with it costs a lookup.
@@ -41,6 +40,8 @@ pub struct Proven {
     pub headers: Option<Vec<(IdentityHeader, Arc<str>)>>,
     /// What the caller may do.
     pub grants: Grants,
+    /// The API key that it is, if it is one.
+    pub used: Option<KeyUse>,
 }
 
 /// Who is calling.
@@ -110,9 +111,9 @@ fn verify(
     };
     let readers: Readers<'_> = Readers::new(deps, request, &place.rules.authenticators, source);
     let key = readers.cache_key(source, &credential.value);
-    if let Some(proven) = deps.tokens.get(&key)
-        && proven.may_be_used(deps.now_ms)
-    {
+    let remembered = deps.tokens.get(&key).filter(|proven| proven.may_be_used(deps.now_ms));
+    facts.remembered = Some(remembered.is_some());
+    if let Some(proven) = remembered {
         facts.outcomes.push((proven.principal.authenticator.clone(), Outcome::Verified));
         return Ok(proven);
     }
@@ -148,14 +149,6 @@ struct Reader<'a> {
     kind: Kind<'a>,
 }
 
-/// One variant a kind of credential; each has a file of its own.
-enum Kind<'a> {
-    Jwt(by_jwt::Ready<'a>),
-    ApiKey(&'a ApiKey),
-    Service(by_service::Ready<'a>),
-    Certificate(&'a ClientCertificates),
-}
-
 /// A credential, read once for all authenticators and not yet believed.
 pub(super) struct Presented<'a> {
     pub(super) text: &'a str,
@@ -175,6 +168,8 @@ pub(super) struct Good {
     pub(super) ends_ms: Option<i64>,
     /// Until when the verdict may be used again, where somebody was asked.
     pub(super) keep_until_ms: Option<i64>,
+    /// The API key that it is, if it is one.
+    pub(super) key: Option<KeyId>,
 }
 
 /// One that is not, and what could change that.
@@ -241,16 +236,7 @@ impl<'a> Readers<'a> {
     ) -> Self {
         let readers = source.readers.iter().filter_map(|index| authenticators.get(*index).map(|one| (*index, one)));
         let all = readers.map(|(index, authenticator)| {
-            let kind = match &authenticator.kind {
-                AuthenticatorKind::Jwt(jwt) => {
-                    Kind::Jwt(by_jwt::Ready::new(deps, jwt, authenticator.second_factor.as_ref()))
-                }
-                AuthenticatorKind::ApiKey(keys) => Kind::ApiKey(keys),
-                AuthenticatorKind::Introspection(rules) => Kind::Service(by_service::Ready::Introspection(rules)),
-                AuthenticatorKind::UserInfo(rules) => Kind::Service(by_service::Ready::UserInfo(rules)),
-                AuthenticatorKind::Webhook(rules) => Kind::Service(by_service::Ready::webhook(rules, request)),
-                AuthenticatorKind::ClientCertificate(rules) => Kind::Certificate(rules),
-            };
+            let kind = Kind::new(deps, request, authenticator);
             Reader { index, authenticator, kind }
         });
         Self { all: all.collect(), is_certificate: source.kind == SourceKind::ClientCertificate }
@@ -264,9 +250,7 @@ impl<'a> Readers<'a> {
             context.update(&version.to_be_bytes());
         }
         for reader in &self.all {
-            if let Kind::Service(ready) = &reader.kind {
-                ready.context(&mut context);
-            }
+            reader.kind.context(&mut context);
         }
         // The same text in a header is another credential.
         context.update(&[u8::from(self.is_certificate)]);
@@ -290,7 +274,7 @@ impl<'a> Readers<'a> {
         for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
             let name = reader.authenticator.name.clone();
             match reader.kind.verify(deps, policy, reader.authenticator, &presented, awaited) {
-                Ok(Good { principal, ends_ms, keep_until_ms }) => {
+                Ok(Good { principal, ends_ms, keep_until_ms, key }) => {
                     facts.outcomes.push((name, Outcome::Verified));
                     let headers = encode::identity(&principal);
                     let grants = Grants::default();
@@ -303,6 +287,7 @@ impl<'a> Readers<'a> {
                         active: None,
                         headers,
                         grants,
+                        used: key.map(KeyUse::new),
                     });
                 }
                 Err(Failed { outcome, claim, need: own }) => {
@@ -322,57 +307,6 @@ impl<'a> Readers<'a> {
         });
         let worst = worst.unwrap_or(nobody);
         Err(need.map_or_else(|| Deny { claim: missing, ..worst.deny() }.into(), Stop::Wait))
-    }
-}
-
-// === impl Kind ===
-
-impl Kind<'_> {
-    /// What a verdict depends on beside the credential and the authenticator as compiled.
-    fn version(&self) -> [u64; 2] {
-        match self {
-            Self::Jwt(ready) => ready.version(),
-            Self::ApiKey(keys) => [keys.version(), 0],
-            Self::Service(_) | Self::Certificate(_) => [0, 0],
-        }
-    }
-
-    /// Whether the credential is of this kind and of no other: who asks somebody else about it would give it away.
-    fn claims(&self, presented: &Presented<'_>) -> bool {
-        match self {
-            Self::Jwt(ready) => ready.takes(presented),
-            Self::ApiKey(keys @ ApiKey::CqaV1 { .. }) => by_api_key::takes(keys, presented),
-            // Digests know some opaque texts and not others.
-            Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
-            Self::Certificate(_) => by_certificate::takes(presented),
-        }
-    }
-
-    /// Whether the credential is of this kind: no text is tried by two kinds.
-    fn takes(&self, presented: &Presented<'_>) -> bool {
-        match self {
-            Self::Certificate(_) => by_certificate::takes(presented),
-            _ if presented.is_certificate => false,
-            Self::Jwt(ready) => ready.takes(presented),
-            Self::ApiKey(keys) => by_api_key::takes(keys, presented),
-            Self::Service(ready) => ready.takes(presented),
-        }
-    }
-
-    fn verify(
-        &self,
-        deps: &Deps<'_>,
-        policy: &str,
-        authenticator: &Arc<Authenticator>,
-        presented: &Presented<'_>,
-        awaited: &Awaited,
-    ) -> Result<Good, Failed> {
-        match self {
-            Self::Jwt(ready) => ready.verify(authenticator, presented, awaited, deps.now_ms),
-            Self::ApiKey(keys) => by_api_key::verify(keys, authenticator, presented, deps.now_ms),
-            Self::Certificate(rules) => by_certificate::verify(rules, authenticator, presented),
-            Self::Service(ready) => ready.verify(deps, policy, authenticator, presented, awaited),
-        }
     }
 }
 

@@ -40,5 +40,5 @@ pub(super) fn verify(
     };
     let entry = entry.filter(|entry| entry.ends_ms.is_none_or(|end| end > now_ms)).ok_or(BAD)?;
     let principal = named(&entry.claims, authenticator, None)?;
-    Ok(Good { principal, ends_ms: entry.ends_ms, keep_until_ms: None })
+    Ok(Good { principal, ends_ms: entry.ends_ms, keep_until_ms: None, key: Some(entry.id) })
 }

@@ -50,7 +50,7 @@ pub(super) fn verify(
     }
     let principal = named(&claims, authenticator, None)?;
     // The proxy looked at its dates when the connection began, and speaks for as long as it lasts.
-    Ok(Good { principal, ends_ms: None, keep_until_ms: None })
+    Ok(Good { principal, ends_ms: None, keep_until_ms: None, key: None })
 }
 
 // === impl Name ===

@@ -14,7 +14,10 @@ use super::{
     outcome::Outcome,
     second_factor,
 };
-use crate::jwt::{self, Failure, Token};
+use crate::{
+    jwt::{self, Failure, Token},
+    keystore::KeyState,
+};
 
 /// One authenticator with its keys as they are now.
 pub(super) struct Ready<'a> {
@@ -29,6 +32,8 @@ enum Keys<'a> {
         keys: Option<Arc<KeySet>>,
         refreshable: bool,
         failing: bool,
+        /// Learnt with the keys.
+        issuer: Option<Arc<str>>,
     },
     Static(&'a StaticKeys),
 }
@@ -38,15 +43,26 @@ enum Keys<'a> {
 impl<'a> Ready<'a> {
     pub(super) fn new(deps: &Deps<'_>, jwt: &'a Jwt, factor: Option<&'a SecondFactor>) -> Self {
         let keys = match &jwt.keys {
-            JwtKeys::Inline(keys) => Keys::Set { keys: Some(keys.clone()), refreshable: false, failing: false },
-            JwtKeys::Missing => Keys::Set { keys: None, refreshable: false, failing: true },
+            JwtKeys::Inline(keys) => {
+                Keys::Set { keys: Some(keys.clone()), refreshable: false, failing: false, issuer: None }
+            }
+            JwtKeys::Missing => Keys::Set { keys: None, refreshable: false, failing: true, issuer: None },
             JwtKeys::Static(keys) => Keys::Static(keys),
             JwtKeys::Remote(id) => {
-                let state = deps.keys.state(id);
-                Keys::Set { keys: state.keys, refreshable: state.refreshable, failing: state.failing }
+                let KeyState { keys, refreshable, failing, issuer } = deps.keys.state(id);
+                Keys::Set { keys, refreshable, failing, issuer }
             }
         };
         Self { jwt, keys, factor }
+    }
+
+    /// The issuer whose tokens these are: configured, or learnt with the keys.
+    pub(super) fn issuer(&self) -> Option<&str> {
+        let learnt = match &self.keys {
+            Keys::Set { issuer, .. } => issuer.as_deref(),
+            Keys::Static(_) => None,
+        };
+        self.jwt.issuer.as_deref().or(learnt)
     }
 
     /// What changes with the keys and with the list of denied tokens.
@@ -89,13 +105,13 @@ impl<'a> Ready<'a> {
             Failure::UnknownKey => self.no_key(awaited),
         })?;
         not_denied(token, &self.jwt.denied)?;
-        let principal = named(token.claims(), authenticator, self.jwt.issuer.as_deref())?;
+        let principal = named(token.claims(), authenticator, self.issuer())?;
         let skew = i64::try_from(self.jwt.clock_skew.as_millis()).unwrap_or(0);
         let ends_ms = verified.expires_at_ms.map(|end| end.saturating_add(skew));
-        let Some(factor) = self.factor else { return Ok(Good { principal, ends_ms, keep_until_ms: None }) };
+        let Some(factor) = self.factor else { return Ok(Good { principal, ends_ms, keep_until_ms: None, key: None }) };
         let principal = second_factor::check(factor, authenticator, principal, code, awaited, now_ms)?;
         // A code is good once: a verdict that were kept would be a second time.
-        Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN) })
+        Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN), key: None })
     }
 
     /// What of the credential is a token, and what is a code. A code is nothing to who wants none: the whole is then no token.
@@ -105,7 +121,7 @@ impl<'a> Ready<'a> {
 
     /// An unknown key is the client's fault only if we know the issuer's keys as they are now.
     fn no_key(&self, awaited: &Awaited) -> Failed {
-        let Keys::Set { keys, refreshable, failing } = &self.keys else {
+        let Keys::Set { keys, refreshable, failing, .. } = &self.keys else {
             return Outcome::Invalid("no key of this algorithm").into();
         };
         let asked = matches!(&self.jwt.keys, JwtKeys::Remote(id) if awaited.holds(id));

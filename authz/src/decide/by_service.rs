@@ -102,7 +102,7 @@ impl<'a> Ready<'a> {
             return Err(Outcome::Expired.into());
         }
         let principal = named(&good.claims, authenticator, self.issuer())?;
-        Ok(Good { principal, ends_ms: good.ends_ms, keep_until_ms: Some(kept.until_ms) })
+        Ok(Good { principal, ends_ms: good.ends_ms, keep_until_ms: Some(kept.until_ms), key: None })
     }
 
     fn ask(&self, policy: &str, authenticator: &Arc<Authenticator>, text: &str) -> Ask {

@@ -59,6 +59,12 @@ pub(super) fn claim(value: &Value) -> Result<Option<String>, Unusable> {
     Ok((!encoded.is_empty()).then_some(encoded))
 }
 
+/// Whether a part of a header that the client sent can be written again: what was not UTF-8 is lost by then, and no header of ours
+/// holds a control byte, whoever made it.
+pub(super) fn can_be_written_back(part: &str) -> bool {
+    !part.chars().any(|one| one.is_control() || one == char::REPLACEMENT_CHARACTER)
+}
+
 /// Bytes as lower-case hex digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
@@ -143,6 +149,15 @@ mod tests {
         assert_eq!(text(&"n".repeat(4096)).map(|value| value.len()), Ok(4096));
         assert_eq!(text(&"n".repeat(4097)), Err(Unusable));
         assert_eq!(text(&"ë".repeat(800)), Err(Unusable));
+    }
+
+    #[test]
+    fn parts_that_are_written_back() {
+        for (part, expected) in
+            [("a=b", true), ("a=é", true), ("", true), ("a\tb", false), ("a\u{7f}", false), ("a\u{fffd}", false)]
+        {
+            assert_eq!(can_be_written_back(part), expected, "{part:?}");
+        }
     }
 
     #[test]

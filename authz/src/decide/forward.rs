@@ -209,8 +209,7 @@ fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: 
         .split(';')
         .map(str::trim)
         .filter(|pair| !pair.is_empty() && credential::pairs(pair).all(|(name, _)| !names.contains(name)))
-        // A cookie of bytes that are not UTF-8 cannot be written back as it was.
-        .filter(|pair| !pair.contains(char::REPLACEMENT_CHARACTER))
+        .filter(|pair| encode::can_be_written_back(pair))
         .collect();
     let cookie: Arc<str> = "cookie".into();
     if rest.is_empty() { changes.remove(&cookie) } else { changes.set(&cookie, rest.join("; ")) }

@@ -11,11 +11,13 @@ mod by_api_key;
 mod by_certificate;
 mod by_jwt;
 mod by_service;
+mod by_service_account;
 mod changes;
 mod credential;
 mod encode;
 mod forward;
 mod granted;
+mod kind;
 mod lifetime;
 mod limits;
 mod outcome;
@@ -33,7 +35,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crds::{
     code::Code,
-    snapshot::{KeySetId, Respond, Rules, Snapshot},
+    snapshot::{KeySetId, Respond, Rules, SharedStore, Snapshot},
     v1alpha1::SigningAlgorithm,
 };
 use smallvec::SmallVec;
@@ -53,7 +55,7 @@ use crate::{
     expr::Failure,
     factors::{Attempt, Redeemed},
     keystore::KeyStore,
-    limits::{LimitStore, Standing},
+    limits::{Lease, LeaseAsk, Leased, LimitStore, Standing, Tallied, Tally},
     principal::{CallerKind, Traffic},
     remote::{Ask, AskId, Kept, RemoteStore},
     request::RequestView,
@@ -100,8 +102,12 @@ pub enum Need {
     Remote(Arc<Ask>),
     /// The first key of our own of this algorithm.
     Signer(SigningAlgorithm),
-    /// A code used up, or a failure counted: exactly once for a request.
-    Code(Attempt),
+    /// A code used up, or a failure counted: exactly once for a request. In the store that all share, where there is one.
+    Code(Attempt, Option<Arc<SharedStore>>),
+    /// Counts in a store that all share: exactly once for a request.
+    Count(Arc<Tally>),
+    /// A lease for the connection that a handshake opens: exactly one for a request.
+    Lease(Arc<LeaseAsk>),
 }
 
 /// What was waited for already, successfully or not. Each need is waited for once.
@@ -111,6 +117,8 @@ pub struct Awaited {
     /// Answers themselves: a full cache may have forgotten one before it is asked.
     replies: SmallVec<[(AskId, Arc<Kept>); 1]>,
     redeemed: SmallVec<[(Attempt, Redeemed); 1]>,
+    tallied: SmallVec<[(Arc<Tally>, Tallied); 1]>,
+    leased: Option<(Arc<LeaseAsk>, Leased)>,
     signers: SmallVec<[SigningAlgorithm; 1]>,
 }
 
@@ -177,6 +185,8 @@ pub struct Facts {
     pub rules: Option<Arc<Rules>>,
     /// Position of the credential's source in the rules.
     pub credential: Option<usize>,
+    /// Whether the credential was remembered as good; `None`: none was looked up.
+    pub remembered: Option<bool>,
     /// Each authenticator that took the credential, and what came of it.
     pub outcomes: SmallVec<[(Arc<str>, Outcome); 2]>,
     /// Who is calling.
@@ -187,8 +197,12 @@ pub struct Facts {
     pub requirements: SmallVec<[(Checked, bool); 4]>,
     /// How the limit of requests stands that is nearest to its end, where there is one.
     pub limit: Option<Standing>,
+    /// The lease of the connection that this handshake opens, where they are limited.
+    pub lease: Option<Lease>,
     /// An answer that was used and is near its end: asking for it again now saves a later request the wait.
     pub renew: Option<Arc<Ask>>,
+    /// A secret was not answered, as the proxy did not prove itself.
+    pub withheld: bool,
     /// What a policy on trial would have refused.
     pub audited: Option<Box<Deny>>,
 }
@@ -220,6 +234,16 @@ impl Awaited {
         self.redeemed.push((attempt, redeemed));
     }
 
+    /// Notes what a store said.
+    pub fn note_count(&mut self, tally: Arc<Tally>, tallied: Tallied) {
+        self.tallied.push((tally, tallied));
+    }
+
+    /// Notes whether there was room for a connection.
+    pub fn note_lease(&mut self, ask: Arc<LeaseAsk>, leased: Leased) {
+        self.leased = Some((ask, leased));
+    }
+
     /// Notes that a key of our own was made, if one could be.
     pub fn note_signer(&mut self, algorithm: SigningAlgorithm) {
         self.signers.push(algorithm);
@@ -227,6 +251,14 @@ impl Awaited {
 
     fn redeemed(&self, attempt: &Attempt) -> Option<Redeemed> {
         self.redeemed.iter().find(|(own, _)| own == attempt).map(|(_, redeemed)| *redeemed)
+    }
+
+    fn leased(&self, ask: &LeaseAsk) -> Option<Leased> {
+        self.leased.as_ref().filter(|(own, _)| **own == *ask).map(|(_, leased)| *leased)
+    }
+
+    fn tallied(&self, tally: &Tally) -> Option<&Tallied> {
+        self.tallied.iter().find(|(own, _)| **own == *tally).map(|(_, tallied)| tallied)
     }
 
     fn reply(&self, id: &AskId) -> Option<&Arc<Kept>> {
@@ -307,17 +339,22 @@ pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> 
 fn steps(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited, facts: &mut Facts) -> Result<Verdict, Stop> {
     let place = select::select(deps.snapshot, request, facts)?;
     let caller = authenticate::caller(deps, request, awaited, &place, facts)
-        .map_err(|stop| limits::failed(deps, request, &place, stop))?;
+        .map_err(|stop| limits::failed(deps, request, awaited, &place, stop))?;
     facts.caller = Some(caller);
     let admitted = require::check(deps, request, awaited, &place, caller, facts)
         .and_then(|()| admitted(deps, request, awaited, &place, caller, facts));
-    let verdict = admitted.inspect_err(|stop| {
-        if matches!(stop, Stop::Deny(_)) {
-            limits::look(deps, request, &place, caller, facts);
-        }
-    })?;
-    // After the answer, which no client sees if this refuses: nothing may wait or fail once a request is counted.
-    limits::count(deps, request, &place, caller, facts)?;
+    if matches!(admitted, Err(Stop::Deny(_))) {
+        limits::look(deps, request, awaited, &place, caller, facts)?;
+    }
+    let verdict = admitted?;
+    // Before anything is counted, for it waits. If the handshake is refused after all, the refusal names its lease, and the proxy tells that
+    // it has ended like any other.
+    if matches!(verdict, Verdict::Allow(_)) {
+        limits::connect(request, awaited, &place, caller, facts)?;
+    }
+    // After the answer, which no client sees if this refuses: nothing may wait or fail once a request is counted. Where a shared store
+    // counts, the answer is made again after that, of the same snapshot and what it has waited for: the count is one of these.
+    limits::count(deps, request, awaited, &place, caller, facts)?;
     Ok(verdict)
 }
 

@@ -41,6 +41,7 @@ pub(super) fn apply(
     let Some(proven) = facts.proven.clone() else { return Ok(()) };
     // Before anything is signed: an unproven peer gets no secret, and no work of ours either.
     if !request.proven_peer {
+        facts.withheld = true;
         let why = "secrets are answered over loopback, a Unix socket or mTLS only";
         return Err(Deny::new(Code::Unavailable, why).into());
     }

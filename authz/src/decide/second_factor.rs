@@ -45,7 +45,7 @@ pub(super) fn check(
     let attempt = Attempt { holder: Holder::of(&factor.secret, entry), step };
     match awaited.redeemed(&attempt) {
         None => Err(Failed {
-            need: Some(Need::Code(attempt)),
+            need: Some(Need::Code(attempt, factor.store.clone())),
             ..Outcome::Unavailable("whether the code was used before is not known yet").into()
         }),
         Some(Redeemed::Unknown) => unavailable("whether the code was used before could not be found out"),

@@ -4,16 +4,22 @@ mod answers;
 mod authorization;
 mod basics;
 mod certificates;
+mod clock;
 mod confusion;
+mod connections;
 mod credentials;
+mod every_kind;
 mod failures;
 mod granted;
 mod keys;
 mod lifetime;
 mod limits;
+mod places;
 mod replace;
 mod second_factor;
+mod service_accounts;
 mod services;
+mod shared_limits;
 mod standing;
 mod together;
 
@@ -40,6 +46,7 @@ use crate::{
 
 const NOW_MS: i64 = 1_800_000_000_000;
 const ISSUER: &str = "https://sso.test";
+const CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// A world of one policy set, one signing key and a switchable key store.
 struct World {
@@ -94,12 +101,21 @@ impl World {
             signer: &P256,
         };
         world.keys(ISSUER, true, false, false);
+        world.cluster_keys(true, false, false);
         world
     }
 
     fn keys(&mut self, issuer: &str, known: bool, refreshable: bool, failing: bool) {
         let keys = known.then(|| Arc::new(key_set(&[self.signer.jwk()])));
-        self.store.sets.insert(issuer.to_owned(), KeyState { keys, refreshable, failing });
+        self.store.sets.insert(issuer.to_owned(), KeyState { keys, refreshable, failing, issuer: None });
+    }
+
+    /// The keys of the cluster: the same as the issuer's, so that only the issuer tells their tokens apart.
+    fn cluster_keys(&mut self, known: bool, refreshable: bool, failing: bool) {
+        self.keys("", known, refreshable, failing);
+        if let Some(state) = self.store.sets.get_mut("").filter(|_| known) {
+            state.issuer = Some(CLUSTER.into());
+        }
     }
 
     fn token(&self, claims: serde_json::Value) -> String {

@@ -1,6 +1,7 @@
 //! Credentials in `Sec-WebSocket-Protocol: NAME, CREDENTIAL` (RFC 6455 section 1.9): browsers can send no other header with a handshake.
 //! Counts on requests for a WebSocket only, and only where NAME is the first entry.
 
+use super::encode;
 use crate::request::RequestView;
 
 /// The header, in lower case.
@@ -35,10 +36,7 @@ impl Handshake {
     /// The header without its second entry.
     pub(super) fn without_credential(&self) -> String {
         let rest = self.entries.iter().enumerate().filter(|(index, _)| *index != 1).map(|(_, entry)| entry.as_str());
-        // An entry of bytes that are not UTF-8 cannot be written back as it was.
-        rest.filter(|entry| !entry.is_empty() && !entry.contains(char::REPLACEMENT_CHARACTER))
-            .collect::<Vec<_>>()
-            .join(", ")
+        rest.filter(|entry| !entry.is_empty() && encode::can_be_written_back(entry)).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -44,9 +44,30 @@ pub enum Redeemed {
     Unknown,
 }
 
+// === impl Redeemed ===
+
+impl Redeemed {
+    /// The two of them together: what this process has seen, and what a store has that all share. A store that has lost its memory, or is
+    /// asked by others in another way, makes nothing good that was used here.
+    #[must_use]
+    pub fn and(self, shared: Self) -> Self {
+        match (self, shared) {
+            (Self::Locked { until_ms }, _) | (_, Self::Locked { until_ms }) => Self::Locked { until_ms },
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Accepted, Self::Accepted) => Self::Accepted,
+        }
+    }
+}
+
 // === impl Holder ===
 
 impl Holder {
+    /// In hex, as the name of an entry.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+    }
+
     /// The holder of the entry `entry` of the Secret `namespace/name`.
     pub fn of(secret: &str, entry: &str) -> Self {
         let mut context = Context::new(&SHA256);

@@ -47,6 +47,7 @@ pub(super) struct Record {
 pub(super) struct Restored {
     pub(super) set: KeySet,
     pub(super) location: Url,
+    pub(super) issuer: Arc<str>,
     pub(super) age: Duration,
 }
 
@@ -100,10 +101,17 @@ impl Default for Written {
 // === impl Record ===
 
 impl Record {
-    pub(super) fn new(source: &KeySetSource, location: &Url, now: SystemTime, body: Vec<u8>, ticket: u64) -> Self {
+    pub(super) fn new(
+        source: &KeySetSource,
+        issuer: &str,
+        location: &Url,
+        now: SystemTime,
+        body: Vec<u8>,
+        ticket: u64,
+    ) -> Self {
         Self {
             id: source.id.0.to_string(),
-            issuer: source.issuer.to_string(),
+            issuer: issuer.to_owned(),
             jwks_uri: location.to_string(),
             fetched_at: now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
             // It was parsed as JSON, which is UTF-8.
@@ -115,7 +123,9 @@ impl Record {
     fn is_of(&self, source: &KeySetSource) -> bool {
         let location = source.jwks_uri.as_deref().map(Url::parse);
         let same = location.is_none_or(|url| url.is_ok_and(|url| url.as_str() == self.jwks_uri));
-        same && self.id == *source.id.0 && self.issuer == *source.issuer
+        // The cluster's own is learnt.
+        let ours = source.cluster || self.issuer == *source.issuer;
+        same && ours && self.id == *source.id.0
     }
 }
 
@@ -137,7 +147,12 @@ impl Store {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
             let location = Url::parse(&record.jwks_uri)
                 .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "its jwks_uri is not a URL"))?;
-            Ok(Restored { set, location, age: age(record.fetched_at, now, source.max_age) })
+            Ok(Restored {
+                set,
+                location,
+                issuer: record.issuer.into(),
+                age: age(record.fetched_at, now, source.max_age),
+            })
         });
         match restored {
             Ok(restored) => Some(restored),

@@ -10,12 +10,13 @@ use crds::{
     origin::Origin,
 };
 use http::{Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 use url::Url;
 
 use super::Options;
-use crate::net::{Client, ClientError, NetworkError, ResponseError, read_limited};
+use crate::cluster::ClusterError;
+use crate::net::{Client, ClientError, NetworkError, Networks, ResponseError, read_limited};
 
 /// Where to look, as the slot knows it.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Fetched {
     pub(super) body: Vec<u8>,
     /// Where it was.
     pub(super) location: Url,
+    /// Whose they are, where that is learnt.
+    pub(super) issuer: Option<Arc<str>>,
     /// Whether discovery named that location in this very attempt.
     pub(super) discovered: bool,
     /// What went wrong with discovery, where the known location was used instead.
@@ -72,6 +75,8 @@ pub(super) enum FetchError {
     Moved(Origin),
     #[error("keys: {0}")]
     Content(KeySetError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     #[error("the fetch was abandoned before it ended")]
     Abandoned,
 }
@@ -112,7 +117,7 @@ pub(super) async fn attempt(
     let (location, discovered, warning) = locate(client, options, &plan).await?;
     let body = get(client, options, &location).await.map_err(FetchError::Keys)?;
     let set = KeySet::parse(&body).map_err(FetchError::Content)?;
-    Ok(Fetched { set, body, location, discovered, warning })
+    Ok(Fetched { set, body, location, issuer: None, discovered, warning })
 }
 
 async fn locate(
@@ -137,12 +142,20 @@ async fn locate(
 async fn discover(client: &Client, options: &Options, plan: &Plan) -> Result<Url, FetchError> {
     let url = discovery_url(&plan.issuer).ok_or(FetchError::NoDiscovery)?;
     let body = get(client, options, &url).await.map_err(FetchError::Discovery)?;
-    let document: Document = serde_json::from_slice(&body).map_err(|_| FetchError::Discovery(AnswerError::NotJson))?;
+    location(&body, plan, &options.networks)
+}
+
+/// What a discovery document names, if it is of this issuer and the place may be asked.
+pub(super) fn location(document: &[u8], plan: &Plan, networks: &Networks) -> Result<Url, FetchError> {
+    let not_json = FetchError::Discovery(AnswerError::NotJson);
+    // JSON is UTF-8, in members that are passed over too. A typed struct would also be read from an array, in the order of its fields.
+    let text = str::from_utf8(document).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
+    let document: Document = text.and_then(|text| serde_json::from_str(text).ok()).ok_or(not_json)?;
     if *document.issuer != *plan.issuer {
         return Err(FetchError::OtherIssuer);
     }
     let location = document.jwks_uri.and_then(|text| Url::parse(&text).ok()).ok_or(FetchError::NoLocation)?;
-    options.networks.check(&location).map_err(FetchError::Location)?;
+    networks.check(&location).map_err(FetchError::Location)?;
     match &plan.pinned {
         Some(pinned) if Origin::of_url(&location).as_ref() != Some(pinned) => Err(FetchError::Moved(pinned.clone())),
         _ => Ok(location),
@@ -162,11 +175,16 @@ pub(super) fn discovery_url(issuer: &str) -> Option<Url> {
 async fn get(client: &Client, options: &Options, url: &Url) -> Result<Vec<u8>, AnswerError> {
     let answered = async {
         let request = client.request(Method::GET, url).await?.header(header::ACCEPT, "application/json");
-        let response = request.send().await.map_err(|error| ResponseError::of(&error))?;
-        acceptable(&response)?;
-        Ok(read_limited(response, options.max_body).await?)
+        receive(request, options.max_body).await
     };
     tokio::time::timeout(options.fetch_timeout, answered).await.unwrap_or(Err(ResponseError::Timeout.into()))
+}
+
+/// Sends a request and reads an answer that is acceptable. The caller bounds the time.
+pub(super) async fn receive(request: RequestBuilder, max_body: usize) -> Result<Vec<u8>, AnswerError> {
+    let response = request.send().await.map_err(|error| ResponseError::of(&error))?;
+    acceptable(&response)?;
+    Ok(read_limited(response, max_body).await?)
 }
 
 /// Judges an answer by its head, before any of its body is read.

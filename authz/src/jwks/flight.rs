@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use opentelemetry::{Context, context::FutureExt};
 use tokio::sync::watch;
 
 use super::{
@@ -42,6 +43,8 @@ struct Flight {
     slot: Arc<Slot>,
     cause: Cause,
     outcome: watch::Sender<Option<bool>>,
+    /// The trace of the check which happened to ask.
+    trace: Context,
 }
 
 /// Counts a flight as running, including the writing of its file.
@@ -92,7 +95,7 @@ impl Slot {
         control.running = Some(landing.clone());
         drop(control);
         let underway = Underway::new(self.clone());
-        let flight = Flight { slot: self.clone(), cause, outcome };
+        let flight = Flight { slot: self.clone(), cause, outcome, trace: Context::current() };
         // On the fetching runtime, not on that of the request which happened to ask.
         self.runtime().spawn(flight.run(underway));
         Asked::Started(landing)
@@ -104,12 +107,13 @@ impl Slot {
 impl Flight {
     async fn run(self, underway: Underway) {
         let slot = self.slot.clone();
-        let plan = slot.plan(self.cause);
+        let span = slot.shared.options.traces.child(&self.trace, "keys", &[("gatewright.issuer", slot.issuer())]);
         let result = tokio::select! {
             biased;
             () = slot.removed.cancelled() => return,
-            result = fetch::attempt(slot.client.as_ref(), &slot.shared.options, plan) => result,
+            result = slot.attempt(self.cause).with_context(span.context()) => result,
         };
+        span.end(if result.is_ok() { "ok" } else { "error" }, result.is_err());
         let record = self.land(result);
         // The waiters have been released: a slow disk holds up nobody.
         if let Some(record) = record {

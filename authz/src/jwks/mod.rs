@@ -18,9 +18,12 @@
 //! the wall clock once, and one that seems to come from the future counts as exactly `max_age` old, so that a clock set back
 //! cannot prolong its life.
 
+mod cluster;
 mod disk;
 mod fetch;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod metrics;
 mod schedule;
 mod slot;
@@ -45,8 +48,10 @@ use self::{
     slot::{Shared, Slot},
 };
 use crate::{
+    cluster::Cluster,
     keystore::{KeyState, KeyStore},
     net::{Client, ClientError, Networks},
+    trace::Traces,
 };
 
 pub use status::{Freshness, KeySetStatus, KeyStatus};
@@ -58,6 +63,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// Where fetches may lead.
     pub networks: Networks,
+    /// The API server whose keys [`KeySetSource::cluster`] means; `None`: none is known.
+    pub cluster: Option<Arc<Cluster>>,
     /// The time from the start of one request, discovery or keys, to the last byte of its answer.
     pub fetch_timeout: Duration,
     /// The part of it that connecting may take.
@@ -72,6 +79,8 @@ pub struct Options {
     pub retry_first: Duration,
     /// The longest wait between two attempts while an issuer is down. Real waits are half of it to all of it.
     pub retry_last: Duration,
+    /// Where spans of fetches go.
+    pub traces: Traces,
 }
 
 /// The remote key sets of the snapshot in force.
@@ -92,6 +101,7 @@ impl Default for Options {
         Self {
             data_dir: None,
             networks: Networks::default(),
+            cluster: None,
             fetch_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             max_stale: Duration::from_hours(24),
@@ -99,6 +109,7 @@ impl Default for Options {
             max_body: 1 << 20,
             retry_first: Duration::from_secs(1),
             retry_last: Duration::from_mins(1),
+            traces: Traces::default(),
         }
     }
 }

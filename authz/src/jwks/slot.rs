@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{
-    Options,
-    disk::{Gate, Record, Store},
-    fetch::{FetchError, Fetched, Plan},
+    Options, cluster,
+    disk::{Gate, Record, Restored, Store},
+    fetch::{self, FetchError, Fetched, Plan},
     flight::{Cause, Landing},
 };
 use crate::{
@@ -72,6 +72,8 @@ pub(super) struct Slot {
 /// Keys with their age.
 pub(super) struct Held {
     pub(super) set: Arc<KeySet>,
+    /// Whose they are, where that is learnt.
+    issuer: Option<Arc<str>>,
     at: Instant,
     age_then: Duration,
     /// From disk: never fresh.
@@ -135,8 +137,11 @@ impl Slot {
     /// A set with whatever the disk has of it.
     pub(super) fn new(source: KeySetSource, shared: Arc<Shared>, runtime: Handle) -> Arc<Self> {
         let restored = shared.store.as_ref().and_then(|store| store.load(&source, SystemTime::now()));
+        let restored = restored.filter(|one| !source.cluster || is_of_cluster(one, &shared));
         let (held, known) = restored.map_or((None, None), |restored| {
-            let held = Held { set: Arc::new(restored.set), at: Instant::now(), age_then: restored.age, restored: true };
+            let Restored { set, issuer, age, .. } = restored;
+            let issuer = source.cluster.then_some(issuer);
+            let held = Held { set: Arc::new(set), issuer, at: Instant::now(), age_then: age, restored: true };
             (Some(Arc::new(held)), source.jwks_uri.is_none().then_some(restored.location))
         });
         let client = client(&source.authorities, &shared);
@@ -161,9 +166,9 @@ impl Slot {
 
     /// Whether this slot is for that source; its `max_age` may differ.
     pub(super) fn serves(&self, source: &KeySetSource) -> bool {
-        let KeySetSource { id, issuer, jwks_uri, max_age: _, authorities } = &self.source;
+        let KeySetSource { id, issuer, jwks_uri, max_age: _, authorities, cluster } = &self.source;
         let same = *id == source.id && *issuer == source.issuer && *jwks_uri == source.jwks_uri;
-        same && *authorities == source.authorities
+        same && *authorities == source.authorities && *cluster == source.cluster
     }
 
     /// The state for a decision: three atomic loads, in an order that never hides a fetch from somebody who could wait for it.
@@ -172,16 +177,21 @@ impl Slot {
         // around: an elapsed cooldown was allowed to start one; else a running one is seen; else its keys are.
         let cooled = self.cooled_down();
         let in_flight = self.in_flight.load(Ordering::SeqCst);
-        let keys = self.keys_in_force();
-        KeyState { refreshable: in_flight || (cooled && keys.is_some()), keys, failing: self.is_failing() }
+        let (keys, issuer) = self.in_force(|held| (held.set.clone(), held.issuer.clone())).unzip();
+        let refreshable = in_flight || (cooled && keys.is_some());
+        KeyState { refreshable, keys, failing: self.is_failing(), issuer: issuer.flatten() }
     }
 
     /// The keys, unless they are older than `max_age` and `max_stale` together.
     pub(super) fn keys_in_force(&self) -> Option<Arc<KeySet>> {
+        self.in_force(|held| held.set.clone())
+    }
+
+    fn in_force<T>(&self, read: impl FnOnce(&Held) -> T) -> Option<T> {
         let held = self.held.load();
         let held = held.as_ref()?;
         let limit = self.max_age().saturating_add(self.shared.options.max_stale);
-        (held.age() < limit).then(|| held.set.clone())
+        (held.age() < limit).then(|| read(held))
     }
 
     fn cooled_down(&self) -> bool {
@@ -198,8 +208,17 @@ impl Slot {
         self.cooldown_until.store(self.shared.now_us().saturating_add(cooldown), Ordering::SeqCst);
     }
 
+    /// One attempt at newer keys.
+    pub(super) async fn attempt(&self, cause: Cause) -> Result<Fetched, FetchError> {
+        let options = &self.shared.options;
+        if self.source.cluster {
+            return cluster::attempt(options).await;
+        }
+        fetch::attempt(self.client.as_ref(), options, self.plan(cause)).await
+    }
+
     /// Where the next flight looks.
-    pub(super) fn plan(&self, cause: Cause) -> Plan {
+    fn plan(&self, cause: Cause) -> Plan {
         let control = self.control.lock();
         Plan {
             issuer: self.source.issuer.clone(),
@@ -212,14 +231,15 @@ impl Slot {
 
     /// Puts fetched keys in force; what to write to disk.
     pub(super) fn accept(&self, fetched: Fetched) -> Record {
-        let Fetched { set, body, location, discovered, warning } = fetched;
-        let set = Arc::new(set);
-        self.held.store(Some(Arc::new(Held { set, at: Instant::now(), age_then: Duration::ZERO, restored: false })));
+        let Fetched { set, body, location, issuer, discovered, warning } = fetched;
+        let named = issuer.clone().unwrap_or_else(|| self.source.issuer.clone());
+        let held = Held { set: Arc::new(set), issuer, at: Instant::now(), age_then: Duration::ZERO, restored: false };
+        self.held.store(Some(Arc::new(held)));
         self.failing.store(false, Ordering::Release);
         let now = SystemTime::now();
         self.counts.ok.fetch_add(1, Ordering::Relaxed);
         self.counts.last_success.store(disk_time(now), Ordering::Relaxed);
-        let record = Record::new(&self.source, &location, now, body, self.gate.ticket());
+        let record = Record::new(&self.source, &named, &location, now, body, self.gate.ticket());
         self.note(warning.as_ref());
         if self.source.jwks_uri.is_none() {
             let mut control = self.control.lock();
@@ -324,6 +344,11 @@ impl Slot {
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
+}
+
+/// Keys that were saved are another cluster's if they came from another server.
+fn is_of_cluster(restored: &Restored, shared: &Shared) -> bool {
+    shared.options.cluster.as_ref().is_some_and(|own| own.url(cluster::KEYS) == restored.location)
 }
 
 fn client(authorities: &Authorities, shared: &Shared) -> Result<Client, ClientError> {

@@ -25,6 +25,20 @@ const REFUSED_MEMBERS: [(&str, &str); 5] = [
     ("cty", "the header announces a nested token"),
 ];
 
+/// Members that are never read (keys, and places of keys), and what each of them is (RFC 7515 sections 4.1.2 to 4.1.8). A header in which
+/// one is something else is no header to other verifiers, so it is none here.
+const UNREAD_MEMBERS: [UnreadMember; 6] = [
+    ("jwk", Value::is_object),
+    ("jku", Value::is_string),
+    ("x5u", Value::is_string),
+    ("x5t", Value::is_string),
+    ("x5t#S256", Value::is_string),
+    ("x5c", |value| value.as_array().is_some_and(|chain| chain.iter().all(Value::is_string))),
+];
+
+/// A name, and whether a value is of its type.
+type UnreadMember = (&'static str, fn(&Value) -> bool);
+
 /// Text that is no token. Says why in fixed words and holds nothing of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a signed token in compact form: {0}")]
@@ -121,6 +135,9 @@ impl Header {
             if members.contains_key(name) {
                 return Err(Malformed(reason));
             }
+        }
+        if UNREAD_MEMBERS.iter().any(|(name, fits)| members.get(*name).is_some_and(|value| !fits(value))) {
+            return Err(Malformed("a header member that is not of its type"));
         }
         let algorithm = text(&members, "alg", "`alg` is not text")?.ok_or(Malformed("a header without `alg`"))?;
         let kid = text(&members, "kid", "`kid` is not text of 1 to 256 bytes")?;

@@ -40,6 +40,7 @@ pub fn principal(
             AuthenticatorKind::UserInfo(_) => PrincipalKind::UserInfo,
             AuthenticatorKind::Webhook(_) => PrincipalKind::Webhook,
             AuthenticatorKind::ClientCertificate(_) => PrincipalKind::ClientCertificate,
+            AuthenticatorKind::ServiceAccount(_) => PrincipalKind::ServiceAccount,
         },
         authenticator: authenticator.name.clone(),
         issuer: issuer.map(Into::into),

@@ -1,10 +1,12 @@
 //! Counters of limits, as the decision sees them. Owns the trait, its keys and the answer's headers; a store that counts in this
 //! process is [`LocalLimits`].
 //!
-//! A store answers at once. One that is shared by several processes needs a wait: it will be asked as a `Need` of the decision and
-//! then read here, so that deciding stays synchronous.
+//! A store answers at once. One that is shared by several processes needs a wait: it is asked a [`Tally`], a
+//! [`Need`](crate::decide::Need) of the decision made once for a request, so that deciding stays synchronous.
 
+mod lease;
 mod local;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +17,9 @@ use std::{
 
 use crds::snapshot::{Limit, LimitId};
 
+pub use lease::{LEASE, Lease, LeaseAsk, Leased, LocalLeases, NoLease, Sign};
 pub use local::LocalLimits;
+pub use tally::{Count, CounterName, Tallied, Tally};
 
 /// Counts.
 pub trait LimitStore: Send + Sync {

@@ -17,6 +17,7 @@ pub mod grant;
 pub mod introspection;
 #[cfg(feature = "server")]
 pub mod oauth;
+pub mod token_review;
 #[cfg(feature = "server")]
 pub mod transport;
 pub mod user_info;
@@ -59,6 +60,15 @@ pub struct Ask {
 pub enum What {
     /// An authorization server or a UserInfo endpoint about a token.
     Token(Arc<Authenticator>, Secret),
+    /// The API server of the cluster about a ServiceAccount's token.
+    Review {
+        /// Who asks.
+        authenticator: Arc<Authenticator>,
+        /// The token.
+        token: Secret,
+        /// The end of its life, in milliseconds since the Unix epoch.
+        ends_ms: Option<i64>,
+    },
     /// A service about a credential; the body of the question.
     Credential(Arc<Authenticator>, Secret),
     /// A service about a caller; the body of the question.

@@ -13,8 +13,10 @@ use reqwest::Response;
 use serde_json::{Map, Value};
 
 use crate::{
+    cluster::ClusterError,
     jwt,
     net::{Client, ClientError, Manner, NetworkError, Networks, ResponseError, read_limited},
+    trace,
 };
 
 /// The most bytes of an answer that are read, after decompression.
@@ -85,6 +87,9 @@ pub enum CallError {
     /// A Secret or ConfigMap that is needed is missing or unfit.
     #[error("what is needed to ask the service is missing: its certificate authorities, our certificate or our secret")]
     Incomplete,
+    /// The API server of the cluster cannot be asked, or refuses us.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// As many questions as this service is asked at once, or in a second.
     #[error("the service is asked as often already as it may be")]
     Busy,
@@ -113,6 +118,10 @@ impl CallError {
             Self::ContentType | Self::Encoding | Self::NotJson => "the service did not answer in JSON",
             Self::Shape => "the answer of the service lacks a member, or has one of a wrong type",
             Self::Incomplete => "a Secret or ConfigMap that is needed to ask the service is missing",
+            Self::Cluster(ClusterError::Response(_)) => "the API server could not be asked",
+            Self::Cluster(ClusterError::Refused(_)) => "the API server does not let us create token reviews",
+            Self::Cluster(ClusterError::Unknown) => "no API server is known here; see --kube-api-server",
+            Self::Cluster(_) => "our own ServiceAccount token or the API server's authorities are missing",
             Self::Busy => "the service is asked as often already as it may be",
         }
     }
@@ -123,11 +132,11 @@ impl CallError {
             Self::Response(ResponseError::Timeout) => "timeout",
             Self::Response(ResponseError::Network(_)) => "network",
             Self::Response(ResponseError::TooLarge(_)) => "too_large",
-            Self::Response(_) => "connection",
+            Self::Response(_) | Self::Cluster(ClusterError::Response(_)) => "connection",
             Self::Redirect | Self::Status => "status",
-            Self::Client => "client",
+            Self::Client | Self::Cluster(ClusterError::Refused(_)) => "client",
             Self::ContentType | Self::Encoding | Self::NotJson | Self::Shape => "content",
-            Self::Incomplete => "incomplete",
+            Self::Incomplete | Self::Cluster(_) => "incomplete",
             Self::Busy => "busy",
         }
     }
@@ -196,11 +205,11 @@ async fn send(client: &Client, endpoint: &Endpoint, question: &Question<'_>) -> 
     if !question.body.is_empty() {
         request = request.body(question.body.to_vec());
     }
-    request.send().await.map_err(|error| ResponseError::of(&error))
+    trace::hand_on(request).send().await.map_err(|error| ResponseError::of(&error))
 }
 
 /// Statuses are judged by whoever asked, for a refusal is an answer too; a redirect is none.
-async fn read(response: Response) -> Result<Answer, CallError> {
+pub(super) async fn read(response: Response) -> Result<Answer, CallError> {
     let status = response.status();
     if status.is_redirection() || status.is_informational() {
         return Err(CallError::Redirect);

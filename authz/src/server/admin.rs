@@ -17,10 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     accept::{Patient, Peer},
+    publish,
     readiness::Readiness,
     state::SnapshotCell,
 };
-use crate::jwks::KeyCache;
+use crate::{jwks::KeyCache, signers::OwnKeys};
 
 /// Changes the log filter; an error text says what is wrong with the directive.
 pub type LogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
@@ -40,6 +41,8 @@ pub struct Admin {
     pub verdicts: Arc<arc_swap::ArcSwap<serde_json::Value>>,
     /// Changes the log filter.
     pub log_level: LogLevel,
+    /// Keys that sign for upstreams, where this listener publishes them.
+    pub signers: Option<Arc<OwnKeys>>,
 }
 
 /// Longest accepted log directive.
@@ -59,6 +62,8 @@ pub struct AdminListener {
     pub dump: Dump,
     /// Changes the log filter.
     pub log_level: LogLevel,
+    /// Keys that sign for upstreams, where this listener publishes them.
+    pub signers: Option<Arc<OwnKeys>>,
 }
 
 // === impl Admin ===
@@ -66,7 +71,7 @@ pub struct AdminListener {
 impl Admin {
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
-        let Self { readiness, registry, snapshots, keys, verdicts, log_level } = self;
+        let Self { readiness, registry, snapshots, keys, verdicts, log_level, signers } = self;
         // Compiled policies, verdicts, keys. No type in it that holds a secret serialises.
         let dump: Dump = Arc::new(move || {
             serde_json::json!({
@@ -76,7 +81,7 @@ impl Admin {
                 "keySets": keys.status(),
             })
         });
-        AdminListener { readiness, registry, dump, log_level }.serve(listener, ends).await
+        AdminListener { readiness, registry, dump, log_level, signers }.serve(listener, ends).await
     }
 }
 
@@ -90,6 +95,7 @@ impl AdminListener {
     }
 
     fn router(self) -> Router {
+        let published = self.signers.clone().map_or_else(Router::new, publish::routes);
         Router::new()
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
@@ -98,6 +104,7 @@ impl AdminListener {
             .route("/log-level", put(log_level))
             .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(self)
+            .merge(published)
     }
 }
 

@@ -9,10 +9,13 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crds::code::Code;
+use crds::{code::Code, snapshot::SharedStore};
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use futures_util::future::BoxFuture;
+use opentelemetry::{Context as Trace, context::FutureExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Response, Status,
     body::Body,
@@ -23,23 +26,30 @@ use tower::Service;
 use tracing::error;
 
 use super::{
-    log::DecisionLog,
+    audit::Audit,
+    connections::Connections,
     metrics::Metrics,
+    observe::{Observer, Seen},
+    peers::Peers,
+    reports::Reports,
     request, response,
     state::SnapshotCell,
     wire::{Check, CheckCodec},
 };
 use crate::{
     cache::TokenCache,
-    decide::{Awaited, Decision, Deny, Deps, Need, Step, Verdict, decide},
+    decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, decide},
     errors::Asked,
-    factors::LocalFactors,
+    factors::{Attempt, LocalFactors, Redeemed},
     jwks::KeyCache,
     limits::LocalLimits,
     remote::calls::{self, RemoteCache},
     request::RequestView,
+    shared::SharedStores,
     signers::{NoKeys, OwnKeys, SignerStore},
     tls,
+    trace::Traces,
+    uses::Ledger,
 };
 
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
@@ -54,11 +64,15 @@ pub struct CheckOptions {
     pub deadline: Duration,
     /// Checks under way at once; one more is answered with `overloaded`.
     pub max_in_flight: usize,
+    /// Where spans go.
+    pub traces: Traces,
+    /// Where decisions are written down.
+    pub audit: Option<Audit>,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { deadline: Duration::from_millis(150), max_in_flight: 4096 }
+        Self { deadline: Duration::from_millis(150), max_in_flight: 4096, traces: Traces::default(), audit: None }
     }
 }
 
@@ -72,14 +86,18 @@ struct Inner {
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
     remote: Arc<RemoteCache>,
+    stores: Arc<SharedStores>,
+    connections: Arc<Connections>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
     factors: LocalFactors,
     own_keys: OnceLock<Arc<OwnKeys>>,
+    uses: OnceLock<Arc<Ledger>>,
+    peers: OnceLock<Arc<Peers>>,
     metrics: Metrics,
-    log: DecisionLog,
+    observer: Observer,
     slots: Semaphore,
-    options: CheckOptions,
+    deadline: Duration,
 }
 
 /// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
@@ -108,24 +126,29 @@ impl CheckService {
         snapshots: Arc<SnapshotCell>,
         keys: Arc<KeyCache>,
         remote: Arc<RemoteCache>,
+        stores: Arc<SharedStores>,
         tokens: Arc<TokenCache>,
         metrics: Metrics,
         options: CheckOptions,
     ) -> Self {
-        let slots = Semaphore::new(options.max_in_flight);
+        let CheckOptions { deadline, max_in_flight, traces, audit } = options;
         Self {
             inner: Arc::new(Inner {
                 snapshots,
                 keys,
                 remote,
+                connections: Arc::new(Connections::new(stores.clone(), metrics.clone())),
+                stores,
                 tokens,
                 limits: LocalLimits::default(),
                 factors: LocalFactors::default(),
                 own_keys: OnceLock::new(),
+                uses: OnceLock::new(),
+                peers: OnceLock::new(),
                 metrics,
-                log: DecisionLog::default(),
-                slots,
-                options,
+                observer: Observer { audit, traces, ..Observer::default() },
+                slots: Semaphore::new(max_in_flight),
+                deadline,
             }),
         }
     }
@@ -137,9 +160,30 @@ impl CheckService {
         let _ = self.inner.own_keys.set(keys);
     }
 
+    /// Notes the uses of API keys there from now on. Without, they are not noted. Only the first call counts.
+    pub fn note_uses(&self, uses: Arc<Ledger>) {
+        let _ = self.inner.uses.set(uses);
+    }
+
+    /// Notes from now on which proxies proved themselves, and which were refused a secret. Only the first call counts.
+    pub fn note_peers(&self, peers: Arc<Peers>) {
+        let _ = self.inner.peers.set(peers);
+    }
+
+    pub(super) fn peers(&self) -> Option<Arc<Peers>> {
+        self.inner.peers.get().cloned()
+    }
+
+    /// Hears what proxies tell of the connections that checks have let in, until it drains.
+    pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
+        Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
+    }
+
     async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
-        let deadline = Instant::now() + budget(&request, self.inner.options.deadline);
+        let began = Instant::now();
+        let deadline = began + budget(&request, self.inner.deadline);
         let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
+        let from = tls::address(request.extensions());
         let check = request.into_inner();
         let now_ms = now_ms();
         let view = request::view(&check, proven);
@@ -148,14 +192,23 @@ impl CheckService {
         let asked = view
             .as_ref()
             .map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
-        let decision = match view {
-            Ok(view) => self.inner.decide(&view, deadline, now_ms).await,
-            Err(deny) => Decision::refusal(deny),
+        let trace = self.inner.observer.begin(view.as_ref().ok());
+        let decision = match &view {
+            Ok(view) => self.inner.decide(view, deadline, now_ms, trace.as_ref()).await,
+            Err(deny) => Decision::refusal(deny.clone()),
         };
         if let Some(ask) = &decision.facts.renew {
             self.inner.remote.renew(ask);
         }
-        self.inner.observe(&decision, &request_id, now_ms);
+        if decision.facts.withheld
+            && let (Some(peers), Some((policy, _)), Some(from)) = (self.inner.peers.get(), &decision.facts.policy, from)
+        {
+            peers.withheld(policy, from, Instant::now());
+        }
+        self.inner.metrics.decided(&decision, began.elapsed());
+        self.inner.note_use(&decision.facts, now_ms);
+        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms, trace };
+        self.inner.observer.end(&seen, &decision);
         Ok(Response::new(response::respond(decision, &asked)))
     }
 }
@@ -199,17 +252,23 @@ impl NamedService for CheckService {
 
 impl Inner {
     /// Shedding comes first and costs one atomic: refusing late would spend what is short.
-    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64, trace: Option<&Trace>) -> Decision {
         let Ok(_slot) = self.slots.try_acquire() else {
             self.metrics.shed.inc();
             return Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"));
         };
         let _in_flight = InFlight::begin(&self.metrics.in_flight);
-        self.decide_in_slot(view, deadline, now_ms).await
+        self.decide_in_slot(view, deadline, now_ms, trace).await
     }
 
     /// One snapshot from start to end. Each need is waited for once, so this ends.
-    async fn decide_in_slot(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64) -> Decision {
+    async fn decide_in_slot(
+        &self,
+        view: &RequestView<'_>,
+        deadline: Instant,
+        now_ms: i64,
+        trace: Option<&Trace>,
+    ) -> Decision {
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
@@ -226,7 +285,10 @@ impl Inner {
             let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
             match step {
                 Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => self.fetch(need, deadline, now_ms, &mut awaited).await,
+                Ok(Step::Wait(need)) => {
+                    let trace = trace.cloned().unwrap_or_default();
+                    self.fetch(need, deadline, now_ms, &mut awaited).with_context(trace).await;
+                }
                 Err(_) => {
                     self.metrics.panics.inc();
                     error!("a check panicked and was refused; please report this with the panic message above");
@@ -262,9 +324,20 @@ impl Inner {
                 awaited.note_signer(algorithm);
                 in_time
             }
-            Need::Code(attempt) => {
-                awaited.note_code(attempt, self.factors.redeem(&attempt, now_ms));
-                true
+            Need::Code(attempt, store) => {
+                let redeemed = self.redeem(&attempt, store.as_ref(), deadline, now_ms).await;
+                awaited.note_code(attempt, redeemed);
+                Instant::now() < deadline
+            }
+            Need::Lease(ask) => {
+                let leased = self.connections.open(&ask, now_ms, deadline).await;
+                awaited.note_lease(ask, leased);
+                Instant::now() < deadline
+            }
+            Need::Count(tally) => {
+                let tallied = self.stores.count(&tally, now_ms, deadline).await;
+                awaited.note_count(tally, tallied);
+                Instant::now() < deadline
             }
         };
         if !in_time {
@@ -272,13 +345,34 @@ impl Inner {
         }
     }
 
-    fn observe(&self, decision: &Decision, request_id: &str, now_ms: i64) {
-        match (&decision.verdict, &decision.facts.audited) {
-            (Verdict::Deny(deny), _) => self.metrics.answered(Some(deny.code)),
-            (_, Some(deny)) => self.metrics.audited(deny.code),
-            (Verdict::Allow(_) | Verdict::Answer(_), None) => self.metrics.answered(None),
+    /// A key was used once it was found good, whatever else was decided then.
+    fn note_use(&self, facts: &Facts, now_ms: i64) {
+        let used = facts.proven.as_ref().and_then(|proven| proven.used.as_ref());
+        let (Some(used), Some(uses), Some((policy, _))) = (used, self.uses.get(), &facts.policy) else { return };
+        let now_s = u32::try_from(now_ms / 1000).unwrap_or(0);
+        if let (Some(id), Some((namespace, _))) = (used.due(now_s), policy.split_once('/')) {
+            uses.note(namespace, id, now_s);
         }
-        self.log.write(decision, request_id, now_ms);
+    }
+
+    /// Here, and where all replicas do it together if there is such a store. What is refused here is a failure there too.
+    async fn redeem(
+        &self,
+        attempt: &Attempt,
+        store: Option<&Arc<SharedStore>>,
+        deadline: Instant,
+        now_ms: i64,
+    ) -> Redeemed {
+        let own = self.factors.redeem(attempt, now_ms);
+        let Some(store) = store else { return own };
+        let step = attempt.step.filter(|_| own == Redeemed::Accepted);
+        let shared = self.stores.redeem(store, &Attempt { step, ..*attempt }, now_ms, deadline).await;
+        match shared {
+            Some(shared) => own.and(shared),
+            // The policy's choice: a code that is good here may have been used at another replica.
+            None if store.pass_uncounted => own,
+            None => own.and(Redeemed::Unknown),
+        }
     }
 }
 
@@ -305,7 +399,7 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 }
 
 /// Unix sockets and loopback: whoever can reach those already runs beside us.
-fn is_on_this_machine(request: &Request<Check>) -> bool {
+pub(super) fn is_on_this_machine<T>(request: &Request<T>) -> bool {
     if request.extensions().get::<UdsConnectInfo>().is_some() {
         return true;
     }
@@ -313,7 +407,7 @@ fn is_on_this_machine(request: &Request<Check>) -> bool {
 }
 
 /// Milliseconds since the epoch; before it, every token has yet to begin.
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .ok()

@@ -6,10 +6,10 @@ use std::{
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     str::FromStr,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use futures_util::stream::unfold;
+use futures_util::{StreamExt, stream::unfold};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -152,6 +152,14 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         Socket::Tls(..) => Server::builder().max_connection_age(MAX_AGE),
         Socket::Tcp(_) | Socket::Unix(_) => Server::builder(),
     };
+    let peers = service.peers();
+    let on_this_machine = match &bound.address {
+        Address::Unix(_) => true,
+        Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
+    };
+    if let Some(peers) = peers.as_ref().filter(|_| on_this_machine) {
+        peers.proved();
+    }
     let router = server
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -159,6 +167,7 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_service(health_service)
+        .add_service(service.reports(serving.drain.clone()))
         .add_service(service);
     let drained = async move {
         tokio::select! {
@@ -175,7 +184,13 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
             router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
         }
         Socket::Tls(listener, config) => {
-            let incoming = tls::incoming(listener, config);
+            let incoming = tls::incoming(listener, config).inspect(move |connection| {
+                if let (Some(peers), Ok(connection)) = (&peers, connection)
+                    && connection.peer().is_proven_proxy(SystemTime::now())
+                {
+                    peers.proved();
+                }
+            });
             router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
         }
         Socket::Unix(listener) => {

@@ -1,18 +1,36 @@
 //! Counters of the decision path. Labels are fixed words: nothing a client sends becomes one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crds::code::Code;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
+
+use super::latency::Latency;
+use crate::decide::{Decision, Verdict};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabels {
     decision: &'static str,
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabel {
+    decision: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LeaseLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReportLabels {
+    kind: &'static str,
 }
 
 /// Handles resolved once, so that a request adds to an atomic and looks nothing up.
@@ -21,6 +39,11 @@ pub struct Metrics {
     allowed: Counter,
     refused: Arc<[(Code, Counter)]>,
     audited: Arc<[(Code, Counter)]>,
+    took_allowed: Latency,
+    took_refused: Latency,
+    took_audited: Latency,
+    remembered: Counter,
+    verified: Counter,
     /// Checks under way.
     pub(super) in_flight: Gauge,
     /// Checks answered with `overloaded` without being decided.
@@ -29,6 +52,8 @@ pub struct Metrics {
     pub(super) panics: Counter,
     /// Checks whose wait for keys ended at the deadline.
     pub(super) deadlines: Counter,
+    leases: Family<LeaseLabels, Counter>,
+    reports: Family<ReportLabels, Counter>,
 }
 
 // === impl Metrics ===
@@ -38,16 +63,47 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let checks = Family::<CheckLabels, Counter>::default();
         let counter = |decision, reason| checks.get_or_create(&CheckLabels { decision, reason }).clone();
+        let durations = Family::<DecisionLabel, Latency>::default();
+        let took = |decision| durations.get_or_create(&DecisionLabel { decision }).clone();
         let metrics = Self {
             allowed: counter("allow", ""),
             refused: Code::ALL.into_iter().map(|code| (code, counter("deny", code.as_str()))).collect(),
             audited: Code::ALL.into_iter().map(|code| (code, counter("audit", code.as_str()))).collect(),
+            took_allowed: took("allow"),
+            took_refused: took("deny"),
+            took_audited: took("audit"),
+            remembered: Counter::default(),
+            verified: Counter::default(),
             in_flight: Gauge::default(),
             shed: Counter::default(),
             panics: Counter::default(),
             deadlines: Counter::default(),
+            leases: Family::default(),
+            reports: Family::default(),
         };
+        registry.register(
+            "gatewright_connection_leases",
+            "Handshakes under a limit of connections, by what came of them",
+            metrics.leases.clone(),
+        );
+        registry.register("gatewright_connection_reports", "What proxies told of connections", metrics.reports.clone());
         registry.register("gatewright_checks", "Checks answered, by decision and reason", checks);
+        registry.register_with_unit(
+            "gatewright_check_duration",
+            "Time from a check's arrival to its decision, waits included",
+            Unit::Seconds,
+            durations,
+        );
+        registry.register(
+            "gatewright_token_cache_hits",
+            "Credentials that were verified before and are remembered",
+            metrics.remembered.clone(),
+        );
+        registry.register(
+            "gatewright_token_cache_misses",
+            "Credentials that had to be verified, good or not",
+            metrics.verified.clone(),
+        );
         registry.register("gatewright_checks_in_flight", "Checks under way", metrics.in_flight.clone());
         registry.register(
             "gatewright_checks_shed",
@@ -63,18 +119,31 @@ impl Metrics {
         metrics
     }
 
-    /// Counts an answer; `None`: allowed.
-    pub(super) fn answered(&self, refusal: Option<Code>) {
-        let counter = match refusal {
-            None => Some(&self.allowed),
-            Some(code) => of(&self.refused, code),
+    /// Counts a decision that took this long.
+    pub(super) fn decided(&self, decision: &Decision, took: Duration) {
+        let (counter, latency) = match (&decision.verdict, &decision.facts.audited) {
+            (Verdict::Deny(deny), _) => (of(&self.refused, deny.code), &self.took_refused),
+            // A policy on trial: what it would have refused.
+            (_, Some(deny)) => (of(&self.audited, deny.code), &self.took_audited),
+            (Verdict::Allow(_) | Verdict::Answer(_), None) => (Some(&self.allowed), &self.took_allowed),
         };
         counter.map(Counter::inc);
+        latency.observe(took);
+        match decision.facts.remembered {
+            Some(true) => self.remembered.inc(),
+            Some(false) => self.verified.inc(),
+            None => 0,
+        };
     }
 
-    /// Counts what a policy on trial would have refused.
-    pub(super) fn audited(&self, code: Code) {
-        of(&self.audited, code).map(Counter::inc);
+    /// Counts a handshake under a limit of connections.
+    pub(super) fn leased(&self, outcome: &'static str) {
+        self.leases.get_or_create(&LeaseLabels { outcome }).inc();
+    }
+
+    /// Counts a report of a proxy.
+    pub(super) fn reported(&self, kind: &'static str) {
+        self.reports.get_or_create(&ReportLabels { kind }).inc();
     }
 }
 

@@ -4,12 +4,20 @@
 
 mod accept;
 mod admin;
+mod audit;
 mod check;
+mod connections;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod latency;
 mod listen;
 mod log;
 mod metrics;
+mod observe;
+mod peers;
 mod publish;
 mod readiness;
+mod reports;
 mod request;
 mod response;
 mod state;
@@ -19,9 +27,11 @@ mod writer;
 pub use accept::Accepted;
 pub(crate) use accept::tcp as accept_tcp;
 pub use admin::{Admin, AdminListener, Dump, LogLevel};
+pub use audit::{Audit, Sink, Who};
 pub use check::{CheckOptions, CheckService};
 pub use listen::{Address, Bound, ListenError, Serving, bind, serve};
 pub use metrics::{Metrics, PublishMetrics};
+pub use peers::Peers;
 pub use prometheus_client::registry::Registry;
 pub use publish::serve_keys;
 pub use readiness::{Pending, Readiness};

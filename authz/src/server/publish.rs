@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::State,
     http::{HeaderValue, StatusCode, header},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::net::TcpListener;
@@ -22,17 +22,25 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Serves the documents until cancelled; everything else is 404.
 pub async fn serve_keys(listener: TcpListener, keys: Arc<OwnKeys>, ends: CancellationToken) -> std::io::Result<()> {
-    let app = Router::new()
-        .route("/.well-known/jwks.json", get(async |State(keys): State<Arc<OwnKeys>>| cached(&keys.jwks())))
-        .route(
-            "/.well-known/openid-configuration",
-            get(async |State(keys): State<Arc<OwnKeys>>| cached(&keys.discovery())),
-        )
-        .fallback(async || (StatusCode::NOT_FOUND, "nothing is published here\n"))
-        .with_state(keys);
+    let app = routes(keys).fallback(async || (StatusCode::NOT_FOUND, "nothing is published here\n"));
     axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
 }
 
-fn cached(document: &serde_json::Value) -> impl IntoResponse + use<> {
-    ([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, CACHE)], document.to_string())
+/// The two documents.
+pub(super) fn routes(keys: Arc<OwnKeys>) -> Router {
+    Router::new()
+        .route("/.well-known/jwks.json", get(async |State(keys): State<Arc<OwnKeys>>| cached(keys.jwks())))
+        .route(
+            "/.well-known/openid-configuration",
+            get(async |State(keys): State<Arc<OwnKeys>>| cached(keys.discovery())),
+        )
+        .with_state(keys)
+}
+
+fn cached(document: Option<serde_json::Value>) -> Response {
+    let Some(document) = document else {
+        return (StatusCode::NOT_FOUND, "no signing key is known here: no policy needs one, or it is on its way\n")
+            .into_response();
+    };
+    ([(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, CACHE)], document.to_string()).into_response()
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::IpAddr};
 
 use crds::code::Code;
 
-use super::wire::{Address, Attributes, Check, Http};
+use super::wire::{Address, AddressKind, Attributes, Check, Http};
 use crate::{
     decide::Deny,
     request::{Headers, RequestView},
@@ -72,7 +72,10 @@ fn headers(http: &Http) -> Result<Headers<'_>, Deny> {
 }
 
 fn ip(address: &Address) -> Option<IpAddr> {
-    address.socket.as_ref()?.address.parse().ok()
+    match address.kind.as_ref()? {
+        AddressKind::Socket(socket) => socket.address.parse().ok(),
+        AddressKind::Pipe(_) | AddressKind::Internal(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ const ANSWERED: NonZeroI32 = match NonZeroI32::new(7) {
 };
 
 /// Our member of the dynamic metadata.
-const METADATA: &str = "gatewright.dev";
+pub(super) const METADATA: &str = "gatewright.dev";
 
 /// The answer to Envoy, encoded.
 pub(super) fn respond(decision: Decision, asked: &Asked<'_>) -> Vec<u8> {
@@ -173,6 +173,9 @@ fn metadata(out: &mut Writer, facts: &Facts, decision: &str, reason: &str) {
                 "route",
                 facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default(),
             );
+            if let Some(lease) = &facts.lease {
+                text_member(out, "lease", &lease.to_string());
+            }
             member(out, "principal", |out| out.message(STRUCT_VALUE, |out| principal(out, facts)));
         });
     });

@@ -5,7 +5,7 @@
 //! A test decodes the same bytes by both and compares.
 
 use bytes::{BufMut, Bytes};
-use prost::Message;
+use prost::{Message, Oneof};
 use tonic::{
     Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -39,12 +39,27 @@ pub(super) struct Peer {
     pub(super) principal: String,
 }
 
-/// `core.v3.Address`; other kinds than sockets have no IP address.
+/// `core.v3.Address`. All kinds are named: of two, the last one counts.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Address {
-    #[prost(message, optional, tag = "1")]
-    pub(super) socket: Option<SocketAddress>,
+    #[prost(oneof = "AddressKind", tags = "1, 2, 3")]
+    pub(super) kind: Option<AddressKind>,
 }
+
+/// Other kinds than sockets have no IP address.
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum AddressKind {
+    #[prost(message, tag = "1")]
+    Socket(SocketAddress),
+    #[prost(message, tag = "2")]
+    Pipe(Unread),
+    #[prost(message, tag = "3")]
+    Internal(Unread),
+}
+
+/// A message of which nothing is read.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Unread {}
 
 /// `core.v3.SocketAddress`.
 #[derive(Clone, PartialEq, Message)]

@@ -7,6 +7,8 @@ mod disk;
 mod generate;
 #[cfg(feature = "server")]
 mod own;
+#[cfg(feature = "server")]
+mod ring;
 
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crds::{signing::SigningKey, v1alpha1::SigningAlgorithm};
 
 #[cfg(feature = "server")]
 pub use own::OwnKeys;
+#[cfg(feature = "server")]
+pub use ring::Rings;
 
 /// A key that signs now.
 #[derive(Debug, Clone)]

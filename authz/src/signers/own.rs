@@ -1,53 +1,39 @@
-//! The keys of this process: made when a policy first needs one, turned every month, published for as long as anything they signed is
-//! good.
-//!
-//! ```text
-//!  made ──ANNOUNCE──► signs ──ROTATE──► the next one is made ──ANNOUNCE──► the next one signs ──KEEP──► gone
-//!   └───────────────────────────── published ─────────────────────────────────────────────────┘
-//! ```
-//!
-//! A key is published before it signs, so that an upstream with cached keys knows it; only the very first one signs at once.
+//! The keys of this process: made when a policy first needs one and turned by itself, or received from an operator, who makes the same
+//! known to every data plane. When a key is made, signs and goes is [`super::ring`]'s.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
-use crds::v1alpha1::SigningAlgorithm;
+use crds::{push::SigningKeys, v1alpha1::SigningAlgorithm};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::{
     Signer, SignerStore, disk,
-    generate::{Pair, name},
+    generate::name,
+    ring::{Rings, names},
 };
-
-/// Seconds until a key is followed by the next.
-const ROTATE: i64 = 30 * 24 * 3600;
-/// Seconds between the publication of a key and its first use.
-const ANNOUNCE: i64 = 3600;
-/// Seconds that a key stays published after its last use: the longest life of a token of ours, and as much again for clocks.
-const KEEP: i64 = 2 * 3600;
 
 /// Keys of our own. Cheap to read, rarely changed.
 #[derive(Debug)]
 pub struct OwnKeys {
-    rings: ArcSwap<BTreeMap<&'static str, Ring>>,
-    /// Held while a ring changes, so that no key is made twice.
-    changing: Mutex<()>,
+    state: ArcSwap<State>,
+    /// Held while a ring changes, so that no key is made twice. `None`: keys are received, and none is made here.
+    maker: Option<Mutex<()>>,
     folder: Option<PathBuf>,
-    issuer: Arc<str>,
 }
 
-/// The pairs of one algorithm, oldest first.
-#[derive(Debug, Clone)]
-struct Ring {
-    algorithm: SigningAlgorithm,
-    pairs: Vec<Pair>,
+/// What signs now.
+#[derive(Debug, Clone, Default)]
+struct State {
+    rings: Rings,
+    /// Where upstreams find the public halves; `None`: nothing was received yet.
+    issuer: Option<Arc<str>>,
 }
 
 // === impl OwnKeys ===
@@ -58,108 +44,101 @@ impl OwnKeys {
     /// destroy the key that upstreams know.
     pub fn open(data_dir: Option<&std::path::Path>, issuer: &str) -> Arc<Self> {
         let mut folder = data_dir.map(|folder| folder.join("signing"));
-        let mut rings = BTreeMap::new();
+        let mut rings = Rings::default();
         for algorithm in [SigningAlgorithm::RS256, SigningAlgorithm::ES256, SigningAlgorithm::EdDSA] {
             match folder.as_deref().map_or(Ok(Vec::new()), |folder| disk::load(folder, algorithm)) {
                 Ok(pairs) if pairs.is_empty() => {}
-                Ok(pairs) => drop(rings.insert(name(algorithm), Ring { algorithm, pairs })),
+                Ok(pairs) => rings.put(algorithm, pairs),
                 Err(error) => {
                     let path = folder.take().unwrap_or_default();
                     warn!(algorithm = name(algorithm), path = %path.display(), %error, "saved signing keys cannot be used; new ones are made and not saved. Repair or remove the folder and start again");
                 }
             }
         }
-        let issuer = issuer.trim_end_matches('/').into();
-        Arc::new(Self { rings: ArcSwap::from_pointee(rings), changing: Mutex::new(()), folder, issuer })
+        let state = State { rings, issuer: Some(issuer.trim_end_matches('/').into()) };
+        Arc::new(Self { state: ArcSwap::from_pointee(state), maker: Some(Mutex::default()), folder })
     }
 
-    /// Makes the first key of an algorithm, if there is none. Blocks for a moment.
+    /// Nothing yet, and whatever [`OwnKeys::receive`] is given.
+    pub fn received() -> Arc<Self> {
+        Arc::new(Self { state: ArcSwap::default(), maker: None, folder: None })
+    }
+
+    /// Takes an operator's keys in, in place of those of before. Keys that cannot be read leave those in force.
+    pub fn receive(&self, keys: &SigningKeys) {
+        let issuer: Arc<str> = keys.issuer.trim_end_matches('/').into();
+        match Rings::read(&keys.keys) {
+            Ok(rings) => self.state.store(Arc::new(State { rings, issuer: Some(issuer) })),
+            Err(error) => warn!(%error, "the operator's signing keys cannot be used; those of before stay"),
+        }
+    }
+
+    /// Makes the first key of an algorithm, if there is none and they are made here. Blocks for a moment.
     pub fn make(&self, algorithm: SigningAlgorithm) {
-        self.turn_at(algorithm, now());
+        self.turn_at(Some(algorithm), now());
     }
 
     /// Adds and drops what is due in every ring. To be called every few minutes.
     pub fn turn(&self) {
-        let algorithms: Vec<_> = self.rings.load().values().map(|ring| ring.algorithm).collect();
-        algorithms.into_iter().for_each(|algorithm| self.turn_at(algorithm, now()));
+        self.turn_at(None, now());
     }
 
-    fn turn_at(&self, algorithm: SigningAlgorithm, now: i64) {
-        let _changing = self.changing.lock();
-        let rings = self.rings.load_full();
-        let before = rings.get(name(algorithm)).map_or(&[][..], |ring| &ring.pairs);
-        let mut ring = Ring { algorithm, pairs: before.to_vec() };
-        if let Err(error) = ring.turn(now) {
-            warn!(algorithm = name(algorithm), %error, "no signing key");
-            return;
+    fn turn_at(&self, needed: Option<SigningAlgorithm>, now: i64) {
+        let Some(maker) = &self.maker else { return };
+        let _making = maker.lock();
+        // Whoever has no public half has nothing to publish.
+        let needed = needed.filter(|algorithm| PUBLISHED.contains(algorithm));
+        let mut state = State::clone(&self.state.load());
+        match state.rings.turn(needed, now) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => {
+                warn!(%error, "no signing key");
+                return;
+            }
         }
-        if ring.pairs.len() == before.len() && ring.newest() == before.last().map(|pair| pair.made) {
-            return;
+        for algorithm in state.rings.algorithms() {
+            let pairs = state.rings.of(algorithm);
+            info!(algorithm = name(algorithm), keys = pairs.len(), "signing keys changed");
+            if let Some(folder) = &self.folder
+                && let Err(error) = disk::save(folder, algorithm, pairs)
+            {
+                warn!(algorithm = name(algorithm), %error, "the signing keys cannot be saved: a restart will sign with others");
+            }
         }
-        if let Some(folder) = &self.folder
-            && let Err(error) = disk::save(folder, algorithm, &ring.pairs)
-        {
-            warn!(algorithm = name(algorithm), %error, "the signing keys cannot be saved: a restart will sign with others");
-        }
-        info!(algorithm = name(algorithm), keys = ring.pairs.len(), "signing keys changed");
-        let mut changed = (*rings).clone();
-        changed.insert(name(algorithm), ring);
-        self.rings.store(Arc::new(changed));
+        self.state.store(Arc::new(state));
     }
 
-    /// The public halves (RFC 7517 section 5).
-    pub fn jwks(&self) -> Value {
-        let rings = self.rings.load();
-        let keys: Vec<&Value> = rings.values().flat_map(|ring| &ring.pairs).map(|pair| &pair.jwk).collect();
-        json!({ "keys": keys })
+    /// The public halves (RFC 7517 section 5); `None`: nothing was received yet.
+    pub fn jwks(&self) -> Option<Value> {
+        let state = self.state.load();
+        state.issuer.as_ref().map(|_| state.rings.jwks())
     }
 
     /// What a verifier needs to find them (OpenID Connect Discovery 1.0, RFC 8414).
-    pub fn discovery(&self) -> Value {
-        let rings = self.rings.load();
-        let algorithms: Vec<&str> = rings.keys().copied().collect();
-        json!({
-            "issuer": &*self.issuer,
-            "jwks_uri": format!("{}/.well-known/jwks.json", self.issuer),
-            "id_token_signing_alg_values_supported": algorithms,
+    pub fn discovery(&self) -> Option<Value> {
+        let state = self.state.load();
+        let issuer = state.issuer.as_deref()?;
+        Some(json!({
+            "issuer": issuer,
+            "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
+            "id_token_signing_alg_values_supported": names(&state.rings),
             "subject_types_supported": ["public"],
             "response_types_supported": [],
-        })
+        }))
     }
 }
 
 impl SignerStore for OwnKeys {
     fn current(&self, algorithm: SigningAlgorithm, now_ms: i64) -> Option<Signer> {
-        let rings = self.rings.load();
-        let pair = rings.get(name(algorithm))?.signing(now_ms.div_euclid(1000))?;
-        Some(Signer { key: pair.key.clone(), issuer: self.issuer.clone() })
+        let state = self.state.load();
+        let key = state.rings.signing(algorithm, now_ms.div_euclid(1000))?;
+        Some(Signer { key, issuer: state.issuer.clone()? })
     }
 }
 
-// === impl Ring ===
-
-impl Ring {
-    /// The newest pair that was published for long enough, else the oldest.
-    fn signing(&self, now: i64) -> Option<&Pair> {
-        let announced = self.pairs.iter().rev().find(|pair| pair.made.saturating_add(ANNOUNCE) <= now);
-        announced.or(self.pairs.first())
-    }
-
-    fn turn(&mut self, now: i64) -> std::io::Result<()> {
-        if self.newest().is_none_or(|made| made.saturating_add(ROTATE) <= now) {
-            self.pairs.push(Pair::generate(self.algorithm, now)?);
-        }
-        // A pair is of use until its follower has signed for long enough.
-        let over = |follower: &Pair| follower.made.saturating_add(ANNOUNCE + KEEP) <= now;
-        let gone = self.pairs.iter().skip(1).take_while(|follower| over(follower)).count();
-        self.pairs.drain(..gone);
-        Ok(())
-    }
-
-    fn newest(&self) -> Option<i64> {
-        self.pairs.last().map(|pair| pair.made)
-    }
-}
+/// Algorithms with a public half.
+const PUBLISHED: [SigningAlgorithm; 3] = [SigningAlgorithm::RS256, SigningAlgorithm::ES256, SigningAlgorithm::EdDSA];
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|now| i64::try_from(now.as_secs()).ok()).unwrap_or(0)
@@ -169,7 +148,10 @@ fn now() -> i64 {
 mod tests {
     use jsonwebtoken::{DecodingKey, Validation, jwk::JwkSet};
 
-    use super::*;
+    use super::{
+        super::ring::{ANNOUNCE, KEEP, ROTATE},
+        *,
+    };
 
     const START: i64 = 1_800_000_000;
     const EVERY: [(SigningAlgorithm, jsonwebtoken::Algorithm); 3] = [
@@ -180,7 +162,7 @@ mod tests {
 
     /// Whether an independent library, given what is published, verifies what is signed.
     fn verifies(keys: &OwnKeys, token: &str, algorithm: jsonwebtoken::Algorithm) -> bool {
-        let set: JwkSet = serde_json::from_value(keys.jwks()).unwrap();
+        let set: JwkSet = serde_json::from_value(keys.jwks().unwrap()).unwrap();
         let header = jsonwebtoken::decode_header(token).unwrap();
         let Some(jwk) = set.find(&header.kid.unwrap()) else { return false };
         let mut rules = Validation::new(algorithm);
@@ -199,21 +181,21 @@ mod tests {
         let keys = OwnKeys::open(None, "http://127.0.0.1:9002/");
         for (algorithm, name) in EVERY {
             assert!(keys.current(algorithm, START * 1000).is_none(), "none before one is needed");
-            keys.turn_at(algorithm, START);
+            keys.turn_at(Some(algorithm), START);
             assert!(verifies(&keys, &sign(&keys, algorithm, START), name), "{algorithm:?}");
         }
-        assert!(!keys.jwks().to_string().contains("\"d\""), "no private member");
-        keys.turn_at(SigningAlgorithm::HS256, START);
+        assert!(!keys.jwks().unwrap().to_string().contains("\"d\""), "no private member");
+        keys.turn_at(Some(SigningAlgorithm::HS256), START);
         assert!(keys.current(SigningAlgorithm::HS256, START * 1000).is_none(), "a shared secret cannot be published");
-        assert_eq!(keys.discovery()["jwks_uri"], "http://127.0.0.1:9002/.well-known/jwks.json");
+        assert_eq!(keys.discovery().unwrap()["jwks_uri"], "http://127.0.0.1:9002/.well-known/jwks.json");
     }
 
     #[test]
     fn keys_overlap_when_they_turn() {
         let keys = OwnKeys::open(None, "http://127.0.0.1:9002");
         let (algorithm, name) = EVERY[1];
-        let published = || keys.jwks()["keys"].as_array().unwrap().len();
-        keys.turn_at(algorithm, START);
+        let published = || keys.jwks().unwrap()["keys"].as_array().unwrap().len();
+        keys.turn_at(Some(algorithm), START);
         let first = sign(&keys, algorithm, START);
         let id = |token: &str| jsonwebtoken::decode_header(token).unwrap().kid.unwrap();
         for (seconds, count, is_first) in [
@@ -224,7 +206,7 @@ mod tests {
             (ROTATE + ANNOUNCE + KEEP - 1, 2, false),
             (ROTATE + ANNOUNCE + KEEP, 1, false),
         ] {
-            keys.turn_at(algorithm, START + seconds);
+            keys.turn_at(Some(algorithm), START + seconds);
             let token = sign(&keys, algorithm, START + seconds);
             assert_eq!((published(), id(&token) == id(&first)), (count, is_first), "{seconds}");
             assert!(verifies(&keys, &token, name));
@@ -238,7 +220,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("gatewright-signers-{}", fastrand::u64(..)));
         let (algorithm, _) = EVERY[2];
         let before = OwnKeys::open(Some(&folder), "http://127.0.0.1:9002");
-        before.turn_at(algorithm, START);
+        before.turn_at(Some(algorithm), START);
         let after = OwnKeys::open(Some(&folder), "http://127.0.0.1:9002");
         assert_eq!(before.jwks(), after.jwks());
         assert_eq!(sign(&before, algorithm, START), sign(&after, algorithm, START), "Ed25519 signs alike");
@@ -248,9 +230,46 @@ mod tests {
         // A damaged file is not overwritten.
         std::fs::write(&file, "[").unwrap();
         let damaged = OwnKeys::open(Some(&folder), "http://127.0.0.1:9002");
-        damaged.turn_at(algorithm, START);
+        damaged.turn_at(Some(algorithm), START);
         assert!(damaged.current(algorithm, START * 1000).is_some());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "[");
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn received_keys_are_everybodys_and_made_by_nobody_here() {
+        let (algorithm, name) = EVERY[1];
+        let mut rings = Rings::default();
+        rings.turn([algorithm], START).unwrap();
+        let sent = SigningKeys { issuer: "http://127.0.0.1:9002/".into(), keys: rings.kept() };
+        let sent: SigningKeys = serde_json::from_str(&serde_json::to_string(&sent).unwrap()).unwrap();
+        let (one, other) = (OwnKeys::received(), OwnKeys::received());
+        assert!(one.jwks().is_none() && one.discovery().is_none() && one.current(algorithm, START * 1000).is_none());
+        one.make(algorithm);
+        assert!(one.current(algorithm, START * 1000).is_none(), "a key of one replica would be nobody else's");
+        [&one, &other].iter().for_each(|keys| keys.receive(&sent));
+        assert!(verifies(&other, &sign(&one, algorithm, START), name), "what one signs the other publishes");
+        assert_eq!((one.jwks(), one.discovery()), (other.jwks(), other.discovery()));
+        let secret = serde_json::to_value(&sent).unwrap()["keys"][0]["pkcs8"].as_str().unwrap().to_owned();
+        assert!(!format!("{sent:?} {one:?}").contains(&secret));
+        // What cannot be read changes nothing.
+        let mut broken = sent.clone();
+        broken.keys[0].pkcs8 = crds::secret::Secret::new(b"nonsense".to_vec());
+        one.receive(&broken);
+        assert_eq!(one.jwks(), other.jwks());
+    }
+
+    #[test]
+    fn rings_that_meet_forget_nothing() {
+        let (algorithm, _) = EVERY[2];
+        let (mut one, mut other) = (Rings::default(), Rings::default());
+        one.turn([algorithm], START).unwrap();
+        other.merge(one.clone());
+        other.turn([], START + ROTATE).unwrap();
+        assert_eq!((one.of(algorithm).len(), other.of(algorithm).len()), (1, 2));
+        one.merge(other.clone());
+        assert_eq!(one.jwks(), other.jwks());
+        assert_eq!(Rings::read(&one.kept()).unwrap().jwks(), one.jwks());
+        assert!(!one.turn([algorithm], START + ROTATE).unwrap(), "nothing is due");
     }
 }

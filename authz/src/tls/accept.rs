@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -66,6 +66,11 @@ pub(crate) fn by_proven_proxy(request: &Extensions) -> bool {
     request.get::<Peer>().is_some_and(|peer| peer.is_proven_proxy(SystemTime::now()))
 }
 
+/// Where the peer is that a request came from; `None` of a connection without TLS.
+pub(crate) fn address(request: &Extensions) -> Option<IpAddr> {
+    request.get::<Peer>().map(|peer| peer.address.ip())
+}
+
 /// Connections whose handshake succeeded.
 pub fn incoming(listener: TcpListener, config: Shared) -> impl Stream<Item = io::Result<Connection>> + Send {
     unfold((listener, config, JoinSet::new()), async |(listener, config, mut shaking)| {
@@ -100,6 +105,11 @@ pub fn incoming(listener: TcpListener, config: Shared) -> impl Stream<Item = io:
 // === impl Connection ===
 
 impl Connection {
+    /// The other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
     fn new(stream: TlsStream<Accepted<TcpStream>>, address: SocketAddr) -> Self {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         // A certificate of our CA that names nobody is worth as much as none.

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 use serde_json::{Map, Value};
 
 use super::{
-    Entry, Record, Table, end, hex, object,
+    Entry, KeyId, Record, Table, end, hex, object,
     table::{Span, Text},
 };
 use crate::secret::Secret;
@@ -72,7 +72,7 @@ impl Table<CqaV1Record> {
         let (record, text) = found.filter(|_| good)?;
         let user = Value::from(text.at(record.user));
         let claims = Map::from_iter([("sub".to_owned(), user.clone()), ("user".to_owned(), user)]);
-        Some(Entry { claims, ends_ms: record.ends_ms })
+        Some(Entry { id: KeyId::of_cqa_v1(id), claims, ends_ms: record.ends_ms })
     }
 }
 

@@ -14,17 +14,21 @@ mod sha256;
 mod table;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub use cqa_v1::{CqaV1Record, PREFIX as CQA_V1_PREFIX, Peppers};
 pub use mint::{KeyKind, Listed, Minted, cqa_v1_hash, listed, revoked, sha256_name};
 pub use sha256::Sha256Record;
 pub use table::{Record, Skipped, Table};
+pub use uses::{KeyId, KeyTimes, USES_ENTRY, USES_PARTS, Uses, is_uses_secret, pack_uses, read_uses, uses_secret};
 
 use serde_json::{Map, Value};
 
 /// What a record says about its key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
+    /// Which key it is, for what is told about its use.
+    pub id: KeyId,
     /// Claims, as a token would have them.
     pub claims: Map<String, Value>,
     /// When the key ends, in milliseconds since the Unix epoch. A revoked key has ended before everything.

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest;
 
 use super::{
-    CQA_V1_PREFIX, Entry, Record, Table, end, hex, object,
+    CQA_V1_PREFIX, Entry, KeyId, Record, Table, end, hex, object,
     table::{Span, Text},
 };
 
@@ -43,7 +43,9 @@ impl Table<Sha256Record> {
             return None;
         }
         let digest = digest::digest(&digest::SHA256, key.as_bytes());
-        let (record, text) = self.get(digest.as_ref().try_into().ok()?)?;
-        Some(Entry { claims: object(text.at(record.claims).as_bytes()).ok()?, ends_ms: record.ends_ms })
+        let digest: [u8; 32] = digest.as_ref().try_into().ok()?;
+        let (record, text) = self.get(&digest)?;
+        let claims = object(text.at(record.claims).as_bytes()).ok()?;
+        Some(Entry { id: KeyId::of_digest(digest), claims, ends_ms: record.ends_ms })
     }
 }

@@ -69,13 +69,14 @@ impl<R: Record> Table<R> {
     /// Reads all entries of these Secrets.
     pub fn new(secrets: &[SecretValues<'_>], digest: &[u8; 32]) -> Self {
         let mut records: HashMap<R::Id, R> = HashMap::with_capacity(secrets.iter().map(SecretValues::len).sum());
-        let (mut text, mut skipped, mut conflicting) = (Text::default(), Vec::new(), HashSet::new());
+        // Texts are parts of the values: as much room at once leaves no outgrown copies behind.
+        let room = secrets.iter().flat_map(|secret| secret.entries()).filter_map(|(_, value)| value);
+        let mut text = Text { all: String::with_capacity(room.map(|value| value.expose().len()).sum()) };
+        let (mut skipped, mut conflicting) = (Vec::new(), HashSet::new());
         for secret in secrets {
-            let mut entries: Vec<_> = secret.entries().collect();
-            // In order of names, so that the same Secrets always tell the same.
-            entries.sort_unstable_by_key(|(name, _)| *name);
             let mut bad: Option<Skipped> = None;
-            for (name, value) in entries {
+            // In order of names, so that the same Secrets always tell the same.
+            for (name, value) in secret.entries() {
                 let length = text.all.len();
                 let read = R::id(name).ok_or("its name is not the lower-case hex digits of this kind").and_then(|id| {
                     let value = value.ok_or("its value cannot be read: `data` is base64, and `stringData` is text")?;

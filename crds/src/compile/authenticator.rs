@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
-use super::{api_key, policy::Site, problem, remote, second_factor, static_key, verdict::Reason};
+use super::{api_key, policy::Site, problem, remote, second_factor, service_account, static_key, verdict::Reason};
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
@@ -75,7 +75,16 @@ fn kind(
     site: &mut Site<'_>,
     key_sets: &mut Vec<KeySetSource>,
 ) -> Option<AuthenticatorKind> {
-    let v1alpha1::Authenticator { jwt, api_key, introspection, user_info, webhook, client_certificate, .. } = spec;
+    let v1alpha1::Authenticator {
+        jwt,
+        api_key,
+        introspection,
+        user_info,
+        webhook,
+        client_certificate,
+        service_account,
+        ..
+    } = spec;
     let set = [
         jwt.is_some(),
         api_key.is_some(),
@@ -83,6 +92,7 @@ fn kind(
         user_info.is_some(),
         webhook.is_some(),
         client_certificate.is_some(),
+        service_account.is_some(),
     ];
     if set.into_iter().filter(|set| *set).count() != 1 {
         site.problems.push(problem(at, "must name exactly one kind of credential, such as `jwt` or `apiKey`"));
@@ -105,6 +115,9 @@ fn kind(
         let domains = spec.spiffe_trust_domains.as_ref();
         let trust_domains = domains.map(|all| all.iter().map(|one| (**one).into()).collect());
         return Some(AuthenticatorKind::ClientCertificate(ClientCertificates { trust_domains }));
+    }
+    if let Some(spec) = service_account {
+        return Some(AuthenticatorKind::ServiceAccount(Box::new(service_account::compile(spec, key_sets))));
     }
     Some(AuthenticatorKind::Jwt(self::jwt(&format!("{at}.jwt"), jwt.as_ref()?, site, key_sets)))
 }
@@ -209,7 +222,14 @@ fn remote(
         return JwtKeys::Missing;
     }
     let id = KeySetId::new(issuer, jwks_uri.as_deref(), &authorities);
-    key_sets.push(KeySetSource { id: id.clone(), issuer: issuer.clone(), jwks_uri, max_age, authorities });
+    key_sets.push(KeySetSource {
+        id: id.clone(),
+        issuer: issuer.clone(),
+        jwks_uri,
+        max_age,
+        authorities,
+        cluster: false,
+    });
     JwtKeys::Remote(id)
 }
 

@@ -6,7 +6,7 @@ use aws_lc_rs::digest;
 
 use super::{policy::Site, problem};
 use crate::{
-    snapshot::{Limit, LimitBy, LimitId, Limits},
+    snapshot::{ConnectionLimit, Limit, LimitBy, LimitId, Limits},
     v1alpha1,
 };
 
@@ -19,10 +19,17 @@ pub(super) fn of_policy(spec: Option<&v1alpha1::Limits>, site: &mut Site<'_>) ->
         // Whoever sent a bad credential is nobody yet: there is nothing but the address to count by.
         Some(limit("failures", "", one.rate, window, LimitBy::Address, site))
     });
+    let connections = spec.connections.as_ref().map(|one| {
+        // Its counters live as long as its connections: the length of a window is none of theirs.
+        let Limit { id, by, .. } = limit("connections", "", one.max, Duration::ZERO, counted_by(one.by), site);
+        ConnectionLimit { id, max: one.max, by }
+    });
     Limits {
         requests: requests.into_iter().collect(),
         failures,
+        connections,
         trusted_hops: spec.trusted_proxy_hops.unwrap_or(0).into(),
+        store: site.store.clone(),
     }
 }
 
@@ -35,12 +42,15 @@ pub(super) fn of_route(at: &str, route: &v1alpha1::Route, policy: &Limits, site:
 
 fn requests(at: &str, route: &str, spec: &v1alpha1::RequestLimit, site: &mut Site<'_>) -> Option<Limit> {
     let window = window(&format!("{at}.window"), &spec.window, site)?;
-    let by = match spec.by {
+    Some(limit("requests", route, spec.rate, window, counted_by(spec.by), site))
+}
+
+const fn counted_by(by: Option<v1alpha1::LimitBy>) -> LimitBy {
+    match by {
         Some(v1alpha1::LimitBy::IP) => LimitBy::Address,
         None | Some(v1alpha1::LimitBy::Principal) => LimitBy::Principal,
         Some(v1alpha1::LimitBy::Global) => LimitBy::Global,
-    };
-    Some(limit("requests", route, spec.rate, window, by, site))
+    }
 }
 
 fn window(at: &str, spec: &v1alpha1::LimitWindow, site: &mut Site<'_>) -> Option<Duration> {

@@ -26,8 +26,10 @@ mod remote;
 mod replace;
 mod rules;
 mod second_factor;
+mod service_account;
 mod share;
 mod static_key;
+mod store;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -64,8 +66,12 @@ pub struct Options {
     pub fallback_namespace: Option<String>,
     /// Hosts that policies of a namespace may have. Empty: every namespace any host; else a namespace that is not named has none.
     pub grants: BTreeMap<String, Vec<HostPattern>>,
-    /// The data plane has no signing keys of its own: what needs one is `Unsupported`.
-    pub without_own_keys: bool,
+    /// Data planes that a `workloadSelector` selects have no signing keys of ours: what needs one there is `Unsupported`. A namespace that
+    /// had such a key could sign in the name of everybody, before everybody's upstreams.
+    pub workloads_without_own_keys: bool,
+    /// A policy is served by several processes: connections can be counted in a store only, for a proxy's word about one reaches another
+    /// process than its handshake did.
+    pub many_replicas: bool,
 }
 
 /// The result.
@@ -113,12 +119,16 @@ enum Outcome {
 impl Options {
     /// What is valid, and can be enforced here.
     fn admits(&self, built: Built) -> Result<Built, Vec<Problem>> {
-        match &built.own_keys {
-            Some(path) if self.without_own_keys => Err(vec![Problem {
+        match built.own_keys.values().next() {
+            Some(path) if self.workloads_without_own_keys && built.selects_workloads => Err(vec![Problem {
                 path: path.clone(),
-                message:
-                    "in a cluster there is no signing key of our own yet; set `secretKeyRef` to the key to sign with"
-                        .to_owned(),
+                message: "keys of our own are for the operator's own authz, and `workloadSelector` is set; set `secretKeyRef` to the key to sign with"
+                    .to_owned(),
+                kind: ProblemKind::Unsupported,
+            }]),
+            _ if self.many_replicas && built.policy.rules.limits.counts_connections_alone() => Err(vec![Problem {
+                path: "spec.limits.connections".to_owned(),
+                message: "in a cluster needs `spec.limits.store`: replicas must count connections together".to_owned(),
                 kind: ProblemKind::Unsupported,
             }]),
             _ => Ok(built),

@@ -1,6 +1,6 @@
 //! One policy on its own: document to compiled policy. Knows nothing of other policies.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use url::Url;
@@ -11,7 +11,7 @@ use super::{
     authenticator, authorization, forward, problem,
     references::{References, Resolved},
     rules::Base,
-    validate,
+    store, validate,
     verdict::Reason,
 };
 use crate::{
@@ -20,8 +20,10 @@ use crate::{
     origin::Origin,
     paths::{PathTemplate, RouteTable},
     schema::Problem,
-    snapshot::{Access, Internal, InvalidCredential, KeySetSource, Policy, Route, Rules, Unmatched, Upgrade},
-    v1alpha1::{self, AuthPolicySpec, InternalInvalidCredential},
+    snapshot::{
+        Access, Internal, InvalidCredential, KeySetSource, Policy, Route, Rules, SharedStore, Unmatched, Upgrade,
+    },
+    v1alpha1::{self, AuthPolicySpec, InternalInvalidCredential, SigningAlgorithm},
 };
 
 /// A compiled policy with everything the set needs to know about it.
@@ -34,8 +36,10 @@ pub(super) struct Built {
     pub(super) key_sets: Vec<KeySetSource>,
     pub(super) reference_problems: Vec<(Reason, String)>,
     pub(super) references: Vec<Resolved>,
-    /// Where a token is signed with a key of our own, if anywhere.
-    pub(super) own_keys: Option<String>,
+    /// Algorithms of our own keys that sign tokens, and where the first token of each is.
+    pub(super) own_keys: BTreeMap<SigningAlgorithm, String>,
+    /// Whether only some workloads receive it.
+    pub(super) selects_workloads: bool,
     /// What it was made from; shared with the object.
     pub(super) document: Arc<Value>,
     pub(super) generation: Option<i64>,
@@ -48,8 +52,10 @@ pub(super) struct Site<'a> {
     pub(super) uid: &'a str,
     pub(super) references: References<'a>,
     pub(super) problems: Vec<Problem>,
-    /// Where a token is signed with a key of our own, if anywhere.
-    pub(super) own_keys: Option<String>,
+    /// Algorithms of our own keys that sign tokens, and where the first token of each is.
+    pub(super) own_keys: BTreeMap<SigningAlgorithm, String>,
+    /// Where the policy counts, if not in each process.
+    pub(super) store: Option<Arc<SharedStore>>,
 }
 
 // === impl Built ===
@@ -71,7 +77,8 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         uid: object.uid.as_deref().unwrap_or_default(),
         references: References::new(objects, &object.name, tables),
         problems: Vec::new(),
-        own_keys: None,
+        own_keys: BTreeMap::new(),
+        store: None,
     };
     let (hosts, policy, key_sets) = policy(&spec, &mut site);
     let Site { references, problems, own_keys, .. } = site;
@@ -88,6 +95,7 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         reference_problems,
         references,
         own_keys,
+        selects_workloads: spec.workload_selector.is_some(),
         document: object.value.clone(),
         generation: object.generation,
     })
@@ -95,6 +103,8 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
 
 fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Policy, Vec<KeySetSource>) {
     let hosts = host_patterns("spec.externalHostnames", spec.external_hostnames.iter().map(|host| &**host), site);
+    // First: whoever counts something, authenticators too, counts it there.
+    site.store = spec.limits.as_ref().and_then(|limits| store::compile(limits.store.as_ref()?, site));
     let (authenticators, key_sets) = authenticator::compile(&spec.authenticators, site);
     let access = if spec.require_auth.unwrap_or(true) { Access::Authenticated } else { Access::Optional };
     let invalid_credential = spec.invalid_credential.map_or(InvalidCredential::Reject, invalid_credential);

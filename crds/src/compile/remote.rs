@@ -21,7 +21,7 @@ use crate::{
 
 /// Long enough for a service that starts: the request that asked has been answered by then, the next one profits.
 const TIMEOUT: Duration = Duration::from_secs(2);
-const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
+pub(super) const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
 const MAX_KEEP: Duration = Duration::from_hours(1);
 /// More certificates than any bundle of authorities has.
 const MAX_CERTIFICATES: usize = 1024;
@@ -204,7 +204,7 @@ fn assertion_key(at: &str, spec: &v1alpha1::ConfidentialClient, site: &Site<'_>)
     Some(key?.with_key_id(spec.key_id.as_deref()))
 }
 
-fn value(at: &str, reference: Option<&SecretKeyRef>, site: &Site<'_>) -> Option<Secret> {
+pub(super) fn value(at: &str, reference: Option<&SecretKeyRef>, site: &Site<'_>) -> Option<Secret> {
     let reference = reference?;
     site.references.get(at, ReferenceKind::Secret, &reference.name, &reference.key, false).cloned()
 }
@@ -224,17 +224,8 @@ fn endpoint(place: &Place<'_>, site: &mut Site<'_>) -> Option<Endpoint> {
     if !TIMEOUTS.contains(&timeout) {
         site.problems.push(problem(timeout_at, "must be between 10ms and 10s"));
     }
-    for (field, set) in [("caBundleRef", place.bundle.is_some()), ("clientCertificateRef", place.certificate.is_some())]
-    {
-        if set && url.as_ref().is_some_and(|url| url.scheme() == "http") {
-            let message = "has no meaning without TLS; make the URL https:// (grpcs:// for gRPC), or remove it";
-            site.problems.push(problem(format!("{}.{field}", place.at), message));
-        }
-    }
-    let tls = Tls {
-        authorities: authorities(place.at, place.bundle, site),
-        certificate: certificate(place.at, place.certificate, site),
-    };
+    let secure = url.as_ref().is_none_or(|url| url.scheme() != "http");
+    let tls = tls(place.at, secure, place.bundle, place.certificate, site);
     let id = id(place, &tls, site);
     Some(Endpoint { url: url?, timeout, tls, id })
 }
@@ -251,6 +242,23 @@ fn id(place: &Place<'_>, tls: &Tls, site: &Site<'_>) -> [u8; 32] {
         context.update(part);
     }
     crate::digest::finish(context)
+}
+
+/// Both sides of TLS, which must be spoken if anything is said about them.
+pub(super) fn tls(
+    at: &str,
+    secure: bool,
+    bundle: Option<&KeySetRef>,
+    certificate: Option<&SecretRef>,
+    site: &mut Site<'_>,
+) -> Tls {
+    for (field, set) in [("caBundleRef", bundle.is_some()), ("clientCertificateRef", certificate.is_some())] {
+        if set && !secure {
+            let message = "has no meaning without TLS; make the URL https:// (grpcs:// for gRPC, rediss:// for Redis), or remove it";
+            site.problems.push(problem(format!("{at}.{field}"), message));
+        }
+    }
+    Tls { authorities: authorities(at, bundle, site), certificate: self::certificate(at, certificate, site) }
 }
 
 /// The bundle of a reference, for whatever is fetched or asked.

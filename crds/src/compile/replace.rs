@@ -60,7 +60,7 @@ fn signed(at: &str, spec: &v1alpha1::SignedJwt, site: &mut Site<'_>) -> Option<R
             return None;
         }
         None => {
-            site.own_keys.get_or_insert_with(|| at.to_owned());
+            site.own_keys.entry(spec.algorithm).or_insert_with(|| at.to_owned());
             JwtKey::Own(spec.algorithm)
         }
     };

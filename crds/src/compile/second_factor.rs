@@ -24,7 +24,7 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Totp, site: &mut Site<'_>) -> S
     let at = format!("{at}.secretsRef");
     let secret = site.references.full_name(name).into();
     let enrolled = site.references.whole(&at, name).map(|values| enrolled(&at, name, values, site));
-    SecondFactor { form, secret, enrolled }
+    SecondFactor { form, secret, enrolled, store: site.store.clone() }
 }
 
 /// What is wrong is counted and not named: whose it is is nobody's business who reads a status.

@@ -1,6 +1,9 @@
 //! Sharing out what only one policy can have: hosts, and the role of the fallback. Candidates come oldest first.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use serde_json::Value;
 
@@ -177,6 +180,8 @@ impl<'a> Sharing<'a> {
             generation: built.generation,
             newest: Arc::ptr_eq(&built.document, &object.value) || built.document == object.value,
             references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
+            own_keys: built.own_keys.keys().copied().filter(|_| !built.selects_workloads).collect(),
+            hands_out: built.policy.hands_out(),
         });
         self.builder
             .add(Entry::InForce(InForce { policy: built.policy.clone(), hosts: got.share.kept }), got.is_fallback);
@@ -194,6 +199,8 @@ impl<'a> Sharing<'a> {
             generation: None,
             newest: false,
             references: Vec::new(),
+            own_keys: BTreeSet::new(),
+            hands_out: false,
         });
         self.builder.add(Entry::Held(Held { name: object.name.clone(), hosts: got.share.kept }), got.is_fallback);
     }

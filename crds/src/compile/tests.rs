@@ -138,8 +138,14 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "spec.routes[0].require.owner.resource",
             "variables",
         ),
-        ("limits: {store: {redis: {url: 'rediss://a.test'}}}", "spec.limits.store", "does not have"),
-        ("limits: {connections: {max: 1}}", "spec.limits.connections", "does not have"),
+        (
+            "limits: {store: {redis: {url: 'redis://a.test', clientCertificateRef: {name: c}}}}",
+            "spec.limits.store.redis.clientCertificateRef",
+            "TLS",
+        ),
+        ("limits: {store: {redis: {url: 'redis://a.test:65536'}}}", "spec.limits.store.redis.url", "port"),
+        ("limits: {store: {redis: {url: 'redis://a.test/65536'}}}", "spec.limits.store.redis.url", "database"),
+        ("login: {}", "spec.login", "does not have"),
         ("publicURL: 'https://'", "spec.publicURL", "http"),
     ] {
         let with_sso = if spec.contains("authenticators: [{") { String::new() } else { format!("\n{SSO}") };

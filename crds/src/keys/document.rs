@@ -45,14 +45,13 @@ pub(super) fn entries(document: &[u8]) -> Result<Vec<Entry>, KeySetError> {
     if document.len() > MAX_DOCUMENT_BYTES {
         return Err(KeySetError::TooLarge);
     }
-    // A typed struct would also be read from an array, in the order of its fields.
-    if document.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(KeySetError::NotJson);
-    }
-    let document: Document = serde_json::from_slice(document).map_err(|error| match error.classify() {
-        Category::Data => KeySetError::NoKeysArray,
-        Category::Io | Category::Syntax | Category::Eof => KeySetError::NotJson,
-    })?;
+    // JSON is UTF-8, in members that are passed over too. A typed struct would also be read from an array, in the order of its fields.
+    let text = str::from_utf8(document).ok().filter(|text| text.trim_ascii_start().starts_with('{'));
+    let document: Document =
+        serde_json::from_str(text.ok_or(KeySetError::NotJson)?).map_err(|error| match error.classify() {
+            Category::Data => KeySetError::NoKeysArray,
+            Category::Io | Category::Syntax | Category::Eof => KeySetError::NotJson,
+        })?;
     match document.keys {
         Entries::Read(entries) => Ok(entries),
         Entries::TooMany => Err(KeySetError::TooManyKeys),

@@ -110,7 +110,8 @@ impl StaticKey {
         // The classic confusion: a published key as HMAC secret lets everybody sign.
         let is_jwk = json_object(secret).is_some_and(|jwk| jwk.contains_key("kty") || jwk.contains_key("keys"));
         match (holds_pem(secret), is_jwk) {
-            (true, _) if looks_private(secret) => return Err(StaticKeyError::PrivateAsSecret),
+            // A private key with a damaged first line is one still.
+            (true, _) | (_, false) if looks_private(secret) => return Err(StaticKeyError::PrivateAsSecret),
             (true, _) => return Err(StaticKeyError::PublicAsSecret),
             (false, true) => return Err(StaticKeyError::JwkAsSecret),
             (false, false) if pem::is_public_key(secret) => return Err(StaticKeyError::PublicAsSecret),

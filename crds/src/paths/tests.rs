@@ -86,6 +86,38 @@ fn templates() {
     for bad in ["", "a", "/a/{**}/b", "/a{b}", "/{", "/{}", "/{a b}", "/..", "/a//b", "/a?b", "/a\\b", "/.;x"] {
         assert!(PathTemplate::parse(bad).is_err(), "{bad}");
     }
+    for good in ["/a;v/b", "/a_b/{a_b}/{a-b}/{a9}", "/a/"] {
+        assert_eq!(PathTemplate::parse(good).unwrap().to_string(), good);
+        assert_eq!(String::from(PathTemplate::parse(good).unwrap()), good);
+    }
+    for (bad, why) in [
+        ("/a?b", "segment `a?b` can never match"),
+        ("/a#b", "segment `a#b` can never match"),
+        ("/a\tb", "can never match"),
+        ("/..;x", "segment `..;x` can never match"),
+        ("/a//b", "segment `` can never match"),
+        ("/{a/b}", "segment `{a` is no template"),
+        ("/{**}/a", "stands at the end only"),
+        ("a", "begins with `/`"),
+    ] {
+        let told = PathTemplate::parse(bad).unwrap_err().to_string();
+        assert!(told.contains(why), "{bad}: {told}");
+    }
+}
+
+#[test]
+fn a_variable_has_a_position() {
+    let template = PathTemplate::parse("/a/{first}/b/{second}/{first}/{**}").unwrap();
+    for (name, expected) in [("first", Some(1)), ("second", Some(3)), ("a", None), ("**", Some(5)), ("", None)] {
+        assert_eq!(template.position(name), expected, "{name}");
+    }
+}
+
+#[test]
+fn segments_are_what_stands_between_slashes() {
+    let segments = |target| CanonicalPath::parse(target).unwrap().segments().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(segments("/"), [""]);
+    assert_eq!(segments("/a/b%20c/"), ["a", "b c", ""]);
 }
 
 #[test]
@@ -109,4 +141,22 @@ fn the_first_route_in_document_order_wins() {
         let found = table.find(&CanonicalPath::parse(target).unwrap(), |route| route.1).unwrap();
         assert_eq!(found.0, expected, "{target}");
     }
+}
+
+/// What a table finds does not depend on it, but how long that takes does.
+#[test]
+fn templates_are_indexed_by_what_is_fixed_in_them() {
+    for (template, literal, first) in [
+        ("/a/b", Some("/a/b"), Some("a")),
+        ("/a/{x}", None, Some("a")),
+        ("/a/{**}", None, Some("a")),
+        ("/{x}/b", None, None),
+        ("/{**}", None, None),
+    ] {
+        let template = PathTemplate::parse(template).unwrap();
+        assert_eq!((template.as_literal(), template.first_literal()), (literal, first), "{template}");
+    }
+    let routes = ["/b", "/a/{x}", "/{**}"].map(|path| (vec![PathTemplate::parse(path).unwrap()], path));
+    let table = RouteTable::new(routes.to_vec());
+    assert_eq!(table.iter().copied().collect::<Vec<_>>(), ["/b", "/a/{x}", "/{**}"]);
 }

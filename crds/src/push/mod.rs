@@ -8,24 +8,29 @@
 //! step, so nothing is decided twice; hosts and the role of the fallback are given, as only the operator sees every policy. Must never
 //! hold more of a Secret than the policies of one receiver name.
 
+mod signing;
 mod values;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use signing::{OwnKey, SigningKeys};
 pub use values::{PushedValues, values_for};
 pub use wire::{
-    Body, Name, POLICY_TYPE, RESOURCE_TYPE, Rejection, Report, STATE_TYPE, State, TRUST_TYPE, Trust, Undecodable,
-    VALUES_TYPE, version,
+    Body, Name, POLICY_TYPE, PeerReport, RESOURCE_TYPE, Rejection, Report, SIGNING_TYPE, STATE_TYPE, State, TRUST_TYPE,
+    Trust, Undecodable, VALUES_TYPE, version,
 };
 
-use crate::{documents::ReferenceKind, hosts::HostPattern};
+use crate::{documents::ReferenceKind, hosts::HostPattern, v1alpha1::SigningAlgorithm};
 
 /// One policy as a data plane gets it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +61,10 @@ pub struct Pushed {
     pub newest: bool,
     /// Values it reads.
     pub references: Vec<Reference>,
+    /// Algorithms of the operator's own keys with which it has tokens signed.
+    pub own_keys: BTreeSet<SigningAlgorithm>,
+    /// Whether its answers carry secrets, which only a proxy that proved itself is given.
+    pub hands_out: bool,
 }
 
 /// Something of the policy's own namespace that it reads.

@@ -1,11 +1,11 @@
 //! Names, types and versions of what travels on the channel. Pure: the transport wraps these bytes and reads none of them.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, str::FromStr, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{PushedPolicy, PushedValues};
+use super::{PushedPolicy, PushedValues, SigningKeys};
 use crate::documents::ReferenceKind;
 
 /// The one type that a stream subscribes to: a policy and its values are in one change only if they share a type.
@@ -16,6 +16,8 @@ pub const POLICY_TYPE: &str = "type.gatewright.dev/v1alpha1.Policy";
 pub const VALUES_TYPE: &str = "type.gatewright.dev/v1alpha1.Values";
 /// Type of [`Trust`].
 pub const TRUST_TYPE: &str = "type.gatewright.dev/v1alpha1.Trust";
+/// Type of [`SigningKeys`].
+pub const SIGNING_TYPE: &str = "type.gatewright.dev/v1alpha1.SigningKeys";
 /// Type of a [`State`].
 pub const STATE_TYPE: &str = "type.gatewright.dev/v1alpha1.State";
 
@@ -26,6 +28,8 @@ pub enum Name {
     Policy(Arc<str>),
     /// `secret/NS/NAME`, `configmap/NS/NAME`.
     Values(ReferenceKind, Arc<str>),
+    /// `signing-keys`.
+    Signing,
     /// `trust`.
     Trust,
     /// `state`.
@@ -75,6 +79,18 @@ pub struct Report {
     pub error: Option<String>,
 }
 
+/// What one receiver tells about the proxies that ask it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerReport {
+    /// Whether any of them proved itself since the receiver began: by a certificate, or by being on the same machine.
+    #[serde(default)]
+    pub proved: bool,
+    /// Those that did not, and were refused a secret of a policy (`namespace/name`) of late. Not all of them if they are many.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub strangers: BTreeMap<Arc<str>, Vec<IpAddr>>,
+}
+
 /// A resource as it was read.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
@@ -82,6 +98,8 @@ pub enum Body {
     Policy(Box<PushedPolicy>),
     /// Values.
     Values(PushedValues),
+    /// Keys that sign tokens for upstreams.
+    Signing(SigningKeys),
     /// Whom to believe.
     Trust(Trust),
     /// The end of a change.
@@ -124,6 +142,7 @@ impl Name {
         match self {
             Self::Policy(_) => POLICY_TYPE,
             Self::Values(..) => VALUES_TYPE,
+            Self::Signing => SIGNING_TYPE,
             Self::Trust => TRUST_TYPE,
             Self::State => STATE_TYPE,
         }
@@ -136,6 +155,7 @@ impl fmt::Display for Name {
             Self::Policy(name) => write!(out, "policy/{name}"),
             Self::Values(ReferenceKind::Secret, name) => write!(out, "secret/{name}"),
             Self::Values(ReferenceKind::ConfigMap, name) => write!(out, "configmap/{name}"),
+            Self::Signing => out.write_str("signing-keys"),
             Self::Trust => out.write_str("trust"),
             Self::State => out.write_str("state"),
         }
@@ -148,6 +168,7 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, Undecodable> {
         match text.split_once('/') {
             None if text == "state" => Ok(Self::State),
+            None if text == "signing-keys" => Ok(Self::Signing),
             None if text == "trust" => Ok(Self::Trust),
             Some(("policy", name)) => Ok(Self::Policy(name.into())),
             Some(("secret", name)) => Ok(Self::Values(ReferenceKind::Secret, name.into())),
@@ -178,6 +199,7 @@ impl Body {
                 let same = (values.kind, values.name.as_str()) == (*kind, own);
                 (Self::Values(values), same)
             }
+            Name::Signing => (Self::Signing(serde_json::from_slice(bytes).map_err(failed)?), true),
             Name::Trust => (Self::Trust(serde_json::from_slice(bytes).map_err(failed)?), true),
             Name::State => (Self::State(serde_json::from_slice(bytes).map_err(failed)?), true),
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use super::{
-    ApiKey, Authorities, ClientCertificates, DeniedTokenIds, Introspection, SecondFactor, UserInfo,
+    ApiKey, Authorities, ClientCertificates, DeniedTokenIds, Introspection, SecondFactor, ServiceAccounts, UserInfo,
     WebhookAuthenticator,
 };
 use crate::{
@@ -50,6 +50,8 @@ pub enum AuthenticatorKind {
     Webhook(WebhookAuthenticator),
     /// A certificate that the proxy verified.
     ClientCertificate(ClientCertificates),
+    /// A token of a ServiceAccount.
+    ServiceAccount(Box<ServiceAccounts>),
 }
 
 /// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).
@@ -116,6 +118,11 @@ impl KeySetId {
         }
         Self(id.into())
     }
+
+    /// The set of the cluster. No issuer is an empty text.
+    pub fn cluster() -> Self {
+        Self("\ncluster".into())
+    }
 }
 
 /// How a remote key set is found and kept.
@@ -131,6 +138,27 @@ pub struct KeySetSource {
     pub max_age: Duration,
     /// Who may have signed the certificates of the issuer and of that place.
     pub authorities: Authorities,
+    /// Whether they are the keys of the cluster. Its API server is then asked in place of the issuer, where and as whom is known to whoever
+    /// serves the snapshot, and says who the issuer is.
+    pub cluster: bool,
+}
+
+/// How long keys of the cluster are fresh.
+const CLUSTER_KEY_AGE: Duration = Duration::from_hours(1);
+
+impl KeySetSource {
+    /// The keys of the cluster.
+    pub fn cluster() -> Self {
+        Self {
+            id: KeySetId::cluster(),
+            // For people: the real one is learnt.
+            issuer: "the Kubernetes API server".into(),
+            jwks_uri: None,
+            max_age: CLUSTER_KEY_AGE,
+            authorities: Authorities::System,
+            cluster: true,
+        }
+    }
 }
 
 /// First present claim wins. A name is looked up as a top-level member first; if there is none and it holds dots, as a path.

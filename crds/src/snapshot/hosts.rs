@@ -146,3 +146,90 @@ impl SnapshotBuilder {
         self.snapshot
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(name: &str, hosts: &[&str]) -> Entry {
+        let hosts = hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect();
+        Entry::Held(Held { name: name.into(), hosts })
+    }
+
+    fn set(entries: &[(&str, &[&str], bool)], lone_answers_all: bool) -> Snapshot {
+        let mut builder = SnapshotBuilder::default();
+        entries.iter().for_each(|(name, hosts, fallback)| builder.add(held(name, hosts), *fallback));
+        builder.finish(lone_answers_all, Vec::new())
+    }
+
+    fn answers<'s>(set: &'s Snapshot, host: &str) -> Option<&'s str> {
+        set.for_host(host).map(|entry| &**entry.name())
+    }
+
+    #[test]
+    fn the_nearest_pattern_answers() {
+        let set = set(
+            &[
+                ("wide", &["*.test"], false),
+                ("near", &["*.a.test", "other.test"], false),
+                ("exact", &["x.a.test"], false),
+                ("rest", &[], true),
+                ("second-rest", &[], true),
+                ("late", &["x.a.test", "*.test"], false),
+            ],
+            false,
+        );
+        for (host, expected) in [
+            ("x.a.test", "exact"),
+            ("y.a.test", "near"),
+            ("y.x.a.test", "near"),
+            ("a.test", "wide"),
+            ("other.test", "near"),
+            ("z.other.test", "wide"),
+            ("test", "rest"),
+            ("a.example", "rest"),
+            ("localhost", "rest"),
+        ] {
+            assert_eq!(answers(&set, host), Some(expected), "{host}");
+        }
+    }
+
+    #[test]
+    fn without_a_fallback_only_a_lone_policy_answers_for_the_rest() {
+        let one: &[(&str, &[&str], bool)] = &[("a", &["a.test"], false)];
+        let two: &[(&str, &[&str], bool)] = &[("a", &["a.test"], false), ("b", &[], false)];
+        for (entries, lone, expected) in
+            [(one, true, Some("a")), (one, false, None), (two, true, None), (two, false, None)]
+        {
+            assert_eq!(answers(&set(entries, lone), "elsewhere.test"), expected);
+        }
+        let shown = serde_json::to_value(set(two, true)).unwrap();
+        assert_eq!((&shown["alone"], shown["policies"].as_array().map(Vec::len)), (&serde_json::Value::Null, Some(2)));
+    }
+
+    #[test]
+    fn a_name_finds_its_entry() {
+        let set = set(&[("n/a", &[], false), ("n/b", &[], false)], false);
+        assert_eq!(set.by_name("n/b").map(|entry| &**entry.name()), Some("n/b"));
+        assert!(set.by_name("n/c").is_none());
+        assert_eq!(set.entries().len(), 2);
+    }
+
+    #[test]
+    fn a_key_set_is_there_once_with_the_shorter_age() {
+        use std::time::Duration;
+
+        use crate::snapshot::{Authorities, KeySetId};
+        let source = |id: &str, seconds: u64| KeySetSource {
+            id: KeySetId(id.into()),
+            issuer: "https://issuer.example".into(),
+            jwks_uri: None,
+            max_age: Duration::from_secs(seconds),
+            authorities: Authorities::System,
+            cluster: false,
+        };
+        let sources = vec![source("b", 9), source("a", 2), source("a", 1), source("b", 3)];
+        let set = SnapshotBuilder::default().finish(false, sources);
+        assert_eq!(set.key_sets(), [source("a", 1), source("b", 3)]);
+    }
+}

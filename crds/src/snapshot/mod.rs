@@ -16,6 +16,7 @@ mod remote;
 mod replace;
 mod rules;
 mod second_factor;
+mod service_account;
 
 pub use answers::{Cors, ErrorResponse, Mode, Respond, ResponseHeaders};
 pub use api_key::ApiKey;
@@ -31,7 +32,7 @@ pub use forward::{
     CredentialForwarding, Forward, HeaderValueSource, HmacHeader, IdentityHeader, MappedHeader, OwnedNames, is_alias,
 };
 pub use hosts::{Entry, Held, InForce, Snapshot, SnapshotBuilder};
-pub use limits::{Limit, LimitBy, LimitId, Limits};
+pub use limits::{ConnectionLimit, Limit, LimitBy, LimitId, Limits, SharedStore, StorePassword};
 pub use remote::{
     Accepts, Authorities, Bundle, ClientAuthentication, ClientCertificate, Endpoint, Introspection, OAuthClient, Owner,
     Protocol, Tls, UserInfo, Webhook, WebhookAuthenticator,
@@ -42,3 +43,4 @@ pub use rules::{
     Rules, Source, SourceKind, Unmatched, Upgrade,
 };
 pub use second_factor::SecondFactor;
+pub use service_account::ServiceAccounts;

@@ -44,6 +44,16 @@ pub struct Policy {
     pub places: Vec<SourceKind>,
 }
 
+impl Policy {
+    /// Whether answers of it carry secrets: a policy on trial gives nothing away.
+    pub fn hands_out(&self) -> bool {
+        let routes = self.routes.iter().map(|route| &route.rules);
+        let internal = self.internal.iter().map(|internal| &internal.rules);
+        let mut all = routes.chain(internal).chain([&self.rules]);
+        self.mode != Mode::Audit && all.any(|rules| rules.forward.replacement.is_some())
+    }
+}
+
 /// Which requests count as cluster-internal, and what they need.
 #[derive(Debug, Serialize)]
 pub struct Internal {

@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::Serialize;
 
+use super::SharedStore;
 use crate::{secret::Secret, totp::CodeForm};
 
 /// Codes and whose they are.
@@ -16,4 +17,6 @@ pub struct SecondFactor {
     /// Shared secrets by the name of their entry; `None` in place of one that is not fit. Absent as a whole: there is no such Secret.
     #[serde(skip)]
     pub enrolled: Option<HashMap<Box<str>, Option<Secret>>>,
+    /// Where codes are used up; `None`: in each process.
+    pub store: Option<Arc<SharedStore>>,
 }

@@ -12,6 +12,7 @@ use super::{
     remote::{Introspection, UserInfo, WebhookAuthenticator},
     require::IdentityRequire,
     rules,
+    service_account::ServiceAccount,
     static_key::{DeniedTokenIds, StaticKey},
     text::{
         Audience, ClaimName, ClientId, HttpUrl, IdentityNamespace, IssuerName, Name, TokenType, field_explains,
@@ -50,6 +51,9 @@ pub struct Authenticator {
     /// Certificates that Envoy verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<ClientCertificate>,
+    /// ServiceAccount tokens of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccount>,
     /// A code beside the token of jwt: the credential is TOKEN:CODE.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub totp: Option<Totp>,

@@ -28,6 +28,7 @@ mod replace;
 mod require;
 mod route;
 pub mod rules;
+mod service_account;
 mod static_key;
 mod status;
 mod text;
@@ -56,7 +57,10 @@ pub use self::{
     duration::{AnswerAge, BadDuration, CallTimeout, ClockSkew, Duration, TokenLifetime},
     forward::{CredentialForwarding, Forward, HmacSha256, MappedHeader},
     grant::{ClientCredentials, ExtraHeader, RefreshBefore, TokenExchange},
-    limits::{FailureLimit, FailuresBy, LimitBy, LimitWindow, Limits, RequestLimit, RouteLimits},
+    limits::{
+        ConnectionLimit, FailureLimit, FailuresBy, LimitBy, LimitStore, LimitWindow, Limits, OnFailure, RedisStore,
+        RequestLimit, RouteLimits,
+    },
     not_built::{not_built, not_built_value},
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},
     remote::{
@@ -66,6 +70,7 @@ pub use self::{
     replace::{ReplaceCredential, SignedJwt, SigningAlgorithm, StaticCredential},
     require::{IdentityRequire, Require},
     route::{Access, Route, Upgrade},
+    service_account::{ServiceAccount, TokenReviewing},
     static_key::{DeniedListRef, DeniedTokenIds, StaticKey},
     status::{AuthPolicyStatus, DataSourceStatus},
     text::{

@@ -1,17 +1,8 @@
 //! What the contract has and this build has not. Every entry leaves this file in the change that builds it.
 
 /// AuthPolicy fields of the contract that cannot be enforced yet; everything below them is meant too.
-const FIELDS: &[&str] = &[
-    "spec.dataSources",
-    "spec.limits.connections",
-    "spec.limits.store",
-    "spec.login",
-    "spec.mcp",
-    "spec.targetRefs",
-    "spec.authenticators[].serviceAccount",
-    "spec.routes[].mcp",
-    "spec.routes[].preflight",
-];
+const FIELDS: &[&str] =
+    &["spec.dataSources", "spec.login", "spec.mcp", "spec.targetRefs", "spec.routes[].mcp", "spec.routes[].preflight"];
 
 /// Fields of shapes that occur at more than one place.
 const SHAPES: &[(&[&str], &[&str])] = &[(&["spec.forward", "spec.routes[].forward"], &["connection"])];

@@ -41,7 +41,7 @@ pub struct SignedJwt {
     /// Signature algorithm: HS256, HS384, HS512, RS256, ES256, EdDSA.
     pub algorithm: SigningAlgorithm,
     /// The key. Default, for RS256, ES256 and EdDSA: a key of our own, which is followed by another every month; its public half is at
-    /// /.well-known/jwks.json of the broker listener. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
+    /// /.well-known/jwks.json of the broker listener of run, and in a cluster of the admin listener of every authz. For HS256, HS384 and HS512 at least 32, 48 and 64 bytes; else a private key as PKCS#8 in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secret_key_ref: Option<SecretKeyRef>,
     /// The token's aud. Default: none. Example: orders.
@@ -58,7 +58,7 @@ pub struct SignedJwt {
 }
 
 /// Algorithms that tokens of ours are signed with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = field_explains)]
 pub enum SigningAlgorithm {
     /// HMAC with SHA-256.

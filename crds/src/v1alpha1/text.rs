@@ -101,6 +101,18 @@ text! {
     WebOrigin: 8..=512, r"^https?://[A-Za-z0-9.:\[\]-]+$"
 }
 text! {
+    /// The URL of a server of the Redis protocol: no user information, and nothing behind the number of a database.
+    StoreUrl: 9..=512, r"^rediss?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[0-9]{0,5})?$"
+}
+text! {
+    /// A user of a store.
+    StoreUser: 1..=128, r"^[!-~]+$"
+}
+text! {
+    /// Beginning of the names of keys in a store.
+    KeyPrefix: 1..=64, r"^[A-Za-z0-9._:-]+$"
+}
+text! {
     /// A token issuer, compared with `iss` code point by code point.
     IssuerName: 1..=1024
 }

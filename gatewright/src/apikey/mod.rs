@@ -15,7 +15,7 @@ use std::{
 use aws_lc_rs::rand;
 use clap::{Args, Subcommand, ValueEnum};
 use crds::{
-    api_keys::{self, Listed, Minted},
+    api_keys::{self, KeyId, Listed, Minted, Uses},
     documents::{Objects, SecretValues},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -35,7 +35,7 @@ pub enum Action {
     Mint(MintArgs),
     /// Read a key from standard input and print what a Secret stores of it.
     Hash(HashArgs),
-    /// Show the records in Secret documents.
+    /// Show the records in Secret documents, and when their keys were used last if the Secrets gatewright-last-used-N are among them.
     List(ListArgs),
     /// Revoke keys: writes `revoked_at` into the Secret documents that hold them, and changes nothing else.
     Revoke(RevokeArgs),
@@ -180,6 +180,11 @@ fn hash(args: &HashArgs, out: &mut impl Write) -> Outcome {
 
 fn list(args: &ListArgs, out: &mut impl Write) -> Outcome {
     let (objects, now) = (objects(&args.paths)?, Timestamp::now());
+    let uses = Uses::of_secrets(&objects);
+    let last_used = |secret: &str, id: &str| {
+        let at = uses.of(secret.split_once('/')?.0, KeyId::of_entry(id)?)?;
+        Timestamp::from_second(at).ok().map(|at| at.to_string())
+    };
     let mut all: Vec<_> = records(&objects)
         .filter(|(_, _, one)| args.user.is_none() || args.user == one.user)
         .map(|(secret, id, one)| (secret.name(), id, one))
@@ -188,7 +193,7 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Outcome {
     if args.output == Output::Json {
         let rows: Vec<_> = all.iter().map(|(secret, id, one)| json!({
             "secret": secret, "id": id, "format": one.kind.as_str(), "user": one.user, "expiresAt": one.expires_at, "revokedAt": one.revoked_at,
-            "state": state(one, now),
+            "lastUsedAt": last_used(secret, id), "state": state(one, now),
         })).collect();
         return written(writeln!(out, "{:#}", json!(rows)));
     }
@@ -197,9 +202,10 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Outcome {
         let until = one.expires_at.as_deref().unwrap_or("never");
         written(writeln!(
             out,
-            "{id:<64}  {:<7}  {:<7}  {until:<20}  {secret}  {user}",
+            "{id:<64}  {:<7}  {:<7}  {until:<20}  {:<20}  {secret}  {user}",
             one.kind.as_str(),
-            state(&one, now)
+            state(&one, now),
+            last_used(secret, id).as_deref().unwrap_or("-")
         ))?;
     }
     Ok(())

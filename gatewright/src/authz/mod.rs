@@ -12,6 +12,7 @@ use authz::{
     tls,
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -36,7 +37,8 @@ async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessEr
         pod: args.pod_name.clone(),
         data_dir: args.data_dir.clone().filter(|_| args.seal_key_file.is_some()),
         seal_key_file: args.seal_key_file.clone().filter(|_| args.data_dir.is_some()),
-        pace: Pace::default(),
+        uses: core.uses.clone(),
+        pace: Pace { uses: args.process.key_use_interval, ..Pace::default() },
     };
     let channel = Channel::new(options, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
     info!(version = env!("CARGO_PKG_VERSION"), operator = args.operator, "started");
@@ -47,10 +49,20 @@ async fn start(args: &AuthzArgs, log_level: LogLevel) -> Result<Parts, ProcessEr
     let prepared: Prepared = Box::pin(prepared(in_force, pending, credentials, certificate));
     let addresses = Addresses { authz: args.authz_address.clone(), broker: None, admin: args.admin_address };
     let mut parts = core.parts(&args.process, addresses, log_level, channel.rejected(), prepared);
+    parts.sign_with(channel.signers());
+    parts.note_peers(channel.peers());
+    let (ends, ended) = (CancellationToken::new(), CancellationToken::new());
+    let (told, done) = (ends.clone(), ended.clone().drop_guard());
     parts.spawn(named("channel to the operator", async move {
-        channel.run().await;
+        channel.run(told).await;
+        drop(done);
         Ok(())
     }));
+    // The use of API keys that was not told yet.
+    parts.at_the_end(async move {
+        ends.cancel();
+        ended.cancelled().await;
+    });
     Ok(parts)
 }
 

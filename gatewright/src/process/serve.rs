@@ -67,7 +67,8 @@ pub(crate) async fn until_drained(
     data: &Handle,
     mut stop: Stop,
 ) -> Result<(), ProcessError> {
-    let Parts { keys, service, admin, readiness, starting, addresses, mut tasks, mut prepared } = parts;
+    let Parts { keys, service, admin, readiness, starting, addresses, mut tasks, mut prepared, farewell, telemetry: _ } =
+        parts;
     let (serving, ends) = (Serving::default(), CancellationToken::new());
 
     let authz = server::bind(&addresses.authz).await?;
@@ -109,7 +110,8 @@ pub(crate) async fn until_drained(
     tokio::select! {
         () = waiting => {}
         () = stop.told() => {
-            drain(&readiness, &serving, checks, &ends, &keys, args.drain_timeout, &mut stop).await;
+            let last = async { tokio::join!(farewell, keys.shutdown()) };
+            drain(&readiness, &serving, checks, &ends, last, args.drain_timeout, &mut stop).await;
             return Ok(());
         }
         ended = &mut checks => return Err(ended_early(ended)),
@@ -126,19 +128,21 @@ pub(crate) async fn until_drained(
         ended = &mut checks => return Err(ended_early(ended)),
         Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
     }
-    drain(&readiness, &serving, checks, &ends, &keys, args.drain_timeout, &mut stop).await;
+    let last = async { tokio::join!(farewell, keys.shutdown()) };
+    drain(&readiness, &serving, checks, &ends, last, args.drain_timeout, &mut stop).await;
     Ok(())
 }
 
 type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<Result<(), server::ListenError>>>>;
 
-/// Not ready first, so that nobody sends more; then what is under way finishes; a second signal ends at once.
-async fn drain(
+/// Not ready first, so that nobody sends more; then what is under way finishes, and what is to be done `last`; a second signal ends at
+/// once.
+async fn drain<T>(
     readiness: &Readiness,
     serving: &Serving,
     checks: Checks,
     ends: &CancellationToken,
-    keys: &KeyCache,
+    last: impl Future<Output = T>,
     patience: Duration,
     stop: &mut Stop,
 ) {
@@ -151,7 +155,7 @@ async fn drain(
         } else {
             warn!("the gRPC server did not end cleanly");
         }
-        keys.shutdown().await;
+        last.await;
     };
     tokio::select! {
         ended = timeout(patience, finish) => {

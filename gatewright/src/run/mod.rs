@@ -3,18 +3,24 @@
 //! Owns where policies come from; the process around them is [`crate::process`].
 
 mod publish;
+mod uses;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use authz::server::LogLevel;
+use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
     cli::RunArgs,
     config::Watch,
-    process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError},
+    process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError, named},
 };
 use publish::Publisher;
+use uses::Keeper;
 
 /// Exit 0 after a drain, 1 when something failed, 2 on usage and unreadable configuration.
 pub(crate) fn command(args: &RunArgs) -> u8 {
@@ -31,6 +37,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
         issuer: args.signing_issuer.clone(),
         data_dir: data_dir.path().map(Path::to_owned),
     };
+    let uses = data_dir.path().map(|path| Arc::new(Mutex::new(Keeper::open(path, core.uses.clone()))));
     let mut publisher = Publisher::new(data_dir, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
     publisher.publish(objects);
     info!(version = env!("CARGO_PKG_VERSION"), policies = core.snapshots.load().entries().len(), "started");
@@ -43,6 +50,10 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
             publisher.publish(objects);
         }
     });
+    if let Some(uses) = uses {
+        parts.spawn(named("last uses of API keys", Keeper::run(uses.clone(), args.process.key_use_interval)));
+        parts.at_the_end(Keeper::write(uses));
+    }
     Ok(parts)
 }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use super::{Content, Found, Piece, RENEW_AT};
+use crate::owner::Owner;
 
 /// Our name as a manager of fields.
 const MANAGER: &str = "gatewright-operator";
@@ -53,15 +54,16 @@ pub trait Places: Send + Sync {
 pub struct KubePlaces {
     client: Client,
     recorder: Recorder,
+    owner: Owner,
 }
 
 // === impl KubePlaces ===
 
 impl KubePlaces {
-    /// Through this client. `pod`: who reports in Events.
-    pub fn new(client: Client, pod: &str) -> Self {
+    /// Through this client. `pod`: who reports in Events; `owner`: what everything that is written belongs to.
+    pub fn new(client: Client, pod: &str, owner: Owner) -> Self {
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(pod.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client }
+        Self { recorder: Recorder::new(client.clone(), reporter), client, owner }
     }
 
     fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
@@ -113,6 +115,11 @@ impl Places for KubePlaces {
         uid: Option<String>,
     ) -> Result<(), PlaceError> {
         let mut object = object(piece, content);
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+            && let Some(owner) = self.owner.references().await
+        {
+            metadata.insert("ownerReferences".to_owned(), json!(owner));
+        }
         let params = PatchParams::apply(MANAGER).force();
         let post = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let Some(uid) = uid else {

@@ -7,6 +7,9 @@
 //!
 //! A CA is believed for a while before it signs, so that no peer meets a certificate of a CA it has not heard of; and as long after as
 //! certificates of it may live. All times follow from the certificates themselves: a restart, or another replica, goes on.
+//!
+//! A CA may be given instead (`given`): then nothing is made here, a new one in the given Secret is what `next` is, and the time of the
+//! last step is written down, as its own dates say nothing of when it came.
 
 use std::{
     collections::BTreeMap,
@@ -37,10 +40,10 @@ pub struct Lives {
 }
 
 /// A CA with its key.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Authority {
-    certificate: Arc<str>,
-    key: Arc<str>,
+    pub(super) certificate: Arc<str>,
+    pub(super) key: Arc<str>,
 }
 
 /// The content of the Secret.
@@ -50,6 +53,17 @@ pub(super) struct Authorities {
     next: Option<Authority>,
     /// Certificates that are still believed, in PEM.
     previous: Vec<Arc<str>>,
+    /// When the last step was taken, where certificates do not say it.
+    since: Option<SystemTime>,
+}
+
+/// Where a CA comes from.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// It is made here.
+    Made,
+    /// It is given; `None`: nothing usable is given at the moment.
+    Given(Option<&'a Authority>),
 }
 
 /// What shall stand in a certificate.
@@ -82,6 +96,11 @@ const KEY: &str = "tls.key";
 const NEXT_CERTIFICATE: &str = "next.crt";
 const NEXT_KEY: &str = "next.key";
 const PREVIOUS: &str = "previous.crt";
+const SINCE: &str = "since";
+/// The last line of a certificate.
+pub(super) const END: &str = "-----END CERTIFICATE-----";
+/// Given CAs that are believed beside the newest, at most: each costs whoever reads the bundle.
+const MOST_PREVIOUS: usize = 4;
 
 // === impl Lives ===
 
@@ -107,7 +126,12 @@ impl Lives {
 impl Authorities {
     /// A first CA.
     pub(super) fn create(now: SystemTime, lives: &Lives) -> Result<Self, CaError> {
-        Ok(Self { signing: Authority::create(now, lives)?, next: None, previous: Vec::new() })
+        Ok(Self { signing: Authority::create(now, lives)?, next: None, previous: Vec::new(), since: None })
+    }
+
+    /// A first CA that is given.
+    pub(super) fn adopt(given: Authority, now: SystemTime) -> Self {
+        Self { signing: given, next: None, previous: Vec::new(), since: Some(now) }
     }
 
     /// From the Secret's data.
@@ -118,8 +142,14 @@ impl Authorities {
         };
         let signing = Authority::new(text(CERTIFICATE)?, text(KEY)?).ok_or(CaError::Content(CERTIFICATE))?;
         let next = Authority::new(text(NEXT_CERTIFICATE)?, text(NEXT_KEY)?);
-        let previous = text(PREVIOUS)?.filter(|pem| !pem.is_empty()).map(Arc::from).into_iter().collect();
-        let read = Self { signing, next, previous };
+        let previous = text(PREVIOUS)?.unwrap_or_default();
+        let previous = previous.split_inclusive(END).map(str::trim_start);
+        let previous =
+            previous.filter(|pem| !pem.is_empty()).map(|pem| format!("{}\n", pem.trim_end()).into()).collect();
+        let since = text(SINCE)?
+            .and_then(|text| text.parse().ok())
+            .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let read = Self { signing, next, previous, since };
         for authority in std::iter::once(&read.signing).chain(&read.next) {
             authority.key_pair()?;
             authority.issued()?;
@@ -138,6 +168,9 @@ impl Authorities {
         if let Some(next) = &self.next {
             data.insert(NEXT_CERTIFICATE.to_owned(), next.certificate.as_bytes().to_vec());
             data.insert(NEXT_KEY.to_owned(), next.key.as_bytes().to_vec());
+        }
+        if let Some(since) = self.since.and_then(|since| since.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            data.insert(SINCE.to_owned(), since.as_secs().to_string().into_bytes());
         }
         if !self.previous.is_empty() {
             data.insert(PREVIOUS.to_owned(), self.previous.concat().into_bytes());
@@ -159,25 +192,36 @@ impl Authorities {
     }
 
     /// The next step of a rotation, if one is due.
-    pub(super) fn rotated(&self, now: SystemTime, lives: &Lives) -> Result<Option<Self>, CaError> {
+    pub(super) fn rotated(&self, now: SystemTime, lives: &Lives, origin: Origin<'_>) -> Result<Option<Self>, CaError> {
         let (made, to) = (self.signing.issued()?, self.signing.life()?.1);
+        if let Origin::Given(Some(given)) = origin
+            && !given.is(self.next.as_ref().unwrap_or(&self.signing))
+        {
+            return Ok(Some(Self { next: Some(given.clone()), since: Some(now), ..self.clone() }));
+        }
         let since = now.duration_since(made).unwrap_or_default();
         if let Some(next) = &self.next {
-            let announced = now.duration_since(next.issued()?).unwrap_or_default();
+            let announced = now.duration_since(self.since.map_or_else(|| next.issued(), Ok)?).unwrap_or_default();
             let due = announced >= lives.overlap || now >= to;
-            return Ok(due.then(|| Self {
-                signing: next.clone(),
-                next: None,
-                previous: vec![self.signing.certificate.clone()],
-            }));
+            return Ok(due.then(|| self.turned(next, now)));
         }
-        if since * 3 >= to.duration_since(made).unwrap_or_default() * 2 {
+        let given = matches!(origin, Origin::Given(_));
+        if !given && since * 3 >= to.duration_since(made).unwrap_or_default() * 2 {
             let next = Authority::create(now, lives)?;
-            return Ok(Some(Self { next: Some(next), ..self.clone() }));
+            return Ok(Some(Self { next: Some(next), since: None, ..self.clone() }));
         }
         // The one before signed until this one had been announced for `overlap`; what it signed then lives for at most `longest`.
-        let forgotten = self.signing.issued()? + lives.overlap + lives.longest() + SKEW;
+        let forgotten = self.since.map_or_else(|| Ok(self.signing.issued()? + lives.overlap), Ok::<_, CaError>)?;
+        let forgotten = forgotten + lives.longest() + SKEW;
         Ok((!self.previous.is_empty() && now >= forgotten).then(|| Self { previous: Vec::new(), ..self.clone() }))
+    }
+
+    /// The next one signs. Given ones may follow each other quickly: all that may have signed lately are believed.
+    fn turned(&self, next: &Authority, now: SystemTime) -> Self {
+        let before = self.since.iter().flat_map(|_| &self.previous);
+        let mut previous: Vec<Arc<str>> = std::iter::once(&self.signing.certificate).chain(before).cloned().collect();
+        previous.truncate(MOST_PREVIOUS);
+        Self { signing: next.clone(), next: None, previous, since: self.since.map(|_| now) }
     }
 }
 
@@ -187,6 +231,11 @@ impl Authority {
     /// Whether both are one.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.certificate == other.certificate
+    }
+
+    /// How long something that is signed now may live at most.
+    pub(super) fn left(&self, now: SystemTime) -> Result<Duration, CaError> {
+        Ok(self.life()?.1.duration_since(now).unwrap_or_default())
     }
 
     fn new(certificate: Option<String>, key: Option<String>) -> Option<Self> {
@@ -203,7 +252,7 @@ impl Authority {
         Ok(Self { certificate: certificate.into(), key: key.serialize_pem().into() })
     }
 
-    fn key_pair(&self) -> Result<KeyPair, CaError> {
+    pub(super) fn key_pair(&self) -> Result<KeyPair, CaError> {
         KeyPair::from_pem(&self.key).map_err(|_| CaError::Content(KEY))
     }
 

@@ -4,14 +4,15 @@
 //! never put a name into a certificate that its holder chose, and never hand out a key but to the Secret that it was made for.
 
 mod ca;
+mod given;
 mod proofs;
+mod secrets;
 mod sign;
 mod store;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -29,15 +30,19 @@ use tonic::transport::{Certificate, ClientTlsConfig};
 use tracing::{info, warn};
 
 pub use ca::{CaError, Lives};
+pub use given::GivenError;
 pub use proofs::{KubeProofs, ProofError, Proofs, Workload};
 pub use sign::Certificates;
 pub use store::{Kept, KubeStore, Store, StoreError};
 
 use self::{
-    ca::{Authorities, Subject},
+    ca::{Authorities, Authority, Origin, Subject},
     sign::Limits,
 };
-use crate::seal::{self, Seal, SealError};
+use crate::{
+    owner::Owner,
+    seal::{Seal, SealError},
+};
 
 /// Name of the CA's Secret.
 pub const CA_SECRET: &str = "gatewright-ca";
@@ -57,6 +62,8 @@ pub struct Settings {
     pub authz_account: String,
     /// The Service by which proxies reach them.
     pub authz_service: String,
+    /// The Secret of our namespace that holds the CA; `None`: we make one.
+    pub given: Option<String>,
     /// Lives of certificates.
     pub lives: Lives,
     /// How often the Secret is read and what is due is done.
@@ -116,6 +123,12 @@ pub enum IdentityError {
     /// The Secrets cannot be had.
     #[error("Secret {0}: {1}")]
     Store(&'static str, StoreError),
+    /// The CA that is given cannot be used.
+    #[error("Secret {0}, from which the CA is to be taken: {1}")]
+    Given(String, GivenError),
+    /// It cannot be had.
+    #[error("Secret {0}, from which the CA is to be taken: {1}")]
+    GivenStore(String, StoreError),
     /// The sealing key cannot be used.
     #[error("Secret gatewright-seal: {0}")]
     Seal(#[from] SealError),
@@ -133,10 +146,11 @@ impl Identity {
     /// Waits until the Secrets can be had: the leader makes them, others read them.
     pub async fn start(
         client: Client,
+        owner: Owner,
         settings: Settings,
         leader: watch::Receiver<bool>,
     ) -> Result<Self, IdentityError> {
-        let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace));
+        let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace, owner));
         Self::start_with(store, Arc::new(KubeProofs::new(client)), settings, leader).await
     }
 
@@ -150,9 +164,14 @@ impl Identity {
         let mut told = String::new();
         let (authorities, seal) = loop {
             let leads = *leader.borrow_and_update();
-            let error = match first(&*store, &settings, leads).await {
+            let error = match secrets::first(&*store, &settings, leads).await {
                 Ok(had) => break had,
-                Err(error @ (IdentityError::Store(..) | IdentityError::Waiting(_))) => error,
+                Err(
+                    error @ (IdentityError::Store(..)
+                    | IdentityError::Waiting(_)
+                    | IdentityError::Given(..)
+                    | IdentityError::GivenStore(..)),
+                ) => error,
                 Err(error) => return Err(error),
             };
             let text = error.to_string();
@@ -213,10 +232,12 @@ impl Identity {
 
     /// A key and a certificate for a proxy that shall be believed. `name`: lower case letters, digits, `-` and `.`.
     pub fn client_certificate(&self, name: &str) -> Result<ClientCertificate, IdentityError> {
-        let (now, life) = (SystemTime::now(), self.inner.settings.lives.proxy);
+        let now = SystemTime::now();
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::from)?;
         let uri = PeerId::Gateway { name: name.to_owned() }.to_string();
         let authorities = self.inner.authorities.load();
+        // A CA that is given may end before.
+        let life = self.inner.settings.lives.proxy.min(authorities.signing().left(now)?);
         let certificate = authorities.signing().sign(&Subject { uri, dns: Vec::new(), life }, &key, now)?;
         Ok(ClientCertificate {
             certificate,
@@ -249,7 +270,9 @@ impl Identity {
             // Deleted: what is in use goes on, and comes back.
             None => ((**inner.authorities.load()).clone(), None),
         };
-        let next = if leads { read.rotated(now, lives)? } else { None };
+        let given = if leads { self.given(now).await } else { None };
+        let origin = if inner.settings.given.is_some() { Origin::Given(given.as_ref()) } else { Origin::Made };
+        let next = if leads { read.rotated(now, lives, origin)? } else { None };
         let write = next.is_some() || (leads && version.is_none());
         let current = next.unwrap_or(read);
         if write {
@@ -273,6 +296,18 @@ impl Identity {
         Ok(())
     }
 
+    /// The CA that is given, if one is and it can be used. What is in use stays otherwise.
+    async fn given(&self, now: SystemTime) -> Option<Authority> {
+        let name = self.inner.settings.given.as_ref()?;
+        match secrets::given(&*self.inner.store, name, now).await {
+            Ok(given) => Some(given),
+            Err(error) => {
+                warn!(%error, "the CA in use stays");
+                None
+            }
+        }
+    }
+
     fn limits(&self) -> &Limits {
         &self.inner.limits
     }
@@ -294,36 +329,13 @@ impl Identity {
     }
 }
 
-/// Both Secrets, made if need be and allowed.
-async fn first(store: &dyn Store, settings: &Settings, leads: bool) -> Result<(Authorities, Seal), IdentityError> {
-    let ca = had(store, CA_SECRET, leads, || Ok(Authorities::create(SystemTime::now(), &settings.lives)?.data()));
-    let ca = ca.await?;
-    let sealing = had(store, seal::SECRET, leads, || Ok(BTreeMap::from([(seal::ENTRY.to_owned(), seal::new_key()?)])));
-    let sealing = sealing.await?;
-    let key = sealing.data.get(seal::ENTRY).map(Vec::as_slice).unwrap_or_default();
-    Ok((Authorities::read(&ca.data)?, Seal::new(key)?))
-}
-
-async fn had(
-    store: &dyn Store,
-    name: &'static str,
-    leads: bool,
-    make: impl FnOnce() -> Result<BTreeMap<String, Vec<u8>>, IdentityError> + Send,
-) -> Result<Kept, IdentityError> {
-    let failed = |error| IdentityError::Store(name, error);
-    match store.read(name).await.map_err(failed)? {
-        Some(kept) => Ok(kept),
-        None if leads => store.write(name, make()?, None).await.map_err(failed),
-        None => Err(IdentityError::Waiting(name)),
-    }
-}
-
 /// Our own certificate, and when it is replaced.
 fn own_certificate(
     authorities: &Authorities,
     settings: &Settings,
 ) -> Result<(Own, Arc<rustls::ServerConfig>, SystemTime), IdentityError> {
-    let (now, life) = (SystemTime::now(), settings.lives.leaf);
+    let now = SystemTime::now();
+    let life = settings.lives.leaf.min(authorities.signing().left(now)?);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::from)?;
     let Settings { namespace, account, pod, service, .. } = settings.clone();
     let dns = names(&service, &namespace);

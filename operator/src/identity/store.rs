@@ -6,6 +6,8 @@ use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::me
 use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 
+use crate::owner::Owner;
+
 /// A Secret as it was read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Kept {
@@ -44,6 +46,7 @@ pub trait Store: Send + Sync {
 #[derive(Clone)]
 pub struct KubeStore {
     api: Api<Secret>,
+    owner: Owner,
 }
 
 /// How long the API server may take.
@@ -52,9 +55,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 // === impl KubeStore ===
 
 impl KubeStore {
-    /// Those of this namespace.
-    pub fn new(client: Client, namespace: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace) }
+    /// Those of this namespace. What is made belongs to `owner`.
+    pub fn new(client: Client, namespace: &str, owner: Owner) -> Self {
+        Self { api: Api::namespaced(client, namespace), owner }
     }
 }
 
@@ -76,6 +79,7 @@ impl Store for KubeStore {
                 name: Some(name.to_owned()),
                 resource_version: version.clone(),
                 labels: Some(labels),
+                owner_references: self.owner.references().await,
                 ..ObjectMeta::default()
             },
             data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),

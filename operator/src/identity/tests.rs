@@ -3,9 +3,19 @@
 use std::time::{Duration, SystemTime};
 
 use authz::tls::{certificates, not_after};
-use rcgen::KeyPair;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
+};
 
-use super::ca::{Authorities, Lives, Subject};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use x509_parser::der_parser::parse_der;
+
+use super::{
+    ca::{Authorities, Authority, Lives, Origin, Subject},
+    given::{self, GivenError},
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -22,28 +32,28 @@ fn a_rotation_goes_through_its_phases() {
     let begin = SystemTime::now();
     let first = Authorities::create(begin, &lives()).unwrap();
     assert_eq!(count(&first.bundle()), 1);
-    assert!(first.rotated(begin + DAY * 243, &lives()).unwrap().is_none(), "not before two thirds");
-    let announced = first.rotated(begin + DAY * 244, &lives()).unwrap().expect("due");
+    assert!(first.rotated(begin + DAY * 243, &lives(), Origin::Made).unwrap().is_none(), "not before two thirds");
+    let announced = first.rotated(begin + DAY * 244, &lives(), Origin::Made).unwrap().expect("due");
     assert_eq!(count(&announced.bundle()), 2);
     assert!(announced.signing().is(first.signing()), "it does not sign yet");
     let soon = begin + DAY * 244 + Duration::from_hours(23);
-    assert!(announced.rotated(soon, &lives()).unwrap().is_none());
-    let signs = announced.rotated(begin + DAY * 246, &lives()).unwrap().expect("due");
+    assert!(announced.rotated(soon, &lives(), Origin::Made).unwrap().is_none());
+    let signs = announced.rotated(begin + DAY * 246, &lives(), Origin::Made).unwrap().expect("due");
     assert!(!signs.signing().is(first.signing()));
     assert_eq!(count(&signs.bundle()), 2, "what the old one signed is still believed");
-    assert!(signs.rotated(begin + DAY * 250, &lives()).unwrap().is_none());
-    let alone = signs.rotated(begin + DAY * 254, &lives()).unwrap().expect("due");
+    assert!(signs.rotated(begin + DAY * 250, &lives(), Origin::Made).unwrap().is_none());
+    let alone = signs.rotated(begin + DAY * 254, &lives(), Origin::Made).unwrap().expect("due");
     assert_eq!(count(&alone.bundle()), 1);
     assert!(alone.signing().is(signs.signing()));
-    assert!(alone.rotated(begin + DAY * 255, &lives()).unwrap().is_none());
+    assert!(alone.rotated(begin + DAY * 255, &lives(), Origin::Made).unwrap().is_none());
 }
 
 #[test]
 fn every_phase_survives_its_secret() {
     let begin = SystemTime::now();
     let first = Authorities::create(begin, &lives()).unwrap();
-    let announced = first.rotated(begin + DAY * 300, &lives()).unwrap().unwrap();
-    let signs = announced.rotated(begin + DAY * 302, &lives()).unwrap().unwrap();
+    let announced = first.rotated(begin + DAY * 300, &lives(), Origin::Made).unwrap().unwrap();
+    let signs = announced.rotated(begin + DAY * 302, &lives(), Origin::Made).unwrap().unwrap();
     for phase in [first, announced, signs] {
         let data = phase.data();
         let read = Authorities::read(&data).unwrap();
@@ -68,9 +78,9 @@ fn an_expired_ca_is_replaced_at_once_and_outlived_by_nothing() {
     let pem = old.signing().sign(&subject(), &key, SystemTime::now()).unwrap();
     let end = not_after(&certificates("it", &pem).unwrap()[0]).unwrap();
     assert!(end <= begin + DAY * 365 + Duration::from_secs(1), "not past the CA's own end");
-    let announced = old.rotated(SystemTime::now(), &lives()).unwrap().unwrap();
+    let announced = old.rotated(SystemTime::now(), &lives(), Origin::Made).unwrap().unwrap();
     let after_the_end = begin + DAY * 366;
-    let signs = announced.rotated(after_the_end, &lives()).unwrap().unwrap();
+    let signs = announced.rotated(after_the_end, &lives(), Origin::Made).unwrap().unwrap();
     assert!(!signs.signing().is(old.signing()));
 }
 
@@ -78,4 +88,146 @@ fn an_expired_ca_is_replaced_at_once_and_outlived_by_nothing() {
 fn keys_are_not_shown() {
     let authorities = Authorities::create(SystemTime::now(), &lives()).unwrap();
     assert_eq!(format!("{authorities:?}"), "Authorities(next: false, previous: 0)");
+}
+
+type Data = std::collections::BTreeMap<String, Vec<u8>>;
+
+/// A Secret as cert-manager fills it: a CA of this life, whose key is of this kind.
+fn issued(algorithm: &'static SignatureAlgorithm, days: u32, change: impl FnOnce(&mut CertificateParams)) -> Data {
+    let key = KeyPair::generate_for(algorithm).unwrap();
+    let mut params = CertificateParams::default();
+    params.not_before = SystemTime::now().into();
+    params.not_after = (SystemTime::now() + DAY * days).into();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    change(&mut params);
+    let certificate = params.self_signed(&key).unwrap().pem();
+    Data::from([
+        // The chain goes on with who signed the CA: not believed.
+        (
+            "tls.crt".to_owned(),
+            format!("{certificate}{}", Authorities::create(SystemTime::now(), &lives()).unwrap().bundle()).into_bytes(),
+        ),
+        ("tls.key".to_owned(), key.serialize_pem().into_bytes()),
+    ])
+}
+
+fn adopted(days: u32) -> Authority {
+    given::read(&issued(&PKCS_ECDSA_P256_SHA256, days, |_| {}), SystemTime::now()).unwrap()
+}
+
+#[test]
+fn a_ca_is_taken_from_a_secret_whatever_its_key() {
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_RSA_SHA256, &PKCS_ED25519] {
+        let now = SystemTime::now();
+        let authority = given::read(&issued(algorithm, 90, |_| {}), now).unwrap();
+        let authorities = Authorities::adopt(authority, now);
+        assert_eq!(count(&authorities.bundle()), 1, "only the one that signs is believed");
+        let key = KeyPair::generate().unwrap();
+        let subject = Subject { uri: "spiffe://gatewright/gateway/a".to_owned(), dns: Vec::new(), life: DAY };
+        let leaf = authorities.signing().sign(&subject, &key, now).unwrap();
+        assert!(authz::tls::server_config(&leaf, &key.serialize_pem(), &authorities.bundle()).is_ok());
+        assert_eq!(Authorities::read(&authorities.data()).unwrap().bundle(), authorities.bundle());
+    }
+}
+
+/// The key in the form that is cert-manager's default: that of its own kind, which PKCS #8 wraps.
+fn unwrapped(data: &mut Data, label: &str) {
+    let pem = str::from_utf8(&data["tls.key"]).unwrap();
+    let PrivateKeyDer::Pkcs8(wrapped) = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap() else {
+        panic!("PKCS #8")
+    };
+    let (_, parsed) = parse_der(wrapped.secret_pkcs8_der()).unwrap();
+    let inner = parsed.as_sequence().unwrap()[2].as_slice().unwrap();
+    let text = format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(inner));
+    data.insert("tls.key".to_owned(), text.into_bytes());
+}
+
+#[test]
+fn keys_come_in_the_forms_of_cert_manager() {
+    for (algorithm, label) in [(&PKCS_RSA_SHA256, "RSA PRIVATE KEY"), (&PKCS_ECDSA_P256_SHA256, "EC PRIVATE KEY")] {
+        let mut data = issued(algorithm, 90, |_| {});
+        unwrapped(&mut data, label);
+        let authority = given::read(&data, SystemTime::now()).expect(label);
+        let subject = Subject { uri: "spiffe://gatewright/gateway/a".to_owned(), dns: Vec::new(), life: DAY };
+        assert!(authority.sign(&subject, &KeyPair::generate().unwrap(), SystemTime::now()).is_ok(), "{label}");
+    }
+}
+
+#[test]
+fn what_is_no_ca_is_refused_with_what_to_do() {
+    let good = issued(&PKCS_ECDSA_P256_SHA256, 90, |_| {});
+    let without = |name: &str| good.clone().into_iter().filter(|(key, _)| key != name).collect::<Data>();
+    let with = |name: &str, text: &str| {
+        let mut data = good.clone();
+        data.insert(name.to_owned(), text.as_bytes().to_vec());
+        data
+    };
+    let other = issued(&PKCS_ECDSA_P256_SHA256, 90, |_| {});
+    let leaf = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::NoCa;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    };
+    for (data, expected) in [
+        (without("tls.crt"), GivenError::Missing("tls.crt")),
+        (without("tls.key"), GivenError::Missing("tls.key")),
+        (with("tls.crt", "nonsense"), GivenError::Unreadable("tls.crt")),
+        (with("tls.key", "nonsense"), GivenError::Unreadable("tls.key")),
+        (with("tls.key", str::from_utf8(&other["tls.key"]).unwrap()), GivenError::OtherKey),
+        (issued(&PKCS_ECDSA_P256_SHA256, 90, leaf), GivenError::NoAuthority),
+        (
+            issued(&PKCS_ECDSA_P256_SHA256, 90, |params| params.key_usages = vec![KeyUsagePurpose::CrlSign]),
+            GivenError::MayNotSign,
+        ),
+        (issued(&PKCS_ECDSA_P256_SHA256, 0, |_| {}), GivenError::Ended),
+    ] {
+        assert_eq!(given::read(&data, SystemTime::now()).err(), Some(expected));
+    }
+}
+
+#[test]
+fn given_cas_follow_each_other_as_ours_do() {
+    let begin = SystemTime::now();
+    let (first, second, third) = (adopted(90), adopted(90), adopted(90));
+    let step = |from: &Authorities, at, given| from.rotated(at, &lives(), Origin::Given(given)).unwrap();
+    let one = Authorities::adopt(first.clone(), begin);
+    assert!(step(&one, begin + DAY * 80, Some(&first)).is_none(), "nothing is made here");
+    assert!(step(&one, begin + DAY * 80, None).is_none());
+    let announced = step(&one, begin + DAY * 10, Some(&second)).expect("another one is given");
+    assert_eq!(count(&announced.bundle()), 2);
+    assert!(announced.signing().is(&first), "it is announced before it signs, old as it may be");
+    let announced = Authorities::read(&announced.data()).unwrap();
+    assert!(step(&announced, begin + DAY * 10 + Duration::from_hours(23), Some(&second)).is_none());
+    // It goes on without the Secret, too.
+    let signs = step(&announced, begin + DAY * 11, None).expect("announced for long enough");
+    assert!(signs.signing().is(&second));
+    let hurried = step(&signs, begin + DAY * 12, Some(&third)).unwrap();
+    let hurried = step(&hurried, begin + DAY * 13, Some(&third)).unwrap();
+    assert!(hurried.signing().is(&third));
+    let hurried = Authorities::read(&hurried.data()).unwrap();
+    assert_eq!(count(&hurried.bundle()), 3, "what either of the older ones signed lives");
+    assert!(step(&hurried, begin + DAY * 19, Some(&third)).is_none());
+    let alone = step(&hurried, begin + DAY * 21, Some(&third)).expect("nothing of the older ones lives");
+    assert_eq!(count(&alone.bundle()), 1);
+    // From one of our own to a given one, and back.
+    let own = Authorities::create(begin, &lives()).unwrap();
+    let announced = step(&own, begin, Some(&first)).unwrap();
+    assert!(announced.signing().is(own.signing()));
+    let given = step(&announced, begin + DAY, Some(&first)).unwrap();
+    assert!(given.rotated(begin + DAY * 2, &lives(), Origin::Made).unwrap().is_none(), "it signs on");
+    let back = given.rotated(begin + DAY * 61, &lives(), Origin::Made).unwrap().expect("two thirds of its life");
+    assert!(back.signing().is(&first));
+}
+
+#[test]
+fn nothing_outlives_a_given_ca_that_is_about_to_end() {
+    let begin = SystemTime::now();
+    let short = Authorities::adopt(adopted(1), begin);
+    assert!(short.signing().left(begin).unwrap() <= DAY);
+    let announced = short.rotated(begin, &lives(), Origin::Given(Some(&adopted(90)))).unwrap().unwrap();
+    let at_the_end = begin + DAY + Duration::from_secs(1);
+    assert!(
+        announced.rotated(at_the_end, &lives(), Origin::Given(None)).unwrap().is_some(),
+        "it cannot wait any longer"
+    );
 }

@@ -9,6 +9,8 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
+use crate::owner::Owner;
+
 /// The number of a leadership.
 const EPOCH: &str = "gatewright.dev/epoch";
 /// Where the leader is reached by other replicas.
@@ -74,14 +76,15 @@ pub trait Leases: Send + Sync {
 pub struct KubeLeases {
     api: Api<Lease>,
     name: String,
+    owner: Owner,
 }
 
 // === impl KubeLeases ===
 
 impl KubeLeases {
-    /// The one of this name.
-    pub fn new(client: Client, namespace: &str, name: &str) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: name.to_owned() }
+    /// The one of this name, which belongs to `owner`.
+    pub fn new(client: Client, namespace: &str, name: &str, owner: Owner) -> Self {
+        Self { api: Api::namespaced(client, namespace), name: name.to_owned(), owner }
     }
 }
 
@@ -93,7 +96,12 @@ impl Leases for KubeLeases {
 
     async fn write(&self, wanted: Wanted, over: Option<Seen>) -> Result<Seen, LeaseError> {
         let params = PostParams { field_manager: Some("gatewright-operator".to_owned()), ..PostParams::default() };
-        let lease = wanted.over(over.map(|seen| seen.lease_object), &self.name, Timestamp::now());
+        let taken = wanted.taken;
+        let mut lease = wanted.over(over.map(|seen| seen.lease_object), &self.name, Timestamp::now());
+        // Once a leadership: renewals cost no more than a renewal.
+        if taken && lease.metadata.owner_references.is_none() {
+            lease.metadata.owner_references = self.owner.references().await;
+        }
         let written = if lease.metadata.resource_version.is_some() {
             self.api.replace(&self.name, &params, &lease).await
         } else {

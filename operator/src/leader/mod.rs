@@ -25,6 +25,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::owner::Owner;
+
 pub use lease::{KubeLeases, LeaseError, Leases, Seen, Wanted};
 
 use self::term::{Step, Term};
@@ -120,11 +122,12 @@ impl Leader {
     /// was given back.
     pub fn start(
         client: Client,
+        owner: Owner,
         settings: Settings,
         highest: watch::Receiver<u64>,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let leases = Arc::new(KubeLeases::new(client, &settings.namespace, &settings.name));
+        let leases = Arc::new(KubeLeases::new(client, &settings.namespace, &settings.name, owner));
         Self::start_with(leases, settings, highest, shutdown)
     }
 

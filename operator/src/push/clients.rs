@@ -1,11 +1,12 @@
 //! Who is connected, what each has in force, and what follows for each policy.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
-use crds::push::{Name, Rejection, Report};
+use crds::push::{Name, PeerReport, Rejection, Report};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -26,8 +27,19 @@ pub struct Standings {
     pub policies: BTreeMap<Arc<str>, Standing>,
     /// What data planes say about the issuers of each policy, by data plane.
     pub issuers: BTreeMap<Arc<str>, Vec<IssuerReport>>,
+    /// The proxies before each policy's data planes.
+    pub proxies: BTreeMap<Arc<str>, Proxies>,
     /// How many data planes are connected.
     pub replicas: usize,
+}
+
+/// Proxies that ask the data planes of one policy, as far as secrets go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proxies {
+    /// Whether any of them proved itself.
+    pub proved: bool,
+    /// Those that did not, and were refused a secret of the policy of late; at most 10.
+    pub strangers: BTreeSet<IpAddr>,
 }
 
 /// How far one policy has come.
@@ -84,6 +96,7 @@ pub(super) struct Client {
     pub(super) acknowledged: u64,
     pub(super) rejected: BTreeMap<Arc<str>, String>,
     pub(super) reports: Vec<Report>,
+    pub(super) peers: PeerReport,
     /// Ends the stream.
     pub(super) ends: CancellationToken,
 }
@@ -137,9 +150,11 @@ impl Clients {
         for (audience, mut members) in by_audience {
             members.sort_by(|a, b| (a.acknowledged, &a.name).cmp(&(b.acknowledged, &b.name)));
             let table = audiences.cell(audience).table(published, audience);
+            let proved = members.iter().any(|one| one.peers.proved);
             for (policy, changed) in &table.changed {
                 if let Some(tally) = tallies.policies.get_mut(policy) {
                     let waiting = members.partition_point(|one| one.acknowledged < *changed);
+                    tally.proxies.proved |= proved;
                     tally.add(members.len(), waiting, members.iter().take(waiting).map(|one| &*one.name));
                 }
             }
@@ -150,6 +165,12 @@ impl Clients {
                     }
                 }
                 // About a policy that is not its business nobody is believed.
+                let strangers = client.peers.strangers.iter().filter(|(policy, _)| table.changed.contains_key(*policy));
+                for (policy, addresses) in strangers {
+                    if let Some(tally) = tallies.policies.get_mut(policy) {
+                        tally.proxies.add(addresses);
+                    }
+                }
                 for report in client.reports.iter().filter(|one| table.changed.contains_key(&one.policy)) {
                     tallies.issuers.entry(report.policy.clone()).or_default().push(IssuerReport {
                         replica: client.name.clone(),
@@ -182,6 +203,8 @@ pub(super) struct Tally {
     names: Vec<String>,
     /// Who refuses it, and why.
     rejected: Option<(String, String)>,
+    #[serde(default)]
+    proxies: Proxies,
 }
 
 // === impl Tallies ===
@@ -195,6 +218,8 @@ impl Tallies {
                 // A replica that publishes another version has nobody who has ours.
                 let waiting = if theirs.version == own.version { theirs.waiting } else { theirs.replicas };
                 own.add(theirs.replicas, waiting, theirs.names.iter().map(String::as_str));
+                own.proxies.proved |= theirs.proxies.proved;
+                own.proxies.add(&theirs.proxies.strangers);
                 if let Some((by, reason)) = theirs.rejected.as_ref().filter(|_| theirs.version == own.version) {
                     own.reject(by, reason);
                 }
@@ -213,8 +238,23 @@ impl Tallies {
 
     pub(super) fn standings(mut self) -> Standings {
         self.issuers.values_mut().for_each(|reports| reports.sort());
+        let proxies =
+            self.policies.iter_mut().map(|(policy, tally)| (policy.clone(), std::mem::take(&mut tally.proxies)));
+        let proxies = proxies.collect();
         let policies = self.policies.into_iter().map(|(policy, tally)| (policy, tally.standing())).collect();
-        Standings { policies, issuers: self.issuers, replicas: self.replicas }
+        Standings { policies, issuers: self.issuers, proxies, replicas: self.replicas }
+    }
+}
+
+// === impl Proxies ===
+
+impl Proxies {
+    fn add<'a>(&mut self, strangers: impl IntoIterator<Item = &'a IpAddr>) {
+        for one in strangers {
+            if self.strangers.len() < NAMES {
+                self.strangers.insert(*one);
+            }
+        }
     }
 }
 

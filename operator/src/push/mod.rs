@@ -20,9 +20,10 @@ mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -30,10 +31,11 @@ use std::{
     time::Duration,
 };
 
-use authz::server::Registry;
+use authz::{server::Registry, uses::Ledger};
 use crds::{
     documents::Objects,
-    push::{Name, Pushed, Trust},
+    push::{Name, Pushed, SigningKeys, Trust},
+    v1alpha1::SigningAlgorithm,
 };
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use parking_lot::Mutex;
@@ -43,7 +45,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use clients::{IssuerReport, Standing, Standings};
+pub use clients::{IssuerReport, Proxies, Standing, Standings};
 pub use relay::Replicas;
 pub use serve::serve;
 pub use service::Discovery;
@@ -52,7 +54,7 @@ use self::{
     audiences::Audiences,
     clients::{Clients, Tallies},
     metrics::Metrics,
-    table::{Encoded, Published},
+    table::{Encoded, Published, Signing},
 };
 use crate::identity::Proofs;
 
@@ -69,6 +71,8 @@ pub struct Options {
     pub proofs: Arc<dyn Proofs>,
     /// Least time between two publications.
     pub pace: Duration,
+    /// How often other replicas tell their leader of the use of API keys.
+    pub uses: Duration,
 }
 
 /// The push side. Cheap to clone.
@@ -82,6 +86,8 @@ pub struct Push {
 struct Pending {
     number: u64,
     state: Option<(Vec<Pushed>, Arc<Objects>)>,
+    /// The newest signing keys, published or not.
+    signing: Option<Signing>,
 }
 
 /// What the streams share.
@@ -94,10 +100,14 @@ struct Inner {
     wake: Notify,
     published: watch::Sender<Arc<Published>>,
     trust: watch::Sender<Option<Arc<Encoded>>>,
+    /// Algorithms of own keys that policies need.
+    needed: watch::Sender<BTreeSet<SigningAlgorithm>>,
     audiences: Audiences,
     clients: Arc<Clients>,
     /// What other replicas know, by pod.
     reported: Mutex<HashMap<String, Tallies>>,
+    /// When API keys were used last, as data planes and other replicas tell.
+    uses: Ledger,
     metrics: Metrics,
     streams: AtomicU64,
     ends: CancellationToken,
@@ -105,12 +115,16 @@ struct Inner {
 
 /// Ten a second.
 pub const PACE: Duration = Duration::from_millis(100);
+/// Every minute.
+pub const USES_PACE: Duration = Duration::from_mins(1);
 
 // === impl Push ===
 
 impl Push {
     /// Nothing is published yet. `epoch`: the leadership that is sent with every change; 0: unknown, and nothing is sent.
     pub fn new(options: Options, epoch: watch::Receiver<u64>, registry: &mut Registry) -> Self {
+        let uses = Ledger::default();
+        uses.register(registry);
         let inner = Inner {
             options,
             epoch,
@@ -120,9 +134,11 @@ impl Push {
             wake: Notify::new(),
             published: watch::Sender::new(Arc::default()),
             trust: watch::Sender::new(None),
+            needed: watch::Sender::default(),
             audiences: Audiences::default(),
             clients: Clients::new(),
             reported: Mutex::default(),
+            uses,
             metrics: Metrics::register(registry),
             streams: AtomicU64::new(0),
             ends: CancellationToken::new(),
@@ -132,6 +148,12 @@ impl Push {
 
     /// The newest state. Never blocks; what is not sent yet is replaced. Returns its number: 1, 2, ….
     pub fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) -> u64 {
+        let needed: BTreeSet<_> = pushed.iter().flat_map(|one| one.own_keys.iter().copied()).collect();
+        self.inner.needed.send_if_modified(|before| {
+            let other = *before != needed;
+            *before = needed;
+            other
+        });
         let mut pending = self.inner.pending.lock();
         pending.number += 1;
         pending.state = Some((pushed, objects));
@@ -152,6 +174,17 @@ impl Push {
             *current = encoded;
             new
         });
+    }
+
+    /// Keys of our own that sign tokens: our own data planes get them. Never blocks.
+    pub fn sign(&self, keys: &SigningKeys) {
+        self.inner.pending.lock().signing = Signing::new(keys);
+        self.inner.wake.notify_one();
+    }
+
+    /// Algorithms that policies have tokens signed with by keys of our own.
+    pub fn needed_keys(&self) -> watch::Receiver<BTreeSet<SigningAlgorithm>> {
+        self.inner.needed.subscribe()
     }
 
     /// How far each policy has come.
@@ -181,14 +214,19 @@ impl Push {
         let inner = &self.inner;
         loop {
             inner.wake.notified().await;
-            let (number, pending) = {
+            let (number, state, signing) = {
                 let mut pending = inner.pending.lock();
-                (pending.number, pending.state.take())
+                (pending.number, pending.state.take(), pending.signing.clone())
             };
-            let Some((pushed, objects)) = pending else { continue };
-            let next = Instant::now() + inner.options.pace;
             let before = inner.published.borrow().clone();
-            let published = Arc::new(Published::next(&before, pushed, objects));
+            let published = match state {
+                Some((pushed, objects)) => Published::next(&before, pushed, objects),
+                // Keys alone are nothing before there are policies.
+                None if before.counter > 0 && before.signing != signing => Published::again(&before),
+                None => continue,
+            };
+            let next = Instant::now() + inner.options.pace;
+            let published = Arc::new(published.signed(signing));
             // Worked out once, before a thousand streams ask.
             inner.audiences.advance(&published);
             inner.published.send_replace(published);

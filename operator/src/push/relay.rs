@@ -59,6 +59,21 @@ struct Known {
     tallies: Tallies,
     /// The highest leadership that its data planes have seen.
     highest: u64,
+    /// What is new about the use of API keys: everything in the first report, and no more than once in [`super::Options::uses`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uses: Option<String>,
+}
+
+/// What a stream of reports has told.
+struct Telling {
+    inner: Arc<Inner>,
+    changes: watch::Receiver<u64>,
+    /// No report before.
+    next: Instant,
+    /// When the use of API keys is due.
+    uses_due: Instant,
+    /// The next reading of the ledger.
+    uses_from: u32,
 }
 
 /// The service.
@@ -115,20 +130,49 @@ impl Push {
         info!(leader = address, "reporting to the leader");
         let mut changes = self.changes();
         changes.mark_changed();
-        let begin = (self.inner.clone(), changes, Instant::now());
-        let reports = unfold(begin, async |(inner, mut changes, next)| {
-            changes.changed().await.ok()?;
-            // The first change after silence at once, then what came meanwhile.
-            sleep_until(next).await;
-            changes.mark_unchanged();
-            let known = Known { tallies: inner.tallies().said(), highest: *inner.highest.borrow() };
-            let report = Report { known: serde_json::to_vec(&known).ok()? };
-            Some((report, (inner, changes, Instant::now() + PACE)))
+        let now = Instant::now();
+        let telling = Telling { inner: self.inner.clone(), changes, next: now, uses_due: now, uses_from: 0 };
+        let reports = unfold(telling, async |mut telling| {
+            let known = telling.next().await?;
+            Some((Report { known: serde_json::to_vec(&known).ok()? }, telling))
         });
         let codec: ProstCodec<Report, Ended> = ProstCodec::default();
         let request = Request::new(Box::pin(reports));
         grpc.client_streaming(request, PathAndQuery::from_static(REPORT), codec).await?;
         Err(Status::unavailable("it ended the stream"))
+    }
+}
+
+// === impl Telling ===
+
+impl Telling {
+    /// The next report, once there is something to tell; `None`: never more.
+    async fn next(&mut self) -> Option<Known> {
+        loop {
+            let changed = tokio::select! {
+                changed = self.changes.changed() => changed.map(|()| true).ok()?,
+                () = sleep_until(self.uses_due) => false,
+            };
+            // The first change after silence at once, then what came meanwhile.
+            sleep_until(self.next).await;
+            let uses = self.new_uses();
+            if changed || uses.is_some() {
+                self.changes.mark_unchanged();
+                self.next = Instant::now() + PACE;
+                let (tallies, highest) = (self.inner.tallies().said(), *self.inner.highest.borrow());
+                return Some(Known { tallies, highest, uses });
+            }
+        }
+    }
+
+    fn new_uses(&mut self) -> Option<String> {
+        let now = Instant::now();
+        if now < self.uses_due {
+            return None;
+        }
+        let (uses, next) = self.inner.new_uses(self.uses_from);
+        (self.uses_due, self.uses_from) = (now + self.inner.options.uses, next);
+        uses
     }
 }
 
@@ -163,6 +207,9 @@ impl Replicas {
             let known: Known = serde_json::from_slice(&report.known)
                 .map_err(|_| Status::invalid_argument("the report is of another version"))?;
             self.inner.saw(known.highest);
+            if let Some(uses) = &known.uses {
+                self.inner.merge_uses(uses);
+            }
             self.inner.reported.lock().insert(replica.clone(), known.tallies);
             self.inner.clients.moved();
         }

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use authz::channel::wire::{EPOCH, FENCED, PARTLY, REJECTIONS_TYPE, REPORTS};
-use crds::push::{Name, RESOURCE_TYPE, Rejection, Report, State};
+use authz::channel::wire::{EPOCH, FENCED, PARTLY, PEERS, REJECTIONS_TYPE, REPORTS, USES};
+use crds::push::{Name, PeerReport, RESOURCE_TYPE, Rejection, Report, State};
 use envoy_types::pb::{
     envoy::{
         config::core::v3::Node,
@@ -148,6 +148,7 @@ impl Stream {
             acknowledged: 0,
             rejected: BTreeMap::new(),
             reports: Vec::new(),
+            peers: PeerReport::default(),
             ends,
         };
         let entry = inner.clients.add(inner.stream_id(), client);
@@ -262,13 +263,16 @@ impl Stream {
                 self.inner.saw(epoch);
             }
         }
+        if let Some(uses) = text(USES) {
+            self.inner.hear_uses(&self.peer.audience, uses);
+        }
         let reports: Option<Vec<Report>> = text(REPORTS).and_then(|text| serde_json::from_str(text).ok());
         if let Some(reports) = reports {
-            self.entry.update(|client| {
-                let new = client.reports != reports;
-                client.reports = reports;
-                new
-            });
+            self.entry.update(|client| std::mem::replace(&mut client.reports, reports) != client.reports);
+        }
+        let peers: Option<PeerReport> = text(PEERS).and_then(|text| serde_json::from_str(text).ok());
+        if let Some(peers) = peers {
+            self.entry.update(|client| std::mem::replace(&mut client.peers, peers) != client.peers);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crds::{
+    api_keys::KeyId,
     documents::{Objects, ReferenceKind},
-    push::{Name, Pushed, PushedPolicy, PushedValues, Reference, values_for, version},
+    push::{Name, Pushed, PushedPolicy, PushedValues, Reference, SigningKeys, values_for, version},
+    v1alpha1::SigningAlgorithm,
 };
 
 /// Who gets the same resources.
@@ -44,7 +46,21 @@ pub(super) struct Published {
     pub(super) counter: u64,
     policies: BTreeMap<Arc<str>, EncodedPolicy>,
     objects: Arc<Objects>,
+    /// Our keys that sign tokens, for our own data planes.
+    pub(super) signing: Option<Signing>,
+    /// API keys that have an entry, by namespace; made when somebody tells of their use.
+    keys: OnceLock<HashMap<String, HashSet<KeyId>>>,
 }
+
+/// Our keys that sign tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Signing {
+    encoded: Arc<Encoded>,
+    algorithms: BTreeSet<SigningAlgorithm>,
+}
+
+/// In no publication: what is acknowledged is less than what the policy needs.
+const NEVER: u64 = u64::MAX;
 
 /// What one audience is sent of one publication.
 #[derive(Debug, Default)]
@@ -53,7 +69,7 @@ pub(super) struct Table {
     pub(super) counter: u64,
     pub(super) resources: BTreeMap<Name, Arc<Encoded>>,
     values: BTreeMap<(ReferenceKind, String), PushedValues>,
-    /// The publication in which a policy, or a value that it reads, changed last.
+    /// The publication in which a policy, or a value that it reads, changed last; [`NEVER`] while a key that it signs with is to be made.
     pub(super) changed: HashMap<Arc<str>, u64>,
 }
 
@@ -103,12 +119,46 @@ impl Published {
             };
             Some((name, EncodedPolicy { pushed: pushed.into(), labels, encoded }))
         });
-        Self { counter: before.counter + 1, policies: policies.collect(), objects }
+        let counter = before.counter + 1;
+        let signing = before.signing.clone();
+        Self { counter, policies: policies.collect(), objects, signing, keys: OnceLock::new() }
+    }
+
+    /// The same under other signing keys.
+    pub(super) fn signed(self, signing: Option<Signing>) -> Self {
+        Self { signing, ..self }
+    }
+
+    /// The same again, as a publication of its own.
+    pub(super) fn again(before: &Self) -> Self {
+        let Self { counter, policies, objects, signing, keys } = before;
+        let (policies, objects, signing, keys) = (policies.clone(), objects.clone(), signing.clone(), keys.clone());
+        Self { counter: counter + 1, policies, objects, signing, keys }
+    }
+
+    /// Whether a Secret that policies refer to has an entry for this API key.
+    pub(super) fn has_key(&self, namespace: &str, id: KeyId) -> bool {
+        let keys = self.keys.get_or_init(|| {
+            let mut keys: HashMap<String, HashSet<KeyId>> = HashMap::new();
+            for secret in self.objects.secrets() {
+                let Some((namespace, _)) = secret.name().split_once('/') else { continue };
+                let ids = secret.entries().filter_map(|(name, _)| KeyId::of_entry(name));
+                keys.entry(namespace.to_owned()).or_default().extend(ids);
+            }
+            keys
+        });
+        keys.get(namespace).is_some_and(|keys| keys.contains(&id))
     }
 
     /// Every policy with the version that is sent.
     pub(super) fn versions(&self) -> impl Iterator<Item = (&Arc<str>, &str)> {
         self.policies.iter().map(|(name, one)| (name, one.encoded.version.as_str()))
+    }
+
+    /// Whether a policy has tokens signed with a key that is not made yet.
+    fn lacks_key(&self, policy: &EncodedPolicy) -> bool {
+        let has = |one| self.signing.as_ref().is_some_and(|signing| signing.algorithms.contains(one));
+        !policy.pushed.own_keys.iter().all(has)
     }
 
     /// Policies that one audience gets.
@@ -123,6 +173,16 @@ impl Published {
     }
 }
 
+// === impl Signing ===
+
+impl Signing {
+    /// `None` if they cannot be written, which no key can cause.
+    pub(super) fn new(keys: &SigningKeys) -> Option<Self> {
+        let algorithms = keys.keys.iter().map(|key| key.algorithm).collect();
+        Some(Self { encoded: Encoded::new(Name::Signing, keys)?, algorithms })
+    }
+}
+
 fn encode(policy: &PushedPolicy) -> Option<(Option<Labels>, Arc<Encoded>)> {
     Some((policy.workload_labels(), Encoded::new(Name::Policy(policy.name.clone()), policy)?))
 }
@@ -134,6 +194,7 @@ impl EncodedPolicy {
     fn reads(&self, changed: &HashSet<&Name>) -> bool {
         let has = |kind, name: &str| changed.contains(&Name::Values(kind, name.into()));
         changed.contains(&self.encoded.name)
+            || (!self.pushed.own_keys.is_empty() && changed.contains(&Name::Signing))
             || self.pushed.references.iter().any(|reference| match reference {
                 Reference::Entry { kind, name, .. } => has(*kind, name),
                 Reference::Secret { name } => has(ReferenceKind::Secret, name),
@@ -164,12 +225,19 @@ impl Table {
                 resources.insert(key, encoded);
             }
         }
+        // Whoever has these can sign in everybody's name: nobody but our own.
+        if let Some(signing) = published.signing.as_ref().filter(|_| *audience == Audience::Own) {
+            resources.insert(Name::Signing, signing.encoded.clone());
+        }
         let mut table = Self { counter: published.counter, resources, values, changed: HashMap::new() };
         let diff = Diff::between(before, &table);
         let names: HashSet<&Name> = diff.changed.iter().map(|one| &one.name).chain(&diff.removed).collect();
         let changed = policies.iter().map(|one| {
             let name = one.pushed.policy.name.clone();
-            let before = before.changed.get(&name).copied();
+            if published.lacks_key(one) {
+                return (name, NEVER);
+            }
+            let before = before.changed.get(&name).copied().filter(|at| *at != NEVER);
             let at = before.filter(|_| names.is_empty() || !one.reads(&names)).unwrap_or(published.counter);
             (name, at)
         });

@@ -8,12 +8,14 @@ use std::{
 use crds::{
     compile::{Compiler, LastGood, Options},
     documents::Objects,
-    push::{Name, State},
+    push::{Name, OwnKey, SigningKeys, State},
+    secret::Secret,
+    v1alpha1::SigningAlgorithm,
 };
 
 use super::{
     outgoing::Outgoing,
-    table::{Audience, Diff, Published, Table},
+    table::{Audience, Diff, Published, Signing, Table},
 };
 
 const KEYED: &str =
@@ -41,6 +43,33 @@ fn published(before: &Published, documents: &[String]) -> Published {
 
 fn names(diff: &Diff) -> Vec<String> {
     diff.changed.iter().map(|one| one.name.to_string()).collect()
+}
+
+/// A policy that has tokens signed waits for the key, and for nothing else.
+#[test]
+fn a_policy_without_its_key_is_acknowledged_by_nobody() {
+    let own = |algorithm: &str| {
+        format!("requireAuth: false, forward: {{replaceCredential: {{signedJWT: {{algorithm: {algorithm}}}}}}}")
+    };
+    let documents =
+        [policy("a", "ec", &own("ES256")), policy("a", "ed", &own("EdDSA")), policy("b", "q", "requireAuth: false")];
+    let key = |algorithm| OwnKey { algorithm, made: 1, pkcs8: Secret::new(b"any".to_vec()) };
+    let keys = |algorithms: &[SigningAlgorithm]| {
+        let keys = algorithms.iter().copied().map(key).collect();
+        Signing::new(&SigningKeys { issuer: "http://i.test".into(), keys })
+    };
+    let first = published(&Published::default(), &documents);
+    let one = Table::next(&Table::default(), &first, &Audience::Own);
+    assert_eq!((one.changed["a/ec"], one.changed["a/ed"], one.changed["b/q"]), (u64::MAX, u64::MAX, 1));
+    let second = Published::again(&first).signed(keys(&[SigningAlgorithm::ES256]));
+    let two = Table::next(&one, &second, &Audience::Own);
+    assert_eq!(names(&Diff::between(&one, &two)), ["signing-keys"]);
+    assert_eq!((two.changed["a/ec"], two.changed["a/ed"], two.changed["b/q"]), (2, u64::MAX, 1));
+    let third = Published::again(&second).signed(keys(&[SigningAlgorithm::ES256, SigningAlgorithm::EdDSA]));
+    let three = Table::next(&two, &third, &Audience::Own);
+    assert_eq!((three.changed["a/ec"], three.changed["a/ed"], three.changed["b/q"]), (3, 3, 1));
+    let pod = Audience::Workload { namespace: "a".to_owned(), labels: BTreeMap::new() };
+    assert!(Table::next(&Table::default(), &third, &pod).resources.is_empty(), "nobody else has the keys");
 }
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -73,7 +102,7 @@ fn a_value_moves_the_policies_that_read_it() {
     let diff = Diff::between(&two, &three);
     assert_eq!((names(&diff).len(), diff.removed.len()), (0, 1));
     assert_eq!((three.changed["a/p"], three.changed["b/q"]), (3, 1));
-    assert_eq!(third.readers(&Audience::Own, &"secret/a/app".parse().unwrap()), ["a/p".into()]);
+    assert_eq!(third.readers(&Audience::Own, &"secret/a/app".parse().unwrap()), [Arc::<str>::from("a/p")]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crds::{
 use serde_json::Value;
 
 use super::{dereference::Store, validate::Validated};
-use crate::push::{Standing, Standings};
+use crate::push::{Proxies, Standing, Standings};
 
 /// What an object's status says, and for which version of it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -78,6 +78,13 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
             return None;
         }
         let mut conditions: Vec<Said> = verdict.conditions.iter().map(said).collect();
+        if let Some(why) = store.unread(&held.references)
+            && let Some(refs) =
+                conditions.iter_mut().find(|said| said.kind == RESOLVED_REFS && said.status == Some(false))
+        {
+            // What was not to be read counts as missing; whether it is there is for somebody else to say.
+            refs.message = format!("{}; not everything could be read: {why}", refs.message);
+        }
         let (mut hostnames, mut programmed) = (None, None);
         if kind == Kind::AuthPolicy {
             let one = pushed.get(&*verdict.name).copied();
@@ -103,10 +110,12 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
     desired.collect()
 }
 
+const RESOLVED_REFS: &str = "ResolvedRefs";
+
 fn said(condition: &crds::compile::Condition) -> Said {
     let kind = match condition.r#type {
         ConditionType::Accepted => "Accepted",
-        ConditionType::ResolvedRefs => "ResolvedRefs",
+        ConditionType::ResolvedRefs => RESOLVED_REFS,
     };
     Said {
         kind,
@@ -117,7 +126,11 @@ fn said(condition: &crds::compile::Condition) -> Said {
 }
 
 /// `Programmed`, and the generation that is enforced everywhere.
-fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standings>) -> (Said, Option<i64>) {
+pub(super) fn program(
+    verdict: &Verdict,
+    pushed: Option<&Pushed>,
+    standings: Option<&Standings>,
+) -> (Said, Option<i64>) {
     let no = |reason: &str, message: String| {
         let said = Said { kind: "Programmed", status: Some(false), reason: reason.to_owned(), message };
         (said, None)
@@ -141,6 +154,10 @@ fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standi
         }
         Some(Standing::Rejected { by, reason }) => no("Lagging", format!("{by} refuses it: {reason}")),
         Some(Standing::Programmed { replicas }) => {
+            let proxies = standings.and_then(|standings| standings.proxies.get(&verdict.name));
+            if let Some((reason, message)) = withheld(pushed, proxies) {
+                return no(reason, message);
+            }
             // Without the number of replicas: scaling would be a change of every status.
             debug_assert!(*replicas > 0);
             let message = "every connected authz that takes this policy enforces it".to_owned();
@@ -148,6 +165,22 @@ fn program(verdict: &Verdict, pushed: Option<&Pushed>, standings: Option<&Standi
             (said, pushed.generation)
         }
     }
+}
+
+/// Why a policy whose answers carry secrets is not enforced as it is written: to whoever did not prove itself they are not given.
+fn withheld(pushed: &Pushed, proxies: Option<&Proxies>) -> Option<(&'static str, String)> {
+    const HOW: &str = "give Envoy the client certificate of Secret gatewright-client-tls";
+    let proxies = proxies.filter(|_| pushed.hands_out)?;
+    if !proxies.strangers.is_empty() {
+        let names: Vec<String> = proxies.strangers.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "its secrets are withheld from proxies that did not prove themselves, and requests that need them refused: {}; {HOW}",
+            names.join(", ")
+        );
+        return Some(("Lagging", message));
+    }
+    let message = format!("its secrets go only to a proxy that proved itself, and none has; {HOW}");
+    (!proxies.proved).then_some(("NoDataPlane", message))
 }
 
 /// At most this many issuers in a message.

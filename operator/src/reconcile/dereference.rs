@@ -21,7 +21,7 @@ use super::{
     Observed,
     fetch::{Content, Fetched, Wanted},
     held::{self, Held},
-    slots::{Selection, Slot, before, wanted},
+    slots::{Selection, Slot, before, is_outside, wanted},
 };
 use crate::watch::Change;
 
@@ -35,6 +35,8 @@ const POLL: Duration = Duration::from_secs(30);
 pub(super) struct Store {
     objects: BTreeMap<(Kind, Arc<str>), (usize, Held)>,
     unreadable: BTreeSet<String>,
+    /// Those that nobody was told of yet.
+    pub(super) malformed: Vec<(Kind, Arc<str>)>,
     values: BTreeMap<(ReferenceKind, String), Slot>,
     selections: BTreeMap<Wanted, Selection>,
     /// Sources that were read once.
@@ -43,7 +45,10 @@ pub(super) struct Store {
     told: BTreeSet<(ReferenceKind, usize)>,
     /// Sources of values that cannot be watched.
     blind: BTreeSet<(ReferenceKind, usize)>,
-    places: usize,
+    /// Namespaces whose values are watched; empty: all.
+    watched: Vec<String>,
+    /// How many sources there are of each kind of objects, and of values.
+    places: (usize, usize),
     /// What versions read that are in force although a newer one was refused.
     kept: BTreeSet<Wanted>,
     references_moved: bool,
@@ -64,9 +69,9 @@ pub(super) struct Dereferenced {
 // === impl Store ===
 
 impl Store {
-    /// `places`: how many sources there are of each kind.
-    pub(super) fn new(places: usize) -> Self {
-        Self { places, ..Self::default() }
+    /// `objects`: how many sources there are of each kind; `watched`: the namespaces whose values are watched, empty: all of them.
+    pub(super) fn new(objects: usize, watched: Vec<String>) -> Self {
+        Self { places: (objects, watched.len().max(1)), watched, ..Self::default() }
     }
 
     /// What last good versions read: a refused document names nothing, and the one in force instead of it must not lose its values.
@@ -131,6 +136,7 @@ impl Store {
         let Ok(essence) = held::essence(kind, object) else {
             if self.unreadable.insert(label) {
                 warn!(?kind, object = &*name, "the object cannot be read; its last version stays");
+                self.malformed.push((kind, name.clone()));
             }
             return Some(name);
         };
@@ -206,6 +212,15 @@ impl Store {
         }
     }
 
+    /// Why something of this could not be read, if that is so: what is missing in a status may be there.
+    pub(super) fn unread(&self, references: &[Reference]) -> Option<&str> {
+        let read = references.iter().filter_map(|reference| match wanted(reference) {
+            Wanted::Named { kind, name } => self.values.get(&(kind, name)).map(|slot| &slot.read),
+            selection @ Wanted::Selected { .. } => self.selections.get(&selection).map(|one| &one.read),
+        });
+        read.into_iter().find_map(|read| read.why.as_deref())
+    }
+
     fn selected(&self, name: &str, meta: &Value) -> bool {
         let (own, _) = name.split_once('/').unwrap_or_default();
         self.selections.keys().any(|wanted| match wanted {
@@ -225,7 +240,7 @@ impl Store {
         match fetched {
             Fetched::Named(kind, name, result) => {
                 let Some(slot) = self.values.get_mut(&(kind, name.clone())) else { return };
-                slot.read.ended(result.is_ok());
+                slot.read.ended(result.as_ref().err());
                 match result {
                     Ok(content) => {
                         let version = |content: &Option<Content>| {
@@ -242,7 +257,7 @@ impl Store {
             }
             Fetched::Selected(wanted, result) => {
                 let Some(selection) = self.selections.get_mut(&wanted) else { return };
-                selection.read.ended(result.is_ok());
+                selection.read.ended(result.as_ref().err());
                 match result {
                     Ok(found) => {
                         selection.known = true;
@@ -265,9 +280,11 @@ impl Store {
         if std::mem::take(&mut self.references_moved) {
             self.prune();
         }
-        if !self.blind.is_empty() && self.polled.is_none_or(|polled| now - polled >= POLL) {
+        if self.polls(now) {
             self.polled = Some(now);
-            self.values.values_mut().for_each(|slot| slot.read.fresh = false);
+            let (watched, blind) = (&self.watched, !self.blind.is_empty());
+            let due = self.values.iter_mut().filter(|((_, name), _)| blind || is_outside(watched, name));
+            due.for_each(|(_, slot)| slot.read.fresh = false);
         }
         let named = self.values.iter_mut().filter_map(|((kind, name), slot)| {
             slot.read.begin().map(|pause| (Wanted::Named { kind: *kind, name: name.clone() }, pause))
@@ -312,17 +329,25 @@ impl Store {
         }
     }
 
+    /// Whether values have to be read that no watch tells of.
+    fn polls(&self, now: Instant) -> bool {
+        let due = self.polled.is_none_or(|polled| now - polled >= POLL);
+        due && (!self.blind.is_empty() || self.values.keys().any(|(_, name)| is_outside(&self.watched, name)))
+    }
+
     /// Whether something waits that may have waited long enough, or values have to be polled.
     pub(super) fn look(&self, now: Instant) -> bool {
         let waiting = self.objects.values().any(|(_, held)| held.ready.as_ref() != Some(&held.newest));
-        let poll = !self.blind.is_empty() && self.polled.is_none_or(|polled| now - polled >= POLL);
         let retry = self.values.values().any(|slot| !slot.read.fresh && !slot.read.under_way);
-        waiting || poll || retry || self.selections.values().any(|one| !one.read.fresh && !one.read.under_way)
+        waiting
+            || self.polls(now)
+            || retry
+            || self.selections.values().any(|one| !one.read.fresh && !one.read.under_way)
     }
 
     /// Everything that is ready; `None`: not everything was read once, so nothing may be said.
     pub(super) fn dereference(&mut self, now: Instant) -> Option<Dereferenced> {
-        if self.listed.len() < 2 * self.places || self.told.len() < 2 * self.places {
+        if self.listed.len() < 2 * self.places.0 || self.told.len() < 2 * self.places.1 {
             return None;
         }
         let (values, selections) = (&self.values, &self.selections);

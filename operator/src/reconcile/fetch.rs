@@ -10,7 +10,7 @@ use crds::{
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::held;
+use super::{held, slots};
 use crate::watch::{Call, CallError};
 
 /// What to read.
@@ -108,10 +108,7 @@ impl Fetcher {
 
 async fn named(call: &Call, kind: ReferenceKind, name: &str) -> Result<Option<Content>, CallError> {
     let (namespace, own) = name.split_once('/').unwrap_or(("", name));
-    let plural = match kind {
-        ReferenceKind::Secret => "secrets",
-        ReferenceKind::ConfigMap => "configmaps",
-    };
+    let plural = slots::plural(kind);
     match call.get(&format!("/api/v1/namespaces/{namespace}/{plural}/{own}"), "application/json").await {
         Ok(object) => Ok(Some(content(kind, &object))),
         Err(error) if error.is_not_found() => Ok(None),

@@ -39,12 +39,25 @@ pub(super) fn name(object: &Value) -> Option<Arc<str>> {
     Some(format!("{}/{}", text("/metadata/namespace")?, text("/metadata/name")?).into())
 }
 
-/// What decides of an object: its identity, its age and its spec.
-pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
-    let kind = match kind {
+/// The kind, as objects spell it.
+pub(super) const fn kind(kind: Kind) -> &'static str {
+    match kind {
         Kind::AuthPolicy => crds::v1alpha1::AUTH_POLICY,
         Kind::DataSource => crds::v1alpha1::DATA_SOURCE,
-    };
+    }
+}
+
+/// The kind, as paths spell it.
+pub(super) const fn plural(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AuthPolicy => "authpolicies",
+        Kind::DataSource => "datasources",
+    }
+}
+
+/// What decides of an object: its identity, its age and its spec.
+pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
+    let kind = self::kind(kind);
     let metadata = object.get("metadata").and_then(Value::as_object).ok_or(Unreadable)?;
     let kept = ["name", "namespace", "uid", "generation", "creationTimestamp"];
     let metadata: Map<String, Value> =

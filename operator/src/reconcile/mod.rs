@@ -40,13 +40,18 @@ use self::{
     fetch::Fetcher,
     validate::Validated,
 };
-use crate::watch::{Call, Change, Source, follow};
+use crate::{
+    trouble::Troubles,
+    watch::{Call, Change, Source, follow},
+};
 
 /// What to watch, and how to compile it.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// Namespaces; empty: all of them.
+    /// Namespaces of policies; empty: all of them.
     pub namespaces: Vec<String>,
+    /// Namespaces whose Secrets and ConfigMaps are watched; empty: those of policies. Values elsewhere are read every 30 s.
+    pub values: Vec<String>,
     /// How policies are compiled.
     pub options: Options,
 }
@@ -78,6 +83,7 @@ pub struct Reconciler<S, R> {
     reports: R,
     fetcher: Fetcher,
     metrics: PublishMetrics,
+    troubles: Troubles,
     /// Keeps readiness down until the first state was applied.
     starting: Option<Pending>,
     applied: Option<Applied>,
@@ -90,10 +96,9 @@ struct Applied {
     number: u64,
 }
 
-/// The paths of our kinds.
-const KINDS: [(Kind, &str); 2] = [(Kind::AuthPolicy, "authpolicies"), (Kind::DataSource, "datasources")];
-const VALUES: [(ReferenceKind, &str); 2] =
-    [(ReferenceKind::Secret, "secrets"), (ReferenceKind::ConfigMap, "configmaps")];
+/// What is watched.
+const KINDS: [Kind; 2] = [Kind::AuthPolicy, Kind::DataSource];
+const VALUES: [ReferenceKind; 2] = [ReferenceKind::Secret, ReferenceKind::ConfigMap];
 
 // === impl Reconciler ===
 
@@ -105,10 +110,10 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         last_good: LastGood,
         sink: S,
         reports: R,
-        metrics: PublishMetrics,
+        (metrics, troubles): (PublishMetrics, Troubles),
         starting: Pending,
     ) -> Self {
-        let mut store = Store::new(scope.namespaces.len().max(1));
+        let mut store = Store::new(scope.namespaces.len().max(1), scope.watched_values().to_vec());
         store.keep(&crds::compile::references_of_last_good(&last_good));
         Self {
             store,
@@ -117,6 +122,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             reports,
             fetcher: Fetcher::new(call),
             metrics,
+            troubles,
             starting: Some(starting),
             applied: None,
             kept: 0,
@@ -126,7 +132,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
     /// Runs until a watch ends, which is a bug: whoever called ends with it.
     pub async fn run(mut self, call: Call, scope: &Scope, mut standings: watch::Receiver<u64>) -> &'static str {
         let (told, mut events) = mpsc::unbounded_channel();
-        let mut watches = watches(&call, scope, &told);
+        let mut watches = watches(&call, scope, &self.troubles, &told);
         let (mut look, mut status_due) = (Instant::now() + LOOK, None);
         loop {
             let changed = tokio::select! {
@@ -170,8 +176,25 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Objects(kind, source, change) => self.store.objects(kind, source, change),
-            Event::Values(kind, source, change) => self.store.values(kind, source, change),
+            Event::Objects(kind, source, change) => {
+                self.note(held::plural(kind), source, &change);
+                self.store.objects(kind, source, change);
+                for (kind, name) in std::mem::take(&mut self.store.malformed) {
+                    self.troubles.malformed(held::kind(kind), &name, "it has no metadata.uid");
+                }
+            }
+            Event::Values(kind, source, change) => {
+                self.note(slots::plural(kind), source, &change);
+                self.store.values(kind, source, change);
+            }
+        }
+    }
+
+    fn note(&self, kind: &'static str, source: usize, change: &Change) {
+        match change {
+            Change::Trouble(why) => self.troubles.source(kind, source, Some(why)),
+            Change::Well => self.troubles.source(kind, source, None),
+            Change::All(_) | Change::Put(_) | Change::Gone(_) => {}
         }
     }
 
@@ -213,6 +236,20 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
     }
 }
 
+impl Scope {
+    fn watched_values(&self) -> &[String] {
+        if self.values.is_empty() { &self.namespaces } else { &self.values }
+    }
+}
+
+/// The beginnings of paths: one for each namespace, or one for all.
+fn places(namespaces: &[String]) -> Vec<String> {
+    if namespaces.is_empty() {
+        return vec![String::new()];
+    }
+    namespaces.iter().map(|namespace| format!("/namespaces/{namespace}")).collect()
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
@@ -221,29 +258,29 @@ async fn until(due: Option<Instant>) {
 }
 
 /// One watch a kind and namespace, each a task of its own: a slow one holds up no other.
-fn watches(call: &Call, scope: &Scope, told: &mpsc::UnboundedSender<Event>) -> JoinSet<()> {
-    let places: Vec<String> = if scope.namespaces.is_empty() {
-        vec![String::new()]
-    } else {
-        scope.namespaces.iter().map(|namespace| format!("/namespaces/{namespace}")).collect()
-    };
+fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::UnboundedSender<Event>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
-    for (index, place) in places.iter().enumerate() {
-        for (kind, plural) in KINDS {
+    for (index, place) in places(&scope.namespaces).iter().enumerate() {
+        for kind in KINDS {
+            let plural = held::plural(kind);
             let path = format!("/apis/gatewright.dev/v1alpha1{place}/{plural}");
             let source = Source { kind: plural, path, metadata_only: false, labels: String::new() };
             let told = told.clone();
             // A receiver that is gone is the end of the process.
-            watches.spawn(follow(call.clone(), source, move |change| {
+            watches.spawn(follow(call.clone(), source, troubles.clone(), move |change| {
                 drop(told.send(Event::Objects(kind, index, change)));
             }));
         }
-        for (kind, plural) in VALUES {
+    }
+    for (index, place) in places(scope.watched_values()).iter().enumerate() {
+        for kind in VALUES {
+            let plural = slots::plural(kind);
             let path = format!("/api/v1{place}/{plural}");
             let source = Source { kind: plural, path, metadata_only: true, labels: String::new() };
             let told = told.clone();
-            watches
-                .spawn(follow(call.clone(), source, move |change| drop(told.send(Event::Values(kind, index, change)))));
+            watches.spawn(follow(call.clone(), source, troubles.clone(), move |change| {
+                drop(told.send(Event::Values(kind, index, change)));
+            }));
         }
     }
     watches

@@ -12,6 +12,7 @@ use super::{
     fetch::{Content, Wanted},
     held,
 };
+use crate::watch::CallError;
 
 /// What is known of a Secret or ConfigMap.
 #[derive(Default)]
@@ -35,6 +36,8 @@ pub(super) struct Read {
     pub(super) under_way: bool,
     pub(super) fresh: bool,
     pub(super) failures: u32,
+    /// Why the last attempt failed.
+    pub(super) why: Option<String>,
 }
 
 // === impl Read ===
@@ -50,11 +53,21 @@ impl Read {
         Some(Duration::from_millis(pause))
     }
 
-    pub(super) fn ended(&mut self, good: bool) {
+    pub(super) fn ended(&mut self, failed: Option<&CallError>) {
+        let good = failed.is_none();
         self.under_way = false;
+        self.why = failed.map(ToString::to_string);
         self.failures = if good { 0 } else { self.failures + 1 };
         // Whatever changed meanwhile has made it stale already.
         self.fresh &= good;
+    }
+}
+
+/// As the API spells it.
+pub(super) const fn plural(kind: ReferenceKind) -> &'static str {
+    match kind {
+        ReferenceKind::Secret => "secrets",
+        ReferenceKind::ConfigMap => "configmaps",
     }
 }
 
@@ -76,4 +89,10 @@ pub(super) fn before(document: &Arc<Value>) -> Vec<Reference> {
     let mut objects = Objects::default();
     objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
     objects.policies.iter().flat_map(crds::compile::references).collect()
+}
+
+/// Whether a value (`namespace/name`) is in no namespace that is watched.
+pub(super) fn is_outside(watched: &[String], name: &str) -> bool {
+    let own = name.split_once('/').map_or("", |(namespace, _)| namespace);
+    !watched.is_empty() && !watched.iter().any(|one| one == own)
 }

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use super::{EventSink, Gate, Wanted, document, events};
 use crate::{
     reconcile::Desired,
+    trouble::Troubles,
     watch::{Call, CallError},
 };
 
@@ -44,6 +45,7 @@ pub struct Writer {
     call: Call,
     gate: Arc<dyn Gate>,
     events: Arc<dyn EventSink>,
+    troubles: Troubles,
     wanted: watch::Receiver<Arc<Wanted>>,
     /// What was written last, and when: until the watch shows it, it is not written again.
     written: BTreeMap<(Kind, Arc<str>), Written>,
@@ -60,9 +62,9 @@ struct Written {
 
 impl Statuses {
     /// A place for wishes, and the task that fulfils them.
-    pub fn new(call: Call, gate: Arc<dyn Gate>, events: Arc<dyn EventSink>) -> (Self, Writer) {
+    pub fn new(call: Call, gate: Arc<dyn Gate>, events: Arc<dyn EventSink>, troubles: Troubles) -> (Self, Writer) {
         let (sender, wanted) = watch::channel(Arc::default());
-        (Self { wanted: sender }, Writer { call, gate, events, wanted, written: BTreeMap::new() })
+        (Self { wanted: sender }, Writer { call, gate, events, troubles, wanted, written: BTreeMap::new() })
     }
 
     /// Replaces every wish.
@@ -110,7 +112,7 @@ impl Writer {
         let mut results = HashMap::new();
         for (key, status) in due {
             while writes.len() >= CONCURRENT {
-                note(&mut results, writes.join_next().await);
+                self.note(&mut results, writes.join_next().await);
             }
             // Before each: a pass over thousands may outlast the lease.
             if !self.gate.may_write() {
@@ -122,13 +124,36 @@ impl Writer {
             writes.spawn(async move { (write(&call, &*events, &desired, &status).await, desired, status) });
         }
         while !writes.is_empty() {
-            note(&mut results, writes.join_next().await);
+            self.note(&mut results, writes.join_next().await);
         }
         for (key, (uid, status, failed)) in results {
             left |= failed;
             self.written.insert(key, Written { uid, status, at: Instant::now(), failed });
         }
         left
+    }
+
+    /// What became of a write.
+    fn note(
+        &self,
+        results: &mut HashMap<(Kind, Arc<str>), (String, Value, bool)>,
+        done: Option<Result<Result3, tokio::task::JoinError>>,
+    ) {
+        let Some(Ok((result, desired, status))) = done else { return };
+        self.troubles.status(&result);
+        let failed = match &result {
+            Ok(()) => false,
+            // Gone, or another object by now: the watch will say so.
+            Err(error) if matches!(error.status(), Some(404 | 409)) => {
+                debug!(object = &*desired.name, %error, "a status was not written");
+                false
+            }
+            Err(error) => {
+                warn!(object = &*desired.name, %error, "a status could not be written");
+                true
+            }
+        };
+        results.insert((desired.kind, desired.name.clone()), (desired.observed.uid.clone(), status, failed));
     }
 
     /// Whether a wish that was written before is written again.
@@ -141,26 +166,6 @@ impl Writer {
 }
 
 type Result3 = (Result<(), CallError>, Desired, Value);
-
-fn note(
-    results: &mut HashMap<(Kind, Arc<str>), (String, Value, bool)>,
-    done: Option<Result<Result3, tokio::task::JoinError>>,
-) {
-    let Some(Ok((result, desired, status))) = done else { return };
-    let failed = match &result {
-        Ok(()) => false,
-        // Gone, or another object by now: the watch will say so.
-        Err(error) if matches!(error.status(), Some(404 | 409)) => {
-            debug!(object = &*desired.name, %error, "a status was not written");
-            false
-        }
-        Err(error) => {
-            warn!(object = &*desired.name, %error, "a status could not be written");
-            true
-        }
-    };
-    results.insert((desired.kind, desired.name.clone()), (desired.observed.uid.clone(), status, failed));
-}
 
 async fn write(call: &Call, events: &dyn EventSink, desired: &Desired, status: &Value) -> Result<(), CallError> {
     let (namespace, name) = desired.name.split_once('/').unwrap_or_default();

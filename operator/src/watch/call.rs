@@ -115,6 +115,19 @@ impl Call {
     }
 }
 
+/// An HTTP status as a label.
+pub(super) const fn cause(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "denied",
+        404 => "missing",
+        409 => "conflict",
+        410 => "gone",
+        429 => "throttled",
+        500..=599 => "server",
+        _ => "refused",
+    }
+}
+
 /// JSON.
 pub(crate) const JSON: &str = "application/json";
 
@@ -146,6 +159,15 @@ impl CallError {
     /// Whether the version that was asked for is no longer known.
     pub fn is_gone(&self) -> bool {
         self.status() == Some(StatusCode::GONE.as_u16())
+    }
+
+    /// What it was, as a label.
+    pub const fn cause(&self) -> &'static str {
+        match self {
+            Self::Refused { status, .. } => cause(*status),
+            Self::Unreachable { .. } => "unreachable",
+            Self::Unreadable { .. } => "unreadable",
+        }
     }
 
     /// The pause the server asks for.

@@ -11,8 +11,9 @@ use tracing::{debug, warn};
 
 use super::{
     Backoff, Call, Change, Source,
-    call::{CallError, JSON},
+    call::{CallError, JSON, cause},
 };
+use crate::trouble::Troubles;
 
 /// Objects a page.
 const PAGE: usize = 500;
@@ -31,14 +32,14 @@ enum Ended {
     Normally,
     /// The version is too old, or was never one of this server.
     Gone,
-    /// Something else.
-    Failed(String, Option<Duration>),
+    /// Something else: a label, and why.
+    Failed(&'static str, String),
 }
 
 /// Follows a source for ever. `tell` is called in order, and never with a change that was not seen.
-pub async fn follow(call: Call, source: Source, mut tell: impl FnMut(Change)) {
+pub async fn follow(call: Call, source: Source, troubles: Troubles, mut tell: impl FnMut(Change)) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
-    let mut trouble = Trouble::default();
+    let (mut trouble, mut watching) = (Trouble::default(), Trouble::default());
     loop {
         let mut version = match list(&call, &source).await {
             Ok((objects, version)) => {
@@ -47,6 +48,9 @@ pub async fn follow(call: Call, source: Source, mut tell: impl FnMut(Change)) {
                 version
             }
             Err(error) => {
+                troubles.failed(source.kind, error.cause());
+                // Told anew once lists work again.
+                watching = Trouble::default();
                 trouble.is(&source, error.to_string(), &mut tell);
                 sleep(backoff.pause(error.retry_after())).await;
                 continue;
@@ -54,17 +58,26 @@ pub async fn follow(call: Call, source: Source, mut tell: impl FnMut(Change)) {
         };
         let mut failures = 0;
         while failures < SUSPECT {
-            match watch(&call, &source, &mut version, &mut tell, &mut backoff).await {
-                Ended::Normally => failures = 0,
+            match watch(&call, &source, &mut version, &mut tell, (&mut backoff, &mut watching)).await {
+                Ended::Normally => {
+                    failures = 0;
+                    watching.over(&source, &mut tell);
+                }
                 // kube-runtime would ask for the same version again, for ever.
                 Ended::Gone => {
+                    troubles.failed(source.kind, "gone");
                     debug!(kind = source.kind, "the version is gone: listing anew");
                     break;
                 }
-                Ended::Failed(why, asked) => {
+                Ended::Failed(cause, why) => {
                     failures += 1;
+                    troubles.failed(source.kind, cause);
                     debug!(kind = source.kind, why, "the watch ended");
-                    sleep(backoff.pause(asked)).await;
+                    // Once may be a connection that ended; a list will show whether more is wrong.
+                    if failures == SUSPECT {
+                        watching.is(&source, why, &mut tell);
+                    }
+                    sleep(backoff.pause(None)).await;
                 }
             }
         }
@@ -100,7 +113,7 @@ async fn watch(
     source: &Source,
     version: &mut String,
     tell: &mut impl FnMut(Change),
-    backoff: &mut Backoff,
+    (backoff, watching): (&mut Backoff, &mut Trouble),
 ) -> Ended {
     let path = format!(
         "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}{}",
@@ -111,23 +124,27 @@ async fn watch(
     let accept = if source.metadata_only { METADATA } else { JSON };
     let request = match Request::get(path).header(header::ACCEPT, accept).body(Vec::new()) {
         Ok(request) => request,
-        Err(error) => return Ended::Failed(error.to_string(), None),
+        Err(error) => return Ended::Failed("refused", error.to_string()),
     };
     let stream = match timeout(SILENCE, call.client().request_events::<Value>(request)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(kube::Error::Api(status))) if status.code == 410 => return Ended::Gone,
-        Ok(Err(error)) => return Ended::Failed(error.to_string(), None),
-        Err(_) => return Ended::Failed("no answer".to_owned(), None),
+        Ok(Err(kube::Error::Api(status))) => return Ended::Failed(cause(status.code), status.message),
+        Ok(Err(error)) => return Ended::Failed("unreachable", error.to_string()),
+        Err(_) => return Ended::Failed("silent", "no answer".to_owned()),
     };
     let mut stream = pin!(stream);
     loop {
         let event = match timeout(SILENCE, stream.next()).await {
-            Err(_) => return Ended::Failed("nothing was said for too long".to_owned(), None),
+            Err(_) => return Ended::Failed("silent", "nothing was said for too long".to_owned()),
             Ok(None) => return Ended::Normally,
-            Ok(Some(Err(error))) => return Ended::Failed(error.to_string(), None),
+            Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string()),
             Ok(Some(Ok(event))) => event,
         };
         backoff.reset();
+        if !matches!(event, WatchEvent::Error(_)) {
+            watching.over(source, tell);
+        }
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 remember(version, &object);
@@ -139,7 +156,7 @@ async fn watch(
             }
             WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
             WatchEvent::Error(status) if status.code == 410 => return Ended::Gone,
-            WatchEvent::Error(status) => return Ended::Failed(status.message.clone(), None),
+            WatchEvent::Error(status) => return Ended::Failed(cause(status.code), status.message.clone()),
         }
     }
 }

@@ -18,4 +18,6 @@ mod raw;
 mod replicas;
 mod restart;
 mod rotate;
+mod signing;
+mod uses;
 mod world;

@@ -1,13 +1,15 @@
 //! Proxies ask over TLS; only those that proved themselves are given secrets and believed about policies.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
+    net::Networks,
     remote::calls::{self, RemoteCache},
     server::{self, Address, CheckOptions, CheckService, Metrics, Registry, Serving},
+    shared::SharedStores,
 };
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,12 +19,13 @@ use envoy_types::pb::envoy::service::auth::v3::{
     authorization_client::AuthorizationClient,
     check_response::HttpResponse,
 };
+use operator::push::{Proxies, Standing};
 use rcgen::CertificateParams;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::{
     raw::{Pair, sign},
-    world::{Api, DataPlane, Operator, Start, policy, secret},
+    world::{Api, DataPlane, Operator, Start, policy, secret, until},
 };
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -35,7 +38,10 @@ async fn listen(plane: &DataPlane) -> Option<SocketAddr> {
     let tokens = Arc::new(TokenCache::new(1 << 20));
     let handle = tokio::runtime::Handle::current();
     let remote = RemoteCache::new(calls::Options::default(), &mut Registry::default(), handle);
-    let service = CheckService::new(plane.snapshots.clone(), keys, remote, tokens, metrics, CheckOptions::default());
+    let stores = SharedStores::new(Networks::default(), &mut Registry::default());
+    let service =
+        CheckService::new(plane.snapshots.clone(), keys, remote, stores, tokens, metrics, CheckOptions::default());
+    service.note_peers(plane.peers.clone());
     let config = plane.credentials.borrow().as_ref().unwrap().server_config().unwrap();
     let bound = server::bind(&address).await.unwrap().secured(Arc::new(ArcSwap::new(config)));
     let Address::Tcp(address) = *bound.address() else { return None };
@@ -115,12 +121,17 @@ async fn only_a_proxy_that_proved_itself_is_given_secrets_and_believed() {
     ]);
     plane.holds(&["a/open", "a/secretive"]).await;
     let address = listen(&plane).await.expect("this machine has an address besides loopback");
+    let proxies = || operator.push.standings().proxies["a/secretive"].clone();
+    operator.stands("a/secretive", &Standing::Programmed { replicas: 1 }).await;
+    assert_eq!(proxies(), Proxies::default(), "nobody asked yet");
 
     let proxy = operator.identity.client_certificate("edge").unwrap();
     let proxy = Pair { certificate: proxy.certificate, key: proxy.key };
     let answer = ask(&operator, address, Some(&proxy), &[]).await;
     assert_eq!(status(&answer), 200, "{answer:?}");
     assert!(format!("{answer:?}").contains("not-for-anybody"), "the replaced credential is set");
+    until("a proxy is known that proved itself", || proxies() == Proxies { proved: true, strangers: BTreeSet::new() })
+        .await;
     // A stranger, and a data plane of anybody's: any pod may have such a certificate.
     let pod = sign(&operator, "gatewright-operator b thief thief-0", CertificateParams::default()).await.unwrap();
     for pair in [None, Some(&pod)] {
@@ -128,6 +139,10 @@ async fn only_a_proxy_that_proved_itself_is_given_secrets_and_believed() {
         assert_eq!(status(&answer), 503, "{answer:?}");
         assert!(!format!("{answer:?}").contains("not-for-anybody"));
     }
+    // The operator hears of the stranger, and of the policy that it could not have all of.
+    let strangers = BTreeSet::from([address.ip()]);
+    until("a stranger is known", || proxies() == Proxies { proved: true, strangers: strangers.clone() }).await;
+    assert_eq!(operator.push.standings().proxies["a/open"].strangers, BTreeSet::new());
     // The policy that a route names.
     let named = [("gatewright.dev/policy", "a/open")];
     assert!(!format!("{:?}", ask(&operator, address, Some(&proxy), &named).await).contains("not-for-anybody"));

@@ -16,6 +16,8 @@ use authz::{
     jwks::{self, KeyCache},
     seal::KEY_LEN,
     server::{Registry, SnapshotCell},
+    signers::OwnKeys,
+    uses::Ledger,
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
@@ -89,6 +91,26 @@ impl Api {
         self.secrets.lock().len()
     }
 
+    /// What a Secret holds.
+    pub(crate) fn secret(&self, name: &str) -> Option<Kept> {
+        self.secrets.lock().get(name).cloned()
+    }
+
+    /// Somebody writes a Secret of one entry.
+    pub(crate) fn put(&self, name: &str, entry: &str, value: Vec<u8>) {
+        let version = self.writes.fetch_add(1, Ordering::Relaxed).to_string();
+        self.secrets.lock().insert(name.to_owned(), Kept { data: [(entry.to_owned(), value)].into(), version });
+    }
+
+    /// Somebody empties what a Secret holds.
+    pub(crate) fn damage(&self, name: &str) {
+        let version = self.writes.fetch_add(1, Ordering::Relaxed).to_string();
+        if let Some(kept) = self.secrets.lock().get_mut(name) {
+            kept.data.values_mut().for_each(Vec::clear);
+            kept.version = version;
+        }
+    }
+
     /// Somebody deletes a Secret.
     pub(crate) fn forget(&self, name: &str) {
         self.secrets.lock().remove(name);
@@ -119,6 +141,7 @@ pub(crate) fn settings(lives: Lives) -> Settings {
         service: "localhost".to_owned(),
         authz_account: "gatewright-authz".to_owned(),
         authz_service: "gatewright-authz".to_owned(),
+        given: None,
         lives,
         look: Duration::from_millis(20),
     }
@@ -142,6 +165,7 @@ impl Operator {
             operator_account: "gatewright-operator".to_owned(),
             proofs: api.clone(),
             pace: push::PACE,
+            uses: push::PACE,
         };
         let (epoch, epochs) = watch::channel(epoch);
         let mut registry = Registry::default();
@@ -213,7 +237,11 @@ pub(crate) struct DataPlane {
     pub(crate) credentials: watch::Receiver<Option<Arc<authz::channel::Credentials>>>,
     pub(crate) in_force: watch::Receiver<bool>,
     pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    pub(crate) signers: Arc<OwnKeys>,
+    pub(crate) peers: Arc<authz::server::Peers>,
     pub(crate) registry: Registry,
+    pub(crate) uses: Arc<Ledger>,
+    ends: CancellationToken,
     run: JoinHandle<()>,
     /// Its files live as long as it does.
     _folder: Arc<tempfile::TempDir>,
@@ -254,6 +282,7 @@ impl Start {
             std::fs::write(&path, text).unwrap();
             path
         };
+        let uses = Arc::new(Ledger::default());
         let key_file = self.folder.path().join("seal");
         match self.seal {
             Some(key) => std::fs::write(&key_file, key).unwrap(),
@@ -266,10 +295,12 @@ impl Start {
             pod: "pod".to_owned(),
             data_dir: Some(self.folder.path().join("data")),
             seal_key_file: Some(key_file),
+            uses: uses.clone(),
             pace: Pace {
                 retry_first: Duration::from_millis(10),
                 retry_last: Duration::from_millis(100),
                 report: Duration::from_millis(20),
+                uses: Duration::from_millis(20),
                 write: Duration::from_millis(10),
                 rewrite: Duration::from_millis(20),
                 ..Pace::default()
@@ -279,14 +310,21 @@ impl Start {
         let snapshots = Arc::new(SnapshotCell::default());
         let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
         let channel = Channel::new(options, snapshots.clone(), keys, &mut registry);
+        let ends = CancellationToken::new();
         let (credentials, in_force, rejected) = (channel.credentials(), channel.in_force(), channel.rejected());
+        let signers = channel.signers();
+        let peers = channel.peers();
         DataPlane {
             snapshots,
             credentials,
             in_force,
             rejected,
+            signers,
+            peers,
             registry,
-            run: tokio::spawn(channel.run()),
+            run: tokio::spawn(channel.run(ends.clone())),
+            uses,
+            ends,
             _folder: self.folder.clone(),
         }
     }
@@ -325,6 +363,12 @@ impl DataPlane {
     pub(crate) async fn stop(self) {
         self.run.abort();
         let _ = self.run.await;
+    }
+
+    /// Ends as the process does when it is told to.
+    pub(crate) async fn end(self) {
+        self.ends.cancel();
+        self.run.await.unwrap();
     }
 }
 

@@ -8,10 +8,9 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
-use serde_json::Value;
 use tests::{
     Call, PeerError,
-    client::plain_client,
+    demo::{self, DEMO, HOST, SYSTEM, token},
     node::Node,
     wait::{self, LONG},
 };
@@ -20,9 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 const GREEN: Style = AnsiColor::Green.on_default();
 const RED: Style = AnsiColor::Red.on_default().bold();
 const BOLD: Style = Style::new().bold();
-const SYSTEM: &str = "gatewright-system";
-const DEMO: &str = "demo";
-const HOST: &str = "demo.example.com";
 
 /// Starts a real Kubernetes node, installs Gatewright by its charts, puts Envoy with a provider and an application into a
 /// namespace, sends requests through Envoy and shows what became of them. Then it serves until Ctrl-C. Needs root.
@@ -66,7 +62,7 @@ async fn run(arguments: &Arguments) -> Result<bool, PeerError> {
     say(&mut out, &format!("{BOLD}Gatewright on Kubernetes{BOLD:#}\n"))?;
     say(&mut out, "Starting a node (the first time Kubernetes is compiled, for seven minutes and more) …")?;
     let node = Node::start(&["gatewright", "envoy", "demo"])?;
-    if let Err(error) = install(&mut out, &node) {
+    if let Err(error) = demo::install(&node, |command| say(&mut out, command)) {
         complain(&node.describe(SYSTEM));
         complain(&node.describe(DEMO));
         return Err(error);
@@ -83,46 +79,9 @@ async fn run(arguments: &Arguments) -> Result<bool, PeerError> {
     Ok(good)
 }
 
-/// The steps of the README, in its order.
-fn install(out: &mut impl Write, node: &Node) -> Result<(), PeerError> {
-    let mut step = |program: &str, arguments: &[&str]| {
-        say(out, &format!("$ {program} {}", arguments.join(" ")))?;
-        if program == "helm" { node.helm(arguments) } else { node.kubectl(arguments) }
-    };
-    step("kubectl", &["apply", "-f", "tests/node/demo/demo.yaml"])?;
-    let system = ["--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout=3m"];
-    step("helm", &[["install", "gatewright-crds", "charts/gatewright-crds"].as_slice(), &system].concat())?;
-    let values = ["-f", "tests/node/demo/values.yaml"];
-    step("helm", &[["install", "gatewright", "charts/gatewright"].as_slice(), &system, &values].concat())?;
-    step("kubectl", &["rollout", "status", "--namespace", DEMO, "--timeout=2m", "deployment/envoy"])?;
-    step("kubectl", &["apply", "-f", "tests/node/demo/policy.yaml"])?;
-    let programmed = ["wait", "--for=condition=Programmed", "authpolicy/demo", "--namespace", DEMO, "--timeout=1m"];
-    step("kubectl", &programmed)?;
-    step("helm", &["test", "gatewright", "--namespace", SYSTEM, "--timeout=2m"])?;
-    Ok(())
-}
-
-/// A token of the provider in the cluster, by the client-credentials grant.
-async fn token(node: &Node, resource: &str) -> Result<String, PeerError> {
-    let provider = node.service(DEMO, "oidc-provider", 8080)?;
-    let form = format!("grant_type=client_credentials&scope=tools%3Acall&resource=https%3A%2F%2F{resource}");
-    let request = plain_client()?
-        .post(format!("http://{provider}/token"))
-        .basic_auth("m2m", Some("m2m-secret"))
-        .header("content-type", "application/x-www-form-urlencoded")
-        .body(form);
-    let unreadable = |error: reqwest::Error| PeerError::unreadable("oidc-provider", &error);
-    let text = request.send().await.map_err(unreadable)?.text().await.map_err(unreadable)?;
-    let answer: Value = serde_json::from_str(&text).map_err(|error| PeerError::unreadable("oidc-provider", &error))?;
-    match answer.get("access_token").and_then(Value::as_str) {
-        Some(token) => Ok(token.to_owned()),
-        None => Err(PeerError::unreadable("the answer to the client-credentials grant", &answer)),
-    }
-}
-
 async fn trials(node: &Node) -> Result<Vec<Trial>, PeerError> {
-    let envoy = node.service(DEMO, "envoy", 8080)?;
-    let call = || Call::to(envoy).host(HOST).path("/hello");
+    let envoy = demo::envoy(node)?;
+    let call = || demo::call(envoy);
     let good = token(node, HOST).await?;
     let other = token(node, "elsewhere.example.com").await?;
     let trial = |request, call, expected| Trial { request, call, expected };
@@ -176,7 +135,7 @@ async fn settled(trial: &Trial) -> Result<tests::Answer, PeerError> {
 }
 
 async fn invite(out: &mut impl Write, node: &Node) -> Result<(), PeerError> {
-    let envoy = node.service(DEMO, "envoy", 8080)?;
+    let envoy = demo::envoy(node)?;
     let token = token(node, HOST).await?;
     let text = format!(
         "

@@ -38,10 +38,20 @@ async fn install(server: &ApiServer, arguments: &[&str]) {
     }
 }
 
-async fn may(server: &ApiServer, namespace: &str, (group, resource, verb): (&str, &str, &str), name: &str) -> bool {
+async fn may(server: &ApiServer, namespace: &str, right: (&str, &str, &str), name: &str) -> bool {
+    may_as(server, "gatewright-operator", namespace, right, name).await
+}
+
+async fn may_as(
+    server: &ApiServer,
+    account: &str,
+    namespace: &str,
+    (group, resource, verb): (&str, &str, &str),
+    name: &str,
+) -> bool {
     let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
     let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {
-        "user": format!("system:serviceaccount:{NAMESPACE}:gatewright-operator"),
+        "user": format!("system:serviceaccount:{NAMESPACE}:{account}"),
         "resourceAttributes": {"group": group, "resource": resource, "subresource": sub, "verb": verb,
                                "namespace": namespace, "name": name}}});
     let reply = server.create(&collection(&review), &review).await.unwrap();
@@ -53,7 +63,7 @@ async fn may(server: &ApiServer, namespace: &str, (group, resource, verb): (&str
 fn own(resource: &str, verb: &str) -> &'static str {
     match (resource, verb) {
         (_, "create") => "",
-        ("leases", _) => "gatewright-operator",
+        ("leases" | "clusterroles", _) => "gatewright-operator",
         ("secrets", "patch" | "update") => "gatewright-last-good-15",
         ("configmaps", "patch") => "gatewright-ca",
         _ => "",
@@ -83,8 +93,8 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         assert!(may(&server, "team-a", ("", "secrets", verb), "token-key").await, "Secrets where that was chosen");
         assert!(!may(&server, "team-b", ("", "secrets", verb), "token-key").await, "and nowhere else");
     }
-    for (name, allowed) in [("gatewright-client-tls", true), ("token-key", false)] {
-        let right = ("", "secrets", "patch");
+    for (name, allowed) in [("gatewright-client-tls", true), ("gatewright-last-used-15", true), ("token-key", false)] {
+        let right = ("", "secrets", "update");
         assert_eq!(
             may(&server, "team-a", right, name).await,
             allowed,
@@ -92,6 +102,22 @@ async fn the_operator_may_do_what_it_needs_and_no_more() {
         );
     }
     assert!(!may(&server, NAMESPACE, ("coordination.k8s.io", "leases", "update"), "another").await);
+    for own in ["gatewright-ca", "gatewright-seal", "gatewright-signing-keys"] {
+        assert!(may(&server, NAMESPACE, ("", "secrets", "update"), own).await, "{own}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authz_asks_about_tokens_only_where_that_is_chosen() {
+    for (value, reviews) in [("None", false), ("Local", false), ("TokenReview", true)] {
+        let server = ApiServer::start().await.unwrap();
+        install(&server, &["--set", &format!("authz.kubernetesTokens={value}")]).await;
+        let right = ("authentication.k8s.io", "tokenreviews", "create");
+        assert_eq!(may_as(&server, "gatewright-authz", NAMESPACE, right, "").await, reviews, "{value}");
+        for right in [("", "secrets", "get"), ("authorization.k8s.io", "subjectaccessreviews", "create")] {
+            assert!(!may_as(&server, "gatewright-authz", NAMESPACE, right, "any").await, "{value} {right:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,11 +10,19 @@
     reason = "a test's helper fails the test that calls it; indexing a JSON value does not panic"
 )]
 
+mod accounts;
+mod canary;
 mod converge;
 mod crash;
 mod faults;
+mod given;
 mod leaders;
+mod limits;
+mod metrics;
 mod permissions;
+mod signing;
+mod troubles;
+mod uses;
 
 use serde_json::{Value, json};
 use tests::{
@@ -36,11 +44,16 @@ struct World {
 
 impl World {
     async fn start() -> Result<Self, PeerError> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more flags of the data plane.
+    async fn start_with(flags: &[&str]) -> Result<Self, PeerError> {
         let api = ApiServer::start().await?;
         install(&api).await?;
         let mut operator = Operator::start(&api, "operator-0").await?;
         operator.until_ready().await?;
-        let plane = DataPlane::start(&api, &operator, "authz-0").await?;
+        let plane = DataPlane::start_with(&api, &operator, "authz-0", flags).await?;
         wait::until("the data plane to be ready", LONG, || async { plane.is_ready().await.then_some(()) })
             .await
             .map_err(|late| PeerError::unreadable(late.to_string(), &plane.output()))?;

@@ -110,3 +110,32 @@ async fn the_admin_listener_answers_what_it_should_and_nothing_else() -> Outcome
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn the_last_use_of_a_key_survives_a_restart() -> Outcome {
+    const DIGEST: &str = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683"; // SHA-256 of `key`
+    let policy = "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: api, namespace: demo}\n\
+        spec: {externalHostnames: [api.example.com], authenticators: [{name: k, apiKey: {sha256: {secretRef: {name: keys}}}}]}\n";
+    let keys = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys", "namespace": "demo"},
+        "stringData": {DIGEST: r#"{"sub":"alice"}"#, "0".repeat(64): r#"{"sub":"bob"}"#}});
+    let documents =
+        |_: &Issuer| vec![("api.yaml".to_owned(), policy.to_owned()), ("keys.yaml".to_owned(), keys.to_string())];
+    let mut bench = Bench::with(documents).await?;
+    assert_allowed(&bench.call().bearer("key").http1().await?, "alice");
+    let list = async |bench: &Bench| -> Result<Vec<Option<String>>, tests::PeerError> {
+        let (config, file) = (bench.product.config(), bench.product.data().join("last-used.json"));
+        let (config, file) = (config.display().to_string(), file.display().to_string());
+        let printed = product::command(&["apikey", "list", "-o", "json", &config, &file]).await?;
+        assert_eq!(printed.code, Some(0), "{}", printed.output);
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&printed.output).expect("JSON");
+        Ok(rows.iter().map(|row| row["lastUsedAt"].as_str().map(str::to_owned)).collect())
+    };
+    let finished = bench.product.stop().await?;
+    assert_eq!(finished.code, Some(0), "{}", finished.output);
+    let used = list(&bench).await?;
+    assert!(matches!(used.as_slice(), [None, Some(_)]), "in the order of ids, the one that was used: {used:?}");
+    bench.product.restart().await?;
+    bench.product.stop().await?;
+    assert_eq!(list(&bench).await?, used, "a start without requests changes nothing");
+    Ok(())
+}

@@ -11,10 +11,16 @@
 )]
 
 mod agreement;
+mod aiq;
 mod answers;
 mod basics;
+mod bounded;
+mod canary;
+mod connections;
 mod cq;
 mod extensions;
+mod faults;
+mod hostile;
 mod issuers;
 mod lifecycle;
 mod lifetime;
@@ -23,9 +29,12 @@ mod malformed;
 mod oidc_provider;
 mod pages;
 mod proofs;
+mod qaynaq;
 mod reload;
 mod services;
+mod shared_limits;
 mod spoofing;
+mod telemetry;
 mod websocket;
 
 use serde_json::{Value, json};

@@ -184,7 +184,7 @@ async fn a_token_of_ours_is_verified_by_what_the_broker_listener_publishes() -> 
     .await?;
     let mut ids = Vec::new();
     for _ in 0..2 {
-        let answer = bench.good()?.http1().await?;
+        let answer = bench.good()?.http1_when_available().await?;
         let token = answer.seen().and_then(|seen| seen.header("authorization")).unwrap_or_default();
         let token = token.strip_prefix("Bearer ").unwrap_or_else(|| panic!("{answer:?} {}", bench.product.output()));
         let broker = format!("http://{}", bench.product.addresses.broker);
@@ -237,7 +237,7 @@ async fn a_token_of_a_real_provider_goes_to_the_upstream() -> Outcome {
     .await?;
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        let answer = bench.good()?.header("x-service-account-token", "mine").http1().await?;
+        let answer = bench.good()?.header("x-service-account-token", "mine").http1_when_available().await?;
         let seen = answer.seen().unwrap_or_else(|| panic!("{answer:?} {}", bench.product.output()));
         assert_eq!(seen.header("x-service-account-token").as_deref(), Some("service-secret"));
         tokens.push(seen.header("authorization").unwrap_or_default());

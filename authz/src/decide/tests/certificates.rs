@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{confusion::document, *};
+use super::{
+    confusion::{KINDS, credentials, document, secrets},
+    *,
+};
 
 const MESH: &str = "clientCertificate: {spiffeTrustDomains: [cluster.local, other.test]}";
 const ANY: &str = "clientCertificate: {}";
@@ -80,6 +83,28 @@ fn only_the_connection_says_who_it_is() {
         "credentials: [{clientCertificate: {}}]",
     ));
     assert_eq!(code(&sso.ask(&shown(&sso.token(json!({"sub": "alice"})), &[]))), Err(Code::InvalidToken));
+}
+
+#[test]
+fn no_text_of_any_kind_is_a_certificate_and_no_certificate_a_text() {
+    let mesh = World::new(&document(
+        &[("mesh", ANY)],
+        "credentials: [{header: Authorization, scheme: Bearer}, {clientCertificate: {}}]",
+    ));
+    for (kind, text) in credentials(&mesh) {
+        let bearer = format!("Bearer {text}");
+        let decision = mesh.ask(&get("/", &[("authorization", &bearer)]));
+        assert_eq!(code(&decision), Err(Code::InvalidToken), "a credential of kind {kind} before certificates");
+    }
+    for (kind, spec) in KINDS {
+        // Whoever reads the place of certificates takes a name there for no text of his, and asks nobody about it.
+        let text = document(&[(kind, spec)], "credentials: [{clientCertificate: {}}]") + &secrets(&[]);
+        let world = World::new(&text);
+        let own = credentials(&world).into_iter().find(|(own, _)| *own == kind).unwrap().1;
+        for name in [ID, own.as_str()] {
+            assert_eq!(code(&world.ask(&shown(name, &[]))), Err(Code::InvalidToken), "{name} before {kind}");
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     second_factor::{BASE32, code_at},
+    service_accounts,
     services::{ask_with, read},
     *,
 };
@@ -66,7 +67,7 @@ pub(super) fn secrets(more: &[(&str, String)]) -> String {
         + &document("agents", json!({CQA_ID: cqa_record(&json!({}))}))
 }
 
-pub(super) const KINDS: [(&str, &str); 8] = [
+pub(super) const KINDS: [(&str, &str); 9] = [
     ("issuer", "jwt: {issuer: 'https://sso.test', audiences: [api], algorithms: [ES256]}"),
     ("static", "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: new}}]}"),
     ("digest", "apiKey: {sha256: {secretRef: {name: digests}}}"),
@@ -80,6 +81,7 @@ pub(super) const KINDS: [(&str, &str); 8] = [
     ),
     ("profile", "userInfo: {endpoint: 'https://as.test/userinfo'}"),
     ("hook", "webhook: {url: 'https://hook.test/verify'}"),
+    ("account", "serviceAccount: {audiences: [api]}"),
     (
         "two-factor",
         "jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: hs, key: two}}]}, totp: {secretsRef: {name: codes}}",
@@ -125,7 +127,7 @@ pub(super) fn document(authenticators: &[(&str, &str)], more: &str) -> String {
 }
 
 /// One good credential of each kind, and a token signed with a key of another kind.
-fn credentials(world: &World) -> [(&'static str, String); 8] {
+pub(super) fn credentials(world: &World) -> [(&'static str, String); 9] {
     [
         ("issuer", world.token(json!({"sub": "alice"}))),
         ("static", hs_token(HS_SECRET, json!({}))),
@@ -134,6 +136,7 @@ fn credentials(world: &World) -> [(&'static str, String); 8] {
         ("introspected", "opaque-of-introspected".to_owned()),
         ("profile", "opaque-of-profile".to_owned()),
         ("hook", "opaque-of-hook".to_owned()),
+        ("account", service_accounts::token(world, &json!({}))),
         ("two-factor", format!("{}:{}", hs_token(TWO_SECRET, json!({})), code_at(NOW_MS))),
     ]
 }
@@ -189,6 +192,12 @@ fn secrets_of_one_kind_sign_nothing_for_another() {
         ("a code with a token of another kind", format!("{}:{}", hs_token(HS_SECRET, json!({})), code_at(NOW_MS))),
         ("a token of two factors without the second", hs_token(TWO_SECRET, json!({}))),
         ("a code alone", code_at(NOW_MS)),
+        ("a token of the issuer that names an account", world.token(json!({"iss": CLUSTER, "sub": "alice"}))),
+        ("a token of the cluster for its own API server", service_accounts::token(&world, &json!({"aud": CLUSTER}))),
+        (
+            "a shared secret in the name of an account",
+            hs_token(TWO_SECRET, json!({"iss": CLUSTER, "sub": service_accounts::SUBJECT, "aud": "api"})),
+        ),
         ("nothing signed", format!("{}.e30.", BASE64URL.encode(r#"{"alg":"none"}"#))),
     ] {
         assert_eq!(outcome(&world, &text), Err(Code::InvalidToken), "{what}");

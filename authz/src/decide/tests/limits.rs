@@ -218,3 +218,43 @@ fn on_trial_limits_count_and_refuse_nothing() {
         assert!(matches!(decision.verdict, Verdict::Allow(_)), "{authorization}");
     }
 }
+
+#[test]
+fn nobody_is_counted_as_somebody_else_and_no_word_of_a_client_escapes_the_count() {
+    let text = policy(
+        "limits: {requests: {rate: 1, window: 60s}}\ncredentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]",
+    )
+    .replace("audiences: [api]}}", "audiences: [api]}}, {name: other, jwt: {issuer: 'https://other.test', audiences: [api]}}");
+    let mut world = World::new(&text);
+    world.keys("https://other.test", true, false, false);
+    let token = |claims| format!("Bearer {}", world.token(claims));
+    let (alice, bob) = (token(json!({"sub": "alice"})), token(json!({"sub": "bob"})));
+    let ask = |headers: &[(&str, &str)]| code(&world.ask(&get("/", headers)));
+    assert_eq!(ask(&[("authorization", &alice)]), Ok(()));
+    // The same subject of another issuer is another person.
+    let namesake = token(json!({"sub": "alice", "iss": "https://other.test"}));
+    assert_eq!(ask(&[("authorization", &namesake)]), Ok(()));
+    // Another token of the same person, and one that is padded with claims, is the same person.
+    for again in
+        [json!({"sub": "alice", "jti": "2"}), json!({"sub": "alice", "email": "bob@example.com", "name": "bob"})]
+    {
+        assert_eq!(ask(&[("authorization", &token(again))]), OVER);
+    }
+    // One credential speaks: a cookie beside it is nobody's count, and two of one kind are no credential at all.
+    let cookie = format!("sid={}", bob.trim_start_matches("Bearer "));
+    assert_eq!(ask(&[("authorization", &alice), ("cookie", &cookie)]), OVER);
+    let both = format!("{bob}, {alice}");
+    assert_eq!(ask(&[("authorization", &both)]), Err(Code::MalformedRequest));
+    for (name, value) in [
+        ("user-agent", "kube-probe/1.30"),
+        ("user-agent", "GoogleHC/1.0"),
+        ("x-auth-user", "somebody-else"),
+        ("x-auth-subject", "bob"),
+        ("x-forwarded-for", "203.0.113.9"),
+        ("x-ratelimit-remaining", "99"),
+        ("x-http-method-override", "OPTIONS"),
+    ] {
+        assert_eq!(ask(&[("authorization", &alice), (name, value)]), OVER, "{name}: {value}");
+    }
+    assert_eq!(ask(&[("authorization", &bob)]), Ok(()), "none of it was bob's");
+}

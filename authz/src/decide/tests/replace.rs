@@ -115,7 +115,7 @@ fn keys_of_our_own_sign_what_anybody_can_verify() {
     let request = get("/x", &[("authorization", bearer.as_str())]);
     let (decision, _) = super::services::ask_with(&world, &request, NOW_MS, 0, &|_| panic!("asks a service"));
     let token = set(&decision, "authorization").unwrap().strip_prefix("Bearer ").unwrap();
-    let published: jsonwebtoken::jwk::JwkSet = serde_json::from_value(world.signers.jwks()).unwrap();
+    let published: jsonwebtoken::jwk::JwkSet = serde_json::from_value(world.signers.jwks().unwrap()).unwrap();
     let key = published.find(&jsonwebtoken::decode_header(token).unwrap().kid.unwrap()).unwrap();
     let mut rules = Validation::new(jsonwebtoken::Algorithm::ES256);
     rules.set_audience(&["app"]);

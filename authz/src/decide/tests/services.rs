@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{confusion::document, *};
-use crate::remote::{Reply, What, grant, introspection, user_info, webhook};
+use crate::remote::{Reply, What, grant, introspection, token_review, user_info, webhook};
 
 const INTROSPECTION: &str = "introspection: {endpoint: 'https://as.test/introspect', client: {clientID: gw, clientSecretRef: {name: s, key: k}}";
 const USER_INFO: &str = "userInfo: {endpoint: 'https://as.test/userinfo'}";
@@ -18,6 +18,8 @@ pub(super) enum Asked {
     Credential(Value),
     Caller(Value),
     Owner(Value),
+    /// Who asks the API server, and about which token.
+    Review(String, String),
     /// Parameters in one line, and the token that is shown.
     Grant(String, Option<String>),
 }
@@ -30,6 +32,7 @@ pub(super) fn asked(what: &What) -> Asked {
         What::Credential(_, question) => Asked::Credential(body(question)),
         What::Caller(_, question) => Asked::Caller(body(question)),
         What::Owner(_, question) => Asked::Owner(body(question)),
+        What::Review { authenticator, token, .. } => Asked::Review(authenticator.name.to_string(), text(token)),
         What::Grant(grant, subject) => {
             let form: Vec<String> = grant.form.iter().map(|(name, value)| format!("{name}={value}")).collect();
             Asked::Grant(form.join(" "), subject.as_ref().map(text))
@@ -58,7 +61,7 @@ pub(super) fn ask_with(
                 }
                 awaited.note_reply(ask.id, kept);
             }
-            Step::Wait(Need::Code(attempt)) => {
+            Step::Wait(Need::Code(attempt, _)) => {
                 assert!(awaited.redeemed(&attempt).is_none(), "the code is used twice");
                 awaited.note_code(attempt, world.factors.redeem(&attempt, now_ms));
             }
@@ -66,7 +69,7 @@ pub(super) fn ask_with(
                 world.signers.make(algorithm);
                 awaited.note_signer(algorithm);
             }
-            Step::Wait(need @ Need::Keys(_)) => panic!("waits for {need:?}"),
+            Step::Wait(need @ (Need::Keys(_) | Need::Count(_) | Need::Lease(_))) => panic!("waits for {need:?}"),
         }
     }
 }
@@ -84,6 +87,12 @@ pub(super) fn read(what: &What, answer: Value) -> Reply {
         What::Token(authenticator, _) => match &authenticator.kind {
             crds::snapshot::AuthenticatorKind::Introspection(rules) => introspection::read(rules, object(answer)),
             _ => user_info::read(object(answer)),
+        },
+        What::Review { authenticator, ends_ms, .. } => match &authenticator.kind {
+            crds::snapshot::AuthenticatorKind::ServiceAccount(rules) => {
+                token_review::read(rules, &object(answer), *ends_ms)
+            }
+            other => panic!("asks the API server for {other:?}"),
         },
         What::Credential(..) => webhook::credential(object(answer)),
         What::Caller(..) => webhook::caller(&object(answer)),

@@ -102,20 +102,25 @@ async fn a_jwks_uri_outside_of_the_allowed_networks_is_refused() {
 async fn documents_that_are_none_are_refused() {
     let provider = Provider::start(keys(&["a"])).await;
     let issuer = provider.issuer();
-    for body in [
+    let no_utf8 =
+        [format!(r#"{{"issuer":"{issuer}","jwks_uri":"{issuer}/keys","x":""#).as_bytes(), b"\xff\"}"].concat();
+    let texts = [
         "[]".to_owned(),
         "{}".to_owned(),
         "null".to_owned(),
+        format!(r#"["{issuer}","{issuer}/keys"]"#),
         format!(r#"{{"issuer":["{issuer}"],"jwks_uri":"{issuer}/keys"}}"#),
         format!(r#"{{"issuer":"{issuer}"}}"#),
         format!(r#"{{"issuer":"http://evil.example","issuer":"{issuer}","jwks_uri":"{issuer}/keys"}}"#),
-    ] {
+    ];
+    for body in texts.map(String::into_bytes).into_iter().chain([no_utf8]) {
         provider.serve_discovery(Mode::json(body.clone()));
         let source = discovered(&provider);
         let fixture = Fixture::new(options());
         fixture.cache.sync(vec![source.clone()]);
         fixture.refresh(&source).await;
-        assert!(fixture.last_error(&source).starts_with("discovery:"), "{body}: {}", fixture.last_error(&source));
+        let (body, error) = (String::from_utf8_lossy(&body), fixture.last_error(&source));
+        assert!(error.starts_with("discovery:"), "{body}: {error}");
     }
     assert_eq!(provider.hits().keys, 0);
 }

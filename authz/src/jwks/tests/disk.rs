@@ -183,7 +183,9 @@ async fn late_writes_lose() {
     let url = source.jwks_uri.as_deref().unwrap().parse().unwrap();
     let store = Store::new(&dir.0, 1 << 20);
     let gate = Gate::default();
-    let record = |kid: &str, ticket| Record::new(&source, &url, SystemTime::now(), key_set(&[kid]).into(), ticket);
+    let record = |kid: &str, ticket| {
+        Record::new(&source, &source.issuer, &url, SystemTime::now(), key_set(&[kid]).into(), ticket)
+    };
     let (older, newer) = (record("old", gate.ticket()), record("new", gate.ticket()));
     store.save(&newer, &gate).unwrap();
     store.save(&older, &gate).unwrap();

@@ -1,5 +1,6 @@
 //! The cache against a provider that fails on command. Real sockets on loopback, no clock but the one of each deadline.
 
+mod cluster;
 mod discovery;
 mod disk;
 mod fetching;
@@ -108,6 +109,7 @@ fn source(issuer: &str, jwks_uri: Option<&str>) -> KeySetSource {
         jwks_uri: jwks_uri.map(Into::into),
         max_age: HOUR,
         authorities: Authorities::System,
+        cluster: false,
     }
 }
 

@@ -204,6 +204,7 @@ fn headers() {
     let typ = refused("`typ` is not text");
     let alg = refused("`alg` is not text");
     let long = refused("a header over 4 KiB");
+    let typed = refused("a header member that is not of its type");
     let rogue = |change: Value| {
         let header = with(header(Algorithm::ES256), change);
         ROGUE_P256.token(Algorithm::ES256, &header.to_string(), claims().to_string())
@@ -215,7 +216,12 @@ fn headers() {
         ("A32 b64 text", es256(json!({"b64": "false"})), &unencoded),
         ("A32 b64 true", es256(json!({"b64": true})), &unencoded),
         ("A33 an attacker's jwk", rogue(json!({"jwk": ROGUE_P256.jwk()})), SIGNATURE),
-        ("A33 a jwk is not read", es256(json!({"jwk": ["no key"]})), "ok"),
+        ("A33 a jwk is not read", es256(json!({"jwk": {"no": "key"}, "jku": "", "x5c": []})), "ok"),
+        ("A33 a jwk that is none", es256(json!({"jwk": ["no key"]})), &typed),
+        ("A34 jku a number", es256(json!({"jku": 7})), &typed),
+        ("A35 x5c a text", es256(json!({"x5c": "MIIB"})), &typed),
+        ("A35 x5c of numbers", es256(json!({"x5c": ["MIIB", 7]})), &typed),
+        ("A36 x5t an object", es256(json!({"x5t#S256": {}})), &typed),
         ("A34 jku", rogue(json!({"jku": "http://127.0.0.1/keys"})), SIGNATURE),
         ("A34 x5u", rogue(json!({"x5u": "file:///etc/passwd"})), SIGNATURE),
         ("A36 x5t", rogue(json!({"x5t": "AAAA", "x5t#S256": "AAAA"})), SIGNATURE),

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use opentelemetry::{Context, context::FutureExt};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::warn;
 
@@ -35,6 +36,8 @@ pub(super) struct Flight {
     gate: Arc<Gate>,
     /// Whether what is kept is better than no answer.
     renews: bool,
+    /// The trace of the check which happened to ask.
+    trace: Context,
     outcome: watch::Sender<Option<Arc<Kept>>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -86,17 +89,22 @@ impl Flight {
         let landing = Landing(landing);
         flights.insert((ask.id, ask.fresh), landing.clone());
         drop(flights);
-        let flight = Self { shared: shared.clone(), ask: ask.clone(), gate, renews, outcome, _permit: permit };
+        let trace = Context::current();
+        let flight = Self { shared: shared.clone(), ask: ask.clone(), gate, renews, trace, outcome, _permit: permit };
         shared.runtime.spawn(flight.run());
         Ok(landing)
     }
 
     async fn run(self) {
         let what = kind_of(&self.ask.what);
+        let service = [("gatewright.service", perform::name_of(&self.ask.what))];
+        let span = self.shared.options.traces.child(&self.trace, what, &service);
         let reply = {
             let _underway = self.shared.metrics.underway();
-            perform::perform(&self.shared.transport, &self.ask.what).await
+            let Shared { transport, options, .. } = &*self.shared;
+            perform::perform(transport, options.cluster.as_deref(), &self.ask.what).with_context(span.context()).await
         };
+        span.end(reply.as_ref().map_or_else(CallError::label, label), reply.is_err());
         let reply = match reply {
             Ok(reply) => {
                 self.shared.metrics.answered(what, label(&reply));

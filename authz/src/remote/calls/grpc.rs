@@ -36,6 +36,7 @@ use crate::{
         Reply, introspection,
         transport::{CallError, MAX_ANSWER_BYTES, Transport},
     },
+    trace,
 };
 
 /// How deep an answer may nest.
@@ -170,7 +171,7 @@ impl Service<http::Request<tonic::body::Body>> for Over {
             url.set_path(parts.uri.path());
             let body = collect(body).await?;
             let request = client.request(Method::POST, &url).await?.headers(parts.headers).body(body);
-            let response = request.send().await.map_err(|error| ResponseError::of(&error))?;
+            let response = trace::hand_on(request).send().await.map_err(|error| ResponseError::of(&error))?;
             Ok(response.into())
         })
     }

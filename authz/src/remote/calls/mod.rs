@@ -26,7 +26,7 @@ use self::{
     metrics::Metrics,
 };
 use super::{Ask, AskId, Kept, RemoteStore, Reply, transport::Transport};
-use crate::net::Networks;
+use crate::{cluster::Cluster, net::Networks, trace::Traces};
 
 /// Endpoints that are bounded at once. One that is forgotten starts with a full bucket.
 const MAX_GATES: u64 = 65_536;
@@ -39,12 +39,16 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Where questions may lead.
     pub networks: Networks,
+    /// The API server that is asked about ServiceAccount tokens; `None`: none is known.
+    pub cluster: Option<Arc<Cluster>>,
     /// Questions a second that one endpoint is asked, and as many in one burst.
     pub calls_per_second: u32,
     /// Questions that one endpoint is asked at once.
     pub calls_at_once: usize,
     /// Memory for answers, in bytes (estimated).
     pub max_bytes: u64,
+    /// Where spans of questions go.
+    pub traces: Traces,
 }
 
 /// Answers of services, and the means to get more.
@@ -78,7 +82,14 @@ struct Life;
 
 impl Default for Options {
     fn default() -> Self {
-        Self { networks: Networks::default(), calls_per_second: 500, calls_at_once: 128, max_bytes: 32 << 20 }
+        Self {
+            networks: Networks::default(),
+            cluster: None,
+            calls_per_second: 500,
+            calls_at_once: 128,
+            max_bytes: 32 << 20,
+            traces: Traces::default(),
+        }
     }
 }
 

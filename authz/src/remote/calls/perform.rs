@@ -4,26 +4,39 @@ use std::time::Duration;
 
 use crds::{
     secret::Secret,
-    snapshot::{AuthenticatorKind, Endpoint, Grant, GrantKind, Introspection, Protocol, UserInfo, Webhook},
+    snapshot::{
+        AuthenticatorKind, Endpoint, Grant, GrantKind, Introspection, Protocol, ServiceAccounts, UserInfo, Webhook,
+    },
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::grpc;
-use crate::remote::{
-    self, Reply, What, introspection,
-    oauth::{OAuthError, Refusal, post_form},
-    transport::{CallError, Question, Transport},
-    user_info, webhook,
+use crate::{
+    cluster::{Cluster, ClusterError},
+    net::ResponseError,
+    remote::{
+        self, Reply, What, introspection,
+        oauth::{OAuthError, Refusal, post_form},
+        token_review,
+        transport::{self, CallError, Question, Transport},
+        user_info, webhook,
+    },
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+/// The time from the start of a review to the last byte of its answer.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a review holds: as long as the API server itself remembers one.
+const REVIEW_KEPT: Duration = Duration::from_secs(10);
 
 /// The word of metrics and logs.
 pub(super) fn kind_of(what: &What) -> &'static str {
     match what {
         What::Token(authenticator, _) if matches!(authenticator.kind, AuthenticatorKind::UserInfo(_)) => "userinfo",
         What::Token(..) => "introspection",
+        What::Review { .. } => "token_review",
         What::Credential(..) => "webhook",
         What::Caller(..) => "authorization",
         What::Owner(..) => "owner",
@@ -37,14 +50,16 @@ pub(super) fn kind_of(what: &What) -> &'static str {
 /// Whom it is about, for the log: a name of the policy, or the host of a service.
 pub(super) fn name_of(what: &What) -> &str {
     match what {
-        What::Token(authenticator, _) | What::Credential(authenticator, _) => &authenticator.name,
+        What::Token(authenticator, _) | What::Credential(authenticator, _) | What::Review { authenticator, .. } => {
+            &authenticator.name
+        }
         What::Caller(service, _) => service.endpoint.url.host_str().unwrap_or_default(),
         What::Owner(owned, _) => owned.owner.webhook.endpoint.url.host_str().unwrap_or_default(),
         What::Grant(grant, _) => grant.endpoint.url.host_str().unwrap_or_default(),
     }
 }
 
-/// What shares a bound.
+/// What shares a bound. The API server is one for all policies: it has no endpoint of theirs.
 pub(super) fn endpoint_of(what: &What) -> [u8; 32] {
     endpoint(what).map(|endpoint| endpoint.id).unwrap_or_default()
 }
@@ -55,12 +70,15 @@ pub(super) fn keep_of(what: &What) -> Duration {
         AuthenticatorKind::Introspection(rules) => rules.keep,
         AuthenticatorKind::UserInfo(rules) => rules.keep,
         AuthenticatorKind::Webhook(rules) => rules.webhook.keep,
+        AuthenticatorKind::ServiceAccount(_) => REVIEW_KEPT,
         AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::ClientCertificate(_) => {
             Duration::ZERO
         }
     };
     match what {
-        What::Token(authenticator, _) | What::Credential(authenticator, _) => of_kind(&authenticator.kind),
+        What::Token(authenticator, _) | What::Credential(authenticator, _) | What::Review { authenticator, .. } => {
+            of_kind(&authenticator.kind)
+        }
         What::Caller(service, _) => service.keep,
         What::Owner(owned, _) => owned.owner.webhook.keep,
         // How long a token holds stands in the answer; a refusal is kept no longer than any other.
@@ -74,8 +92,12 @@ fn endpoint(what: &What) -> Option<&Endpoint> {
             AuthenticatorKind::Introspection(rules) => Some(&rules.endpoint),
             AuthenticatorKind::UserInfo(rules) => Some(&rules.endpoint),
             AuthenticatorKind::Webhook(rules) => Some(&rules.webhook.endpoint),
-            AuthenticatorKind::Jwt(_) | AuthenticatorKind::ApiKey(_) | AuthenticatorKind::ClientCertificate(_) => None,
+            AuthenticatorKind::Jwt(_)
+            | AuthenticatorKind::ApiKey(_)
+            | AuthenticatorKind::ClientCertificate(_)
+            | AuthenticatorKind::ServiceAccount(_) => None,
         },
+        What::Review { .. } => None,
         What::Caller(service, _) => Some(&service.endpoint),
         What::Owner(owned, _) => Some(&owned.owner.webhook.endpoint),
         What::Grant(grant, _) => Some(&grant.endpoint),
@@ -83,7 +105,7 @@ fn endpoint(what: &What) -> Option<&Endpoint> {
 }
 
 /// Asks. What the service says about the credential is a reply; everything that keeps it from saying so is an error.
-pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply, CallError> {
+pub(super) async fn perform(transport: &Transport, cluster: Option<&Cluster>, what: &What) -> Result<Reply, CallError> {
     match what {
         What::Token(authenticator, token) => match &authenticator.kind {
             AuthenticatorKind::Introspection(rules) => introspect(transport, rules, token).await,
@@ -92,7 +114,12 @@ pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply,
             AuthenticatorKind::Jwt(_)
             | AuthenticatorKind::ApiKey(_)
             | AuthenticatorKind::ClientCertificate(_)
+            | AuthenticatorKind::ServiceAccount(_)
             | AuthenticatorKind::Webhook(_) => Err(CallError::Incomplete),
+        },
+        What::Review { authenticator, token, ends_ms } => match &authenticator.kind {
+            AuthenticatorKind::ServiceAccount(rules) => review(cluster, rules, token, *ends_ms).await,
+            _ => Err(CallError::Incomplete),
         },
         What::Credential(authenticator, body) => match &authenticator.kind {
             AuthenticatorKind::Webhook(rules) => match rules.protocol {
@@ -104,6 +131,33 @@ pub(super) async fn perform(transport: &Transport, what: &What) -> Result<Reply,
         What::Caller(service, body) => Ok(webhook::caller(&post(transport, service, body).await?)),
         What::Grant(grant, subject) => self::grant(transport, grant, subject.as_ref()).await,
         What::Owner(owned, body) => Ok(webhook::owner(&post(transport, &owned.owner.webhook, body).await?)),
+    }
+}
+
+/// Asks the API server of the cluster.
+async fn review(
+    cluster: Option<&Cluster>,
+    rules: &ServiceAccounts,
+    token: &Secret,
+    ends_ms: Option<i64>,
+) -> Result<Reply, CallError> {
+    let text = std::str::from_utf8(token.expose()).map_err(|_| CallError::Incomplete)?;
+    let body = token_review::question(rules, text);
+    let cluster = cluster.ok_or(ClusterError::Unknown)?;
+    let asked = async {
+        let request = cluster.request(Method::POST, TOKEN_REVIEWS).await?;
+        let request = request.header(header::CONTENT_TYPE, JSON).header(header::ACCEPT, JSON);
+        let answer = request.body(body.expose().to_vec()).send().await.map_err(|error| ResponseError::of(&error))?;
+        transport::read(answer).await
+    };
+    let answer = tokio::time::timeout(REVIEW_TIMEOUT, asked).await.unwrap_or(Err(ResponseError::Timeout.into()))?;
+    match answer.status {
+        StatusCode::CREATED | StatusCode::OK => Ok(token_review::read(rules, &answer.body?, ends_ms)),
+        // About us, and never about the token.
+        status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            Err(ClusterError::Refused(status.as_u16()).into())
+        }
+        _ => Err(CallError::Status),
     }
 }
 

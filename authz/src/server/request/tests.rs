@@ -120,3 +120,17 @@ fn a_name_that_is_no_text_is_refused() {
     let check = Check { attributes: Some(attributes) };
     assert_eq!(view(&check, true).unwrap_err().code, Code::MalformedRequest);
 }
+
+/// A kind that is not read still replaces the one before it.
+#[test]
+fn the_last_of_two_addresses_counts() {
+    use super::super::wire::{AddressKind, SocketAddress, Unread};
+    let socket = Address { kind: Some(AddressKind::Socket(SocketAddress { address: "192.0.2.7".to_owned() })) };
+    let pipe = Address { kind: Some(AddressKind::Pipe(Unread {})) };
+    let read = |parts: [&Address; 2]| {
+        let bytes = parts.map(Message::encode_to_vec).concat();
+        ip(&Address::decode(bytes.as_slice()).unwrap())
+    };
+    assert_eq!(read([&socket, &pipe]), None);
+    assert_eq!(read([&pipe, &socket]), "192.0.2.7".parse().ok());
+}

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use crds::code::Code;
-use envoy_types::pb::google::protobuf::{Struct, value::Kind};
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use proptest::prelude::*;
 
 use super::*;
-use crate::decide::Deny;
+use crate::{
+    decide::{Choice, Deny, Grants, Proven},
+    limits::{Standing, Taken},
+    principal::{Principal, PrincipalKind},
+};
 
 /// What Envoy makes of a response: measured, `status` unset or 0 is "allow" whatever else there is.
 fn envoy_allows(bytes: &[u8]) -> bool {
@@ -117,4 +121,106 @@ fn an_allow_holds_what_was_decided_and_overwrites() {
     assert_eq!(told(&ok.response_headers_to_add), [protocol]);
     let members = |bytes: &Struct| bytes.fields.keys().cloned().collect::<std::collections::BTreeSet<_>>();
     assert_eq!(members(&response.dynamic_metadata.unwrap()), [METADATA.to_owned()].into());
+}
+
+/// The rules of the one route of a small policy.
+fn rules() -> Arc<crds::snapshot::Rules> {
+    use crds::{
+        compile::{Compiler, LastGood, Options},
+        documents::Objects,
+        snapshot::Entry,
+    };
+    let mut objects = Objects::default();
+    objects.read(
+        "p.yaml",
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: p, namespace: n}\n\
+         spec: {externalHostnames: [a.test], requireAuth: false, routes: [{name: one, paths: [/one]}]}\n",
+    );
+    let compiled = Compiler::new(Options::default(), LastGood::default()).compile(&objects);
+    let [Entry::InForce(policy)] = compiled.snapshot.entries() else { panic!("{:?}", compiled.verdicts) };
+    policy.policy.routes.iter().next().unwrap().rules.clone()
+}
+
+fn proven() -> Arc<Proven> {
+    let principal = Principal {
+        kind: PrincipalKind::Jwt,
+        authenticator: "sso".into(),
+        issuer: Some("https://issuer.example".into()),
+        subject: "alice".into(),
+        user: "0123".into(),
+        email: None,
+        name: None,
+        roles: Vec::new(),
+        scopes: Vec::new(),
+        mfa: false,
+        claims: serde_json::Map::new(),
+    };
+    let (ends_ms, keep_until_ms, active, headers) = (None, None, None, None);
+    let grants = Grants::default();
+    Arc::new(Proven { principal, authenticator: 0, ends_ms, keep_until_ms, active, headers, grants, used: None })
+}
+
+fn text(value: Option<&Value>) -> &str {
+    match value.and_then(|value| value.kind.as_ref()) {
+        Some(Kind::StringValue(text)) => text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn metadata_names_policy_route_and_principal() {
+    let facts = Facts {
+        policy: Some(("n/p".into(), Choice::Host)),
+        rules: Some(rules()),
+        caller: Some(CallerKind::Proven(PrincipalKind::Jwt)),
+        proven: Some(proven()),
+        ..Facts::default()
+    };
+    let bytes = respond(Decision { facts, verdict: Verdict::Allow(HeaderChanges::default()) }, &Asked::default());
+    assert_eq!((told(&bytes, "policy").as_str(), told(&bytes, "route").as_str()), ("n/p", "one"));
+    let all = read(&bytes).dynamic_metadata.unwrap();
+    let ours = match &all.fields[METADATA].kind {
+        Some(Kind::StructValue(ours)) => ours,
+        other => panic!("{other:?}"),
+    };
+    let Some(Kind::StructValue(principal)) = &ours.fields["principal"].kind else { panic!("no principal") };
+    let expected = [("type", "jwt"), ("issuer", "https://issuer.example"), ("subject", "alice"), ("user", "0123")];
+    for (name, value) in expected {
+        assert_eq!(text(principal.fields.get(name)), value, "{name}");
+    }
+    assert_eq!(principal.fields.len(), expected.len());
+}
+
+/// Names and values of what the client gets.
+fn to_the_client(bytes: &[u8]) -> Vec<(String, String)> {
+    let options = match read(bytes).http_response.unwrap() {
+        HttpResponse::OkResponse(ok) => ok.response_headers_to_add,
+        HttpResponse::DeniedResponse(denied) => denied.headers,
+        HttpResponse::ErrorResponse(error) => panic!("{error:?}"),
+    };
+    let headers = options.into_iter().map(|option| option.header.unwrap());
+    headers.map(|header| (header.key, header.value)).collect()
+}
+
+#[test]
+fn a_limit_is_told_once_on_every_answer() {
+    let taken = Taken { allowed: true, remaining: 7, resets_ms: 60_000 };
+    let limit = Standing { limit: 9, window: std::time::Duration::from_mins(1), taken, now_ms: 30_000 };
+    let expected = [("limit", "9"), ("remaining", "7"), ("reset", "60"), ("reset-after", "30")];
+    let expected = expected.map(|(name, value)| (format!("x-ratelimit-{name}"), value.to_owned()));
+    let own = vec![("x-own".into(), "1".to_owned()), ("x-ratelimit-limit".into(), "second truth".to_owned())];
+    let answer = Answer { status: 200, headers: own, body: String::new() };
+    for verdict in [
+        Verdict::Allow(HeaderChanges::default()),
+        Verdict::Answer(answer),
+        Verdict::Deny(Deny::new(Code::RateLimited, "")),
+    ] {
+        let shown = format!("{verdict:?}");
+        let own = matches!(verdict, Verdict::Answer(_));
+        let facts = Facts { limit: Some(limit), ..Facts::default() };
+        let headers = to_the_client(&respond(Decision { facts, verdict }, &Asked::default()));
+        let told: Vec<_> = headers.iter().filter(|(name, _)| name.starts_with("x-ratelimit-")).cloned().collect();
+        assert_eq!(told, expected, "{shown}");
+        assert_eq!(headers.contains(&("x-own".to_owned(), "1".to_owned())), own, "{shown}");
+    }
 }

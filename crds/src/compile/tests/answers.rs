@@ -83,14 +83,36 @@ fn what_no_answer_can_carry_is_named() {
     }
     let own_key = policy("n/a", &format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: ES256}}}}}}\n{SSO}"));
     assert_eq!(words(&compile(&own_key)), ["n/a Accepted ResolvedRefs"]);
-    let elsewhere = Options { without_own_keys: true, ..Options::default() };
-    let elsewhere = Compiler::new(elsewhere, LastGood::default()).compile(&objects(&own_key));
-    assert_eq!(words(&elsewhere), ["n/a Unsupported"]);
-    assert!(message(&elsewhere).contains("secretKeyRef"), "{}", message(&elsewhere));
+    let cluster = |text: &str| {
+        let options = Options { workloads_without_own_keys: true, ..Options::default() };
+        Compiler::new(options, LastGood::default()).compile(&objects(text))
+    };
+    let central = cluster(&own_key);
+    assert_eq!(words(&central), ["n/a Accepted ResolvedRefs"]);
+    assert_eq!(Vec::from_iter(central.pushed[0].own_keys.clone()), [crate::v1alpha1::SigningAlgorithm::ES256]);
+    let sidecar = cluster(&own_key.replace("spec:", "spec:\n  workloadSelector: {matchLabels: {app: a}}"));
+    assert_eq!(words(&sidecar), ["n/a Unsupported"]);
+    assert!(message(&sidecar).contains("secretKeyRef"), "{}", message(&sidecar));
     for (algorithm, verdict) in [("ES256", "n/a Accepted ResolvedRefs"), ("HS256", "n/a Invalid")] {
         let own = format!("forward: {{replaceCredential: {{signedJWT: {{algorithm: {algorithm}}}}}}}\n{SSO}");
         assert_eq!(words(&compile(&policy("n/a", &own))), [verdict], "a key of our own for {algorithm}");
     }
+}
+
+#[test]
+fn replicas_count_connections_together_or_not_at_all() {
+    let many = || Options { many_replicas: true, ..Options::default() };
+    let alone = policy("n/a", &format!("limits: {{connections: {{max: 1}}}}\n{SSO}"));
+    let shared = policy(
+        "n/a",
+        &format!("limits: {{connections: {{max: 1}}, store: {{redis: {{url: 'rediss://a.test'}}}}}}\n{SSO}"),
+    );
+    assert_eq!(words(&compile(&alone)), ["n/a Accepted ResolvedRefs"]);
+    let elsewhere = Compiler::new(many(), LastGood::default()).compile(&objects(&alone));
+    assert_eq!(words(&elsewhere), ["n/a Unsupported"]);
+    assert!(message(&elsewhere).contains("spec.limits.store"), "{}", message(&elsewhere));
+    let elsewhere = Compiler::new(many(), LastGood::default()).compile(&objects(&shared));
+    assert_eq!(words(&elsewhere), ["n/a Accepted ResolvedRefs"]);
 }
 
 #[test]

@@ -68,7 +68,9 @@ fn what_a_service_refers_to_decides_and_status_says_it() {
             AuthenticatorKind::Webhook(rules) => rules.webhook.endpoint.tls.certificate != ClientCertificate::Missing,
             AuthenticatorKind::Introspection(rules) => rules.client.authentication.is_some(),
             AuthenticatorKind::Jwt(rules) => matches!(rules.keys, crate::snapshot::JwtKeys::Remote(_)),
-            AuthenticatorKind::ApiKey(_) | AuthenticatorKind::ClientCertificate(_) => panic!("asks nobody"),
+            AuthenticatorKind::ApiKey(_)
+            | AuthenticatorKind::ClientCertificate(_)
+            | AuthenticatorKind::ServiceAccount(_) => panic!("asks nobody"),
         };
         assert_eq!(usable, reason == Reason::ResolvedRefs, "{kind}: what is missing is used by nobody");
     }

@@ -120,6 +120,7 @@ fn what_is_no_key_says_what_to_do() {
         (HS256, public.as_str(), "public key or certificate"),
         (HS512, &pem("CERTIFICATE", &[0; 90]), "public key or certificate"),
         (HS256, &private, "private key, which is no shared secret"),
+        (HS256, &private.replace("BEGIN", "BEGN"), "private key, which is no shared secret"),
         (HS256, &rsa().to_string(), "JWK"),
         (HS256, &json!({"keys": [rsa()]}).to_string(), "JWK"),
         (HS256, &with(oct.clone(), json!({"alg": "HS256"})).to_string(), "the bytes of the shared secret themselves"),

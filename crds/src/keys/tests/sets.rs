@@ -63,6 +63,8 @@ fn documents_over_their_limits_or_of_another_shape_are_refused_whole() {
         (format!(r#"{{"keys":[],"keys":[{key}]}}"#), KeySetError::NoKeysArray),
         (r#"{"keys":[]}"#.to_owned(), KeySetError::NoUsableKey { reason: "there is no entry" }),
     ];
+    let no_utf8 = [format!(r#"{{"keys":[{key}],"x":""#).as_bytes(), b"\xff\"}"].concat();
+    assert_eq!(KeySet::parse(&no_utf8).unwrap_err(), KeySetError::NotJson);
     for (document, expected) in rows {
         let error = KeySet::parse(document.as_bytes()).unwrap_err();
         assert_eq!(error, expected, "{}", document.chars().take(60).collect::<String>());

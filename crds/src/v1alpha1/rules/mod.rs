@@ -95,8 +95,8 @@ rules! {
     ONLY_ON_OF_QUERY = "!has(self.onlyOn) || has(self.query)"
         => "onlyOn goes with query only; remove it, or set query";
     /// On an authenticator.
-    ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook), has(self.clientCertificate)].filter(x, x).size() == 1"
-        => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo, webhook or clientCertificate";
+    ONE_KIND = "[has(self.jwt), has(self.apiKey), has(self.introspection), has(self.userInfo), has(self.webhook), has(self.clientCertificate), has(self.serviceAccount)].filter(x, x).size() == 1"
+        => "an authenticator needs exactly one kind; set jwt, apiKey, introspection, userInfo, webhook, clientCertificate or serviceAccount";
     /// On an authenticator.
     CODE_OF_TOKEN = "!has(self.totp) || has(self.jwt)"
         => "totp goes with jwt only, whose token it adds a code to; remove it, or set jwt";

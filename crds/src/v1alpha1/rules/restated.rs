@@ -125,6 +125,9 @@ fn limits(owner: &Node<'_>, found: &mut Found) {
         let fits = Duration(text.to_owned()).parse().map_or(true, |length| WINDOWS.contains(&length));
         found.unless(fits, super::LIMIT_WINDOW, &window);
     }
+    if let Some(redis) = limits.get("store").and_then(|store| store.get("redis")) {
+        service(&redis, found);
+    }
 }
 
 fn credentials(owner: &Node<'_>, found: &mut Found) {
@@ -146,7 +149,7 @@ fn credentials(owner: &Node<'_>, found: &mut Found) {
 fn authenticator(one: &Node<'_>, found: &mut Found) {
     credentials(one, found);
     if one.is_complete() {
-        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate"]
+        let kinds = ["jwt", "apiKey", "introspection", "userInfo", "webhook", "clientCertificate", "serviceAccount"]
             .iter()
             .filter(|kind| one.has(kind))
             .count();

@@ -1,0 +1,62 @@
+//! What the programs of this crate share: a check as Envoy sends it, and the rule that load stays on this machine.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use envoy_types::pb::envoy::{
+    config::core::v3::{Address, SocketAddress, address::Address as Kind},
+    service::auth::v3::{
+        AttributeContext, CheckRequest,
+        attribute_context::{HttpRequest, Peer, Request},
+    },
+};
+
+/// An error unless `address`, as HOST:PORT, is a loopback one.
+pub fn must_be_here(address: &str) -> Result<(), &'static str> {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+    if host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()) {
+        return Ok(());
+    }
+    Err("load is for servers on this machine: give a loopback address")
+}
+
+/// A check with the attributes and headers that Envoy sends for a small request.
+#[must_use]
+pub fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
+    let mut headers: HashMap<String, String> = [
+        (":authority", host),
+        (":path", path),
+        (":method", "GET"),
+        (":scheme", "http"),
+        ("user-agent", "curl/8.5.0"),
+        ("accept", "*/*"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-request-id", "7d7b2b0a-3c3c-4b5f-9d4c-1f2e3d4c5b6a"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    if let Some(token) = token {
+        headers.insert("authorization".to_owned(), format!("Bearer {token}"));
+    }
+    let http = HttpRequest {
+        id: "1".to_owned(),
+        method: "GET".to_owned(),
+        host: host.to_owned(),
+        path: path.to_owned(),
+        scheme: "http".to_owned(),
+        protocol: "HTTP/1.1".to_owned(),
+        headers,
+        ..HttpRequest::default()
+    };
+    let socket = SocketAddress { address: "127.0.0.1".to_owned(), ..SocketAddress::default() };
+    let peer = Peer { address: Some(Address { address: Some(Kind::SocketAddress(socket)) }), ..Peer::default() };
+    let request = Request { http: Some(http), ..Request::default() };
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            source: Some(peer),
+            request: Some(request),
+            ..AttributeContext::default()
+        }),
+    }
+}

@@ -1,0 +1,171 @@
+//! Qaynaq's roles, allow lists and MCP guard behind a real Envoy, with its bodies.
+
+use aws_lc_rs::digest;
+use serde_json::{Value, json};
+use tests::{Bench, Call, PeerError, wait};
+
+use crate::Outcome;
+
+const TOKEN: &str = "at_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const MISSING: &str =
+    r#"{"error":"authentication required, provide token via Authorization header or ?token= query parameter"}"#;
+const INVALID: &str = r#"{"error":"invalid or unauthorized token"}"#;
+const FILE: &str = "qaynaq.yaml";
+const GUARDED: &str = "access: Authenticated";
+
+fn policy(issuer: &str) -> String {
+    format!(
+        "apiVersion: gatewright.dev/v1alpha1
+kind: AuthPolicy
+metadata: {{name: qaynaq, namespace: qaynaq}}
+spec:
+  externalHostnames: [qaynaq.example.com]
+  authenticators:
+  - name: sso
+    jwt: {{issuer: '{issuer}', audiences: [qaynaq]}}
+    require: {{emails: [boss@partner.example], domains: [example.com]}}
+  - name: api-tokens
+    credentials: [{{header: Authorization, scheme: Bearer}}, {{query: token}}]
+    apiKey: {{sha256: {{secretRef: {{name: tokens}}}}}}
+    claims: {{subject: [name]}}
+  authorization:
+    roles:
+      jmesPath: \"contains(groups || `[]`, 'ops') && 'Admin' || contains(groups || `[]`, 'bots') && 'MCP' || ''\"
+      globs: {{admin: ['*.admin@example.com'], mcp: ['agent-?@example.com']}}
+      otherwise: ''
+  errors: {{profile: Qaynaq}}
+  routes:
+  - name: api
+    paths: ['/api/{{**}}']
+    authenticators: [sso]
+    require: {{roles: [admin]}}
+    errors: {{responses: {{forbidden: {{status: 307, location: /no-access, unlessAccept: application/json}}}}}}
+  - name: mcp
+    paths: [/mcp]
+    {GUARDED}
+    errors:
+      responses:
+        missing_credential: {{headers: {{content-type: application/json}}, body: '{MISSING}'}}
+        invalid_token: {{headers: {{content-type: application/json}}, body: '{INVALID}'}}
+  unmatched: NotFound
+"
+    )
+}
+
+/// One record, under the digest of its token.
+fn tokens(all: &[&str]) -> String {
+    let name = |token: &str| {
+        let digest = digest::digest(&digest::SHA256, token.as_bytes());
+        digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    };
+    let records: serde_json::Map<String, Value> =
+        all.iter().map(|token| (name(token), json!(r#"{"name":"CI"}"#))).collect();
+    json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tokens", "namespace": "qaynaq"}, "stringData": records})
+        .to_string()
+}
+
+async fn bench() -> Result<Bench, PeerError> {
+    Bench::with(|issuer| vec![(FILE.to_owned(), policy(&issuer.url())), ("tokens.yaml".to_owned(), tokens(&[TOKEN]))])
+        .await
+}
+
+fn call(bench: &Bench, path: &str) -> Call {
+    bench.call().host("qaynaq.example.com").path(path)
+}
+
+#[tokio::test]
+async fn roles_and_lists_decide_who_uses_the_api() -> Outcome {
+    let bench = bench().await?;
+    for (what, claims, admin, role) in [
+        ("by expression", json!({"groups": ["ops"]}), true, "admin"),
+        ("by expression, the lesser one", json!({"groups": ["bots"]}), false, "mcp"),
+        ("by glob", json!({"email": "eve.admin@example.com"}), true, "admin"),
+        ("by glob, in any case", json!({"email": "EVE.Admin@Example.com"}), true, "admin"),
+        ("by the other glob", json!({"email": "agent-7@example.com"}), false, "mcp"),
+        ("the expression before the globs", json!({"groups": ["bots"], "email": "x.admin@example.com"}), false, "mcp"),
+        ("none", json!({"groups": ["guests"]}), false, ""),
+        ("groups that are no list", json!({"groups": {"ops": true}}), false, ""),
+    ] {
+        let claims = [json!({"aud": "qaynaq", "sub": "eve", "email": "eve@example.com"}), claims].into_iter().fold(
+            json!({}),
+            |mut all, one| {
+                one.as_object().into_iter().flatten().for_each(|(name, value)| all[name] = value.clone());
+                all
+            },
+        );
+        let token = bench.issuer.token(&claims)?;
+        let json = call(&bench, "/api/v0/x").bearer(&token).header("accept", "application/json").http1().await?;
+        if admin {
+            let roles = json.seen().and_then(|seen| seen.header("x-auth-roles"));
+            assert_eq!((json.status, roles.as_deref()), (200, Some(role)), "{what}: {json:?}");
+            continue;
+        }
+        assert_eq!((json.status, json.body.as_str()), (403, r#"{"error":"forbidden: role required"}"#), "{what}");
+        assert_eq!(json.header("content-type").as_deref(), Some("application/json"), "{what}");
+        let page = call(&bench, "/api/v0/x").bearer(&token).header("accept", "text/html").http1().await?;
+        assert_eq!((page.status, page.header("location").as_deref()), (307, Some("/no-access")), "{what}");
+        // The lesser role reaches what asks for none.
+        assert_eq!(call(&bench, "/mcp").bearer(&token).http1().await?.status, 200, "{what}");
+    }
+    for (email, status) in [
+        ("boss@partner.example", 200),
+        ("BOSS@partner.example", 200),
+        ("other@partner.example", 403),
+        ("a@evil.example@example.com", 403),
+        ("a@example.com.evil.example", 403),
+    ] {
+        let claims = json!({"aud": "qaynaq", "sub": "x", "email": email, "groups": ["ops"]});
+        let call = call(&bench, "/api/v0/x").bearer(&bench.issuer.token(&claims)?).header("accept", "application/json");
+        assert_eq!(call.http1().await?.status, status, "{email}");
+    }
+    let nobody = json!({"aud": "qaynaq", "sub": "x", "groups": ["ops"]});
+    let nobody = call(&bench, "/api/v0/x").bearer(&bench.issuer.token(&nobody)?).header("accept", "application/json");
+    assert_eq!(nobody.http1().await?.status, 403, "no address is on no list");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_guard_of_mcp_takes_tokens_in_two_places_and_can_be_switched() -> Outcome {
+    let bench = bench().await?;
+    for path in ["/mcp", "/mcp?x=1"] {
+        let answer = call(&bench, path).http1().await?;
+        assert_eq!((answer.status, answer.body.as_str()), (401, MISSING), "{answer:?}");
+        assert_eq!(answer.header("content-type").as_deref(), Some("application/json"));
+        assert!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), "{answer:?}");
+    }
+    for bad in [call(&bench, "/mcp").bearer("at_unknown"), call(&bench, "/mcp?token=at_unknown")] {
+        let answer = bad.http1().await?;
+        assert_eq!((answer.status, answer.body.as_str()), (401, INVALID), "{answer:?}");
+    }
+    let by_query = format!("/mcp?a=1&token={TOKEN}");
+    for good in [call(&bench, "/mcp?a=1").bearer(TOKEN), call(&bench, &by_query)] {
+        let answer = good.http1().await?;
+        let seen = answer.seen().unwrap_or_else(|| panic!("{answer:?}"));
+        assert_eq!((seen.path.as_str(), seen.header("authorization")), ("/mcp?a=1", None), "{seen:?}");
+        assert_eq!(seen.header("x-auth-subject").as_deref(), Some("CI"));
+    }
+    // An API token is none of the dashboard's.
+    let api = call(&bench, "/api/v0/x").bearer(TOKEN).header("accept", "application/json").http1().await?;
+    assert_eq!((api.status, api.body.as_str()), (401, r#"{"error":"Unauthorized"}"#));
+
+    let until = async |status: u16, call: Call| {
+        wait::until(&format!("{status}"), wait::LONG, || async {
+            (call.http1().await.ok()?.status == status).then_some(())
+        })
+        .await
+    };
+    // Off, and on again; a token that is deleted ends, one that is made begins.
+    bench.product.edit(FILE, GUARDED, "access: Public")?;
+    until(200, call(&bench, "/mcp")).await?;
+    bench.product.edit(FILE, "access: Public", GUARDED)?;
+    until(401, call(&bench, "/mcp")).await?;
+    bench.product.write("tokens.yaml", &tokens(&["at_new"]))?;
+    until(200, call(&bench, "/mcp").bearer("at_new")).await?;
+    until(401, call(&bench, "/mcp").bearer(TOKEN)).await?;
+    // What nobody can read is protected: nothing of it is believed, and what was before holds.
+    bench.product.write(FILE, "kind: [")?;
+    bench.product.write("tokens.yaml", &tokens(&["at_last"]))?;
+    until(200, call(&bench, "/mcp").bearer("at_last")).await?;
+    assert_eq!(call(&bench, "/mcp").http1().await?.status, 401);
+    Ok(())
+}
