@@ -1,7 +1,7 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart cluster charts test test-keycloak test-node lint fmt clippy deny dockerfile doc fuzz mutants
+.PHONY: help build quickstart cluster charts test test-agentflow test-keycloak test-node lint fmt clippy deny dockerfile doc fuzz mutants
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
@@ -31,6 +31,11 @@ test: build ## every test; installs Envoy, oidc-provider, the cq client and Kube
 	tests/tools/install kubernetes
 	cargo test $(WORKSPACE)
 
+test-agentflow: build ## AgentFlow itself, alone and behind Gatewright, compared; installs it on first use, needs Python 3.12
+	tests/tools/install envoy
+	tests/tools/install agentflow
+	cargo test $(WORKSPACE) --test agentflow
+
 test-keycloak: build ## introspection, UserInfo and key rotation with a real Keycloak; installs it on first use, needs Java and Maven
 	tests/tools/install envoy
 	tests/tools/install keycloak
@@ -49,7 +54,7 @@ fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 clippy: ## clippy, warnings are errors
-	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test node -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow --test node -- -D warnings
 
 deny: ## licences, sources and duplicates of the dependencies; builds cargo-deny on first use
 	"$$(tests/tools/install cargo-deny)" --locked check bans licenses sources

@@ -71,7 +71,7 @@ fn examples_are_taken() {
             }
         }
     }
-    assert!(count >= 2, "{count}");
+    assert!(count >= 3, "{count}");
 }
 
 #[test]

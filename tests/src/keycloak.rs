@@ -1,7 +1,6 @@
 //! A Keycloak in a process of its own, with the realm `lab` of `tools/keycloak/realm.json`: the provider that most users have.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -9,7 +8,12 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{PeerError, client::plain_client, process::Process, tools, wait};
+use crate::{
+    PeerError,
+    client::plain_client,
+    process::{Process, free_port},
+    tools, wait,
+};
 
 /// The first start on a busy machine; later ones take a fraction.
 const START: Duration = Duration::from_mins(5);
@@ -108,10 +112,4 @@ async fn token(request: reqwest::RequestBuilder, form: &str) -> Result<String, P
 
 fn unreadable(error: &reqwest::Error) -> PeerError {
     PeerError::unreadable("Keycloak", error)
-}
-
-/// Keycloak must be told its port; it is free until somebody else takes it.
-fn free_port() -> Result<u16, PeerError> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(PeerError::io("a free port"))?;
-    Ok(listener.local_addr().map_err(PeerError::io("a free port"))?.port())
 }

@@ -15,6 +15,7 @@
     reason = "indexing a JSON value yields null and does not panic; nothing else is indexed"
 )]
 
+pub mod agentflow;
 pub mod apiserver;
 pub mod bench;
 pub mod client;
@@ -34,6 +35,7 @@ pub mod load;
 pub mod node;
 pub mod oidc_provider;
 pub mod operator;
+pub mod page;
 pub mod process;
 pub mod product;
 pub mod redis;

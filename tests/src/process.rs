@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    net::TcpListener,
     path::PathBuf,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
 };
@@ -101,4 +102,10 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// For a program that must be told its port; it is free until somebody else takes it.
+pub(crate) fn free_port() -> Result<u16, PeerError> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(PeerError::io("a free port"))?;
+    Ok(listener.local_addr().map_err(PeerError::io("a free port"))?.port())
 }

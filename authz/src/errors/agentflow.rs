@@ -74,7 +74,7 @@ fn words(facts: &Facts<'_>) -> (&'static str, String) {
         Code::Unavailable => ("JWT_SETTINGS_NOT_CONFIGURED", "JWT settings are not configured".to_owned()),
         Code::InsufficientScope => exception(facts.missing_scope()),
         Code::Forbidden | Code::ClaimUnusable | Code::NoPolicy => {
-            exception("Not authorized to access this resource".to_owned())
+            exception(facts.not_authorized().unwrap_or_else(|| "Not authorized to access this resource".to_owned()))
         }
         Code::TooManyFailures => exception("Too many attempts".to_owned()),
         Code::NotFound => exception("Not Found".to_owned()),

@@ -20,7 +20,7 @@ use std::borrow::Cow;
 
 use crds::{
     code::Code,
-    snapshot::{ErrorProfile, ErrorResponse, Errors, Rules},
+    snapshot::{ErrorProfile, ErrorResponse, Errors, Requirement, Rules},
 };
 
 use crate::{
@@ -65,6 +65,8 @@ struct Facts<'a> {
     status: u16,
     /// The policy's own text.
     message: Option<&'a str>,
+    /// The scope that the route is about, such as `graph:read`: some clients are told what was not allowed.
+    needed: Option<&'a str>,
     asked: &'a Asked<'a>,
 }
 
@@ -117,6 +119,12 @@ impl Facts<'_> {
         })
     }
 
+    /// AgentFlow's words for whoever may not do this to this one: a scope there is `resource:action`.
+    fn not_authorized(&self) -> Option<String> {
+        let (resource, action) = self.needed?.split_once(':')?;
+        Some(format!("Not authorized to {action} {resource}"))
+    }
+
     /// RFC 3339, in UTC. A clock beyond what can be written is no reason to answer nothing.
     fn timestamp(&self) -> String {
         jiff::Timestamp::from_millisecond(self.asked.now_ms).unwrap_or_default().to_string()
@@ -125,14 +133,26 @@ impl Facts<'_> {
 
 /// Renders a refusal. `rules`: of the route or policy; before one is known, the default profile speaks.
 pub fn refusal(deny: &Deny, rules: Option<&Rules>, asked: &Asked<'_>) -> Refusal {
-    let mut refusal = render(deny, rules.map(|rules| &*rules.errors), asked);
+    let mut refusal = render(deny, rules.map(|rules| &*rules.errors), rules.and_then(needed), asked);
     if let Some(cors) = rules.and_then(|rules| rules.cors.as_deref()) {
         cors::readable(&mut refusal.headers, cors, asked.origin.as_deref());
     }
     refusal
 }
 
-fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
+/// The one scope that a route asks for. Of several none says what the route is about.
+fn needed(rules: &Rules) -> Option<&str> {
+    let mut scopes = rules.require.iter().filter_map(|one| match one {
+        Requirement::Scopes(scopes) => Some(scopes),
+        _ => None,
+    });
+    match (scopes.next().map(Vec::as_slice), scopes.next()) {
+        (Some([one]), None) => Some(one),
+        _ => None,
+    }
+}
+
+fn render(deny: &Deny, errors: Option<&Errors>, needed: Option<&str>, asked: &Asked<'_>) -> Refusal {
     let profile = errors.map_or(ErrorProfile::Standard, |errors| errors.profile);
     let own = own::response(deny, errors, asked);
     // The schema refuses other statuses; were one to get here, the code's own is a refusal for sure.
@@ -140,7 +160,8 @@ fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
         .and_then(|own| own.status)
         .filter(|status| (300..=599).contains(status))
         .unwrap_or(status(profile, deny.code));
-    let facts = Facts { deny, status, message: errors.and_then(|errors| errors.message.as_deref()), asked };
+    let message = errors.and_then(|errors| errors.message.as_deref());
+    let facts = Facts { deny, status, message, needed, asked };
     let mut body = match profile {
         ErrorProfile::Standard => standard::body(&facts),
         ErrorProfile::AIQ => aiq::body(&facts),

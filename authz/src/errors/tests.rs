@@ -31,6 +31,11 @@ fn errors(profile: ErrorProfile, message: Option<&str>) -> Errors {
     Errors { profile, message: message.map(Into::into), responses: BTreeMap::new() }
 }
 
+/// As on a route that asks for no scope.
+fn render(deny: &Deny, errors: Option<&Errors>, asked: &Asked<'_>) -> Refusal {
+    super::render(deny, errors, None, asked)
+}
+
 fn rendered(profile: ErrorProfile, deny: &Deny) -> Refusal {
     render(deny, Some(&errors(profile, None)), &ASKED)
 }
@@ -105,6 +110,19 @@ fn agentflow_envelopes() {
     }
     let said = render(&deny(Code::InvalidToken), Some(&errors(ErrorProfile::AgentFlow, Some("No."))), &ASKED);
     assert_eq!(said.body, envelope("INVALID_TOKEN", "No."));
+}
+
+#[test]
+fn agentflow_names_what_is_not_allowed() {
+    let own = errors(ErrorProfile::AgentFlow, None);
+    for (needed, message) in [
+        ("graph:read", "Not authorized to read graph"),
+        // No scope of AgentFlow's form.
+        ("admin", "Not authorized to access this resource"),
+    ] {
+        let refusal = super::render(&deny(Code::Forbidden), Some(&own), Some(needed), &ASKED);
+        assert_eq!(refusal.body, envelope("HTTPException", message));
+    }
 }
 
 #[test]

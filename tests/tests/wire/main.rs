@@ -27,6 +27,7 @@ mod lifetime;
 mod limits;
 mod malformed;
 mod oidc_provider;
+mod pages;
 mod proofs;
 mod qaynaq;
 mod reload;

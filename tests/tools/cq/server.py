@@ -1,8 +1,9 @@
 """Stands in for cq's server, which is in no registry: its routes and which credential each takes, and its own checks of them.
 
 Only the standard library, so that nothing of what is tested takes part in judging it. It knows the two secrets that cq has
-(CQ_JWT_SECRET, CQ_API_KEY_PEPPER) and one key record (CQ_KEY_ID, CQ_KEY_HASH, CQ_KEY_USER). Prints the port first, then one
-line of JSON a request: method, path, who it is to cq, status, and the credential's digest. It ends with its standard input.
+(CQ_JWT_SECRET, CQ_API_KEY_PEPPER) and one key record (CQ_KEY_ID, CQ_KEY_HASH, CQ_KEY_USER). It listens on CQ_PORT, else on a
+free port until its standard input ends. Prints the port first, then one line of JSON a request: method, path, who it is to cq,
+status, and the digest of the credential.
 """
 import base64
 import hashlib
@@ -108,7 +109,10 @@ def hidden(unit: dict) -> dict:
     return {name: value for name, value in unit.items() if name != "created_by"}
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+port = int(os.environ.get("CQ_PORT", "0"))
+server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
 print(server.server_port, flush=True)
+if port:
+    server.serve_forever()
 threading.Thread(target=server.serve_forever, daemon=True).start()
 sys.stdin.read()
