@@ -66,7 +66,7 @@ async fn services() -> Result<SocketAddr, PeerError> {
 /// A key of the form `cqa.v1`, and its record.
 fn agent_key(pepper: &str) -> (String, String, String) {
     let (id, secret) =
-        ("0123456789abcdef0123456789abcdef", "canaryofanagentkeyabcdefghijklmnopqrstuvwxyz23456722".to_owned());
+        ("00ca9a5900ca9a5900ca9a5900ca9a59", "canaryofanagentkeyabcdefghijklmnopqrstuvwxyz23456722".to_owned());
     secrets::note(&secret);
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pepper.as_bytes()), secret.as_bytes());
     let record = json!({"hash": hex(tag.as_ref()), "user": "agent", "expires_at": null, "revoked_at": null});
