@@ -2,7 +2,7 @@
 //!
 //! Owns one connection for each store, whoever counts in it, and the scripts that count. A count costs one round trip and never more than
 //! its time: a store that is down or slow is found out by a few requests, and from then on by the connection's own task alone (see
-//! [`link`]), so that requests are told at once. What a failure means is the policy's to say. A store sees digests: no person, no address,
+//! `link`), so that requests are told at once. What a failure means is the policy's to say. A store sees digests: no person, no address,
 //! no code. It is trusted to count, and for nothing else: what it answers is checked, and bounded.
 
 mod dial;
