@@ -29,6 +29,7 @@ mod select;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod told;
 mod websocket;
 
 use std::{borrow::Cow, sync::Arc};
@@ -47,6 +48,7 @@ pub use limits::RateLimited;
 pub use outcome::{Factor, Outcome};
 pub use require::Checked;
 pub use select::Choice;
+pub use told::Told;
 
 use self::select::Place;
 use crate::{

@@ -6,12 +6,13 @@
 
 use std::{borrow::Cow, fmt, io, sync::Arc};
 
+use crds::code::Code;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Serializer, ser::Formatter};
 
 use crate::{
-    decide::{Decision, Facts, Verdict},
+    decide::{Decision, Facts, Told},
     principal::{CallerKind, Traffic},
     request::RequestView,
 };
@@ -101,16 +102,12 @@ impl Audit {
         now_ms: i64,
         trace_id: impl FnOnce() -> Option<String>,
     ) {
-        let (verdict, code) = match (&decision.verdict, &decision.facts.audited) {
-            (Verdict::Deny(deny), _) => ("deny", deny.code.as_str()),
-            (_, Some(deny)) => ("audit", deny.code.as_str()),
-            (Verdict::Allow(_) | Verdict::Answer(_), None) => ("allow", ""),
-        };
-        let part = if code.is_empty() { self.allowed } else { self.refused };
+        let told = decision.told();
+        let part = if told.code().is_none() { self.allowed } else { self.refused };
         if part < 1.0 && fastrand::f64() >= part {
             return;
         }
-        let line = self.line(&decision.facts, (verdict, code), view, request_id, now_ms, trace_id());
+        let line = self.line(&decision.facts, told, view, request_id, now_ms, trace_id());
         let mut bytes = Vec::with_capacity(512);
         // Writing to memory does not fail, and a line that could not be made is none.
         if line.serialize(&mut Serializer::with_formatter(&mut bytes, Printable)).is_ok() {
@@ -122,7 +119,7 @@ impl Audit {
     fn line<'a>(
         &self,
         facts: &'a Facts,
-        (decision, code): (&'static str, &'static str),
+        told: Told,
         view: Option<&RequestView<'a>>,
         request_id: &'a str,
         now_ms: i64,
@@ -133,8 +130,8 @@ impl Audit {
         let clear = principal.filter(|_| self.who == Who::Clear);
         Line {
             time: Timestamp::from_millisecond(now_ms).unwrap_or_default(),
-            decision,
-            code,
+            decision: told.as_str(),
+            code: told.code().map_or("", Code::as_str),
             policy: facts.policy.as_ref().map_or("", |(name, _)| name),
             route: facts.rules.as_ref().and_then(|rules| rules.route.as_deref()).unwrap_or_default(),
             traffic: facts.traffic.map_or("", Traffic::as_str),

@@ -10,7 +10,7 @@ use prometheus_client::{
 };
 
 use super::latency::Latency;
-use crate::decide::{Decision, Verdict};
+use crate::decide::{Decision, Told};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CheckLabels {
@@ -59,7 +59,7 @@ pub struct Metrics {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Registers everything.
+    /// Registers everything. Every series is there from the start, so that an alert on an increase sees the first one.
     pub fn register(registry: &mut Registry) -> Self {
         let checks = Family::<CheckLabels, Counter>::default();
         let counter = |decision, reason| checks.get_or_create(&CheckLabels { decision, reason }).clone();
@@ -81,6 +81,12 @@ impl Metrics {
             leases: Family::default(),
             reports: Family::default(),
         };
+        for outcome in ["granted", "full", "unknown"] {
+            metrics.leases.get_or_create(&LeaseLabels { outcome });
+        }
+        for kind in ["alive", "ended", "skipped"] {
+            metrics.reports.get_or_create(&ReportLabels { kind });
+        }
         registry.register(
             "gatewright_connection_leases",
             "Handshakes under a limit of connections, by what came of them",
@@ -121,11 +127,10 @@ impl Metrics {
 
     /// Counts a decision that took this long.
     pub(super) fn decided(&self, decision: &Decision, took: Duration) {
-        let (counter, latency) = match (&decision.verdict, &decision.facts.audited) {
-            (Verdict::Deny(deny), _) => (of(&self.refused, deny.code), &self.took_refused),
-            // A policy on trial: what it would have refused.
-            (_, Some(deny)) => (of(&self.audited, deny.code), &self.took_audited),
-            (Verdict::Allow(_) | Verdict::Answer(_), None) => (Some(&self.allowed), &self.took_allowed),
+        let (counter, latency) = match decision.told() {
+            Told::Allow => (Some(&self.allowed), &self.took_allowed),
+            Told::Deny(code) => (of(&self.refused, code), &self.took_refused),
+            Told::Audit(code) => (of(&self.audited, code), &self.took_audited),
         };
         counter.map(Counter::inc);
         latency.observe(took);

@@ -44,6 +44,11 @@ impl Metrics {
             connections: Family::default(),
             up: Gauge::default(),
         };
+        // There from the start, so that an alert on an increase sees the first one.
+        for kind in ["count", "look", "code", "lease", "report"] {
+            metrics.calls.get_or_create(&CallLabels { kind, outcome: "ok" });
+        }
+        metrics.connections.get_or_create(&ConnectionLabels { outcome: "ok" });
         registry.register(
             "gatewright_limit_store_calls",
             "Counts in shared stores, by kind and outcome",

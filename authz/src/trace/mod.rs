@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 
 pub use self::export::{Options, TraceError, start};
 use crate::{
-    decide::{Decision, Verdict},
+    decide::{Decision, Told},
     principal::{CallerKind, Traffic},
     request::Headers,
 };
@@ -115,13 +115,9 @@ pub(crate) fn end(context: &Context, decision: &Decision) {
         return;
     }
     let facts = &decision.facts;
-    let (verdict, code) = match (&decision.verdict, &facts.audited) {
-        (Verdict::Deny(deny), _) => ("deny", Some(deny.code)),
-        (_, Some(deny)) => ("audit", Some(deny.code)),
-        (Verdict::Allow(_) | Verdict::Answer(_), None) => ("allow", None),
-    };
-    span.set_attribute(KeyValue::new("gatewright.decision", verdict));
-    span.set_attribute(KeyValue::new("gatewright.code", code.map_or("", Code::as_str)));
+    let told = decision.told();
+    span.set_attribute(KeyValue::new("gatewright.decision", told.as_str()));
+    span.set_attribute(KeyValue::new("gatewright.code", told.code().map_or("", Code::as_str)));
     span.set_attribute(KeyValue::new("gatewright.traffic", facts.traffic.map_or("", Traffic::as_str)));
     span.set_attribute(KeyValue::new("gatewright.kind", facts.caller.map_or("", CallerKind::as_str)));
     if let Some((policy, _)) = &facts.policy {
@@ -134,8 +130,8 @@ pub(crate) fn end(context: &Context, decision: &Decision) {
         span.set_attribute(KeyValue::new("gatewright.cached", cached));
     }
     // A refusal is our work done; that we could not decide is an error.
-    if matches!(code, Some(Code::Unavailable | Code::Overloaded)) && verdict == "deny" {
-        span.set_status(Status::error(code.map_or("", Code::as_str)));
+    if let Told::Deny(code @ (Code::Unavailable | Code::Overloaded)) = told {
+        span.set_status(Status::error(code.as_str()));
     }
     span.end();
 }

@@ -38,6 +38,7 @@ enum Ended {
 
 /// Follows a source for ever. `tell` is called in order, and never with a change that was not seen.
 pub async fn follow(call: Call, source: Source, troubles: Troubles, mut tell: impl FnMut(Change)) {
+    troubles.followed(source.kind);
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
     let (mut trouble, mut watching) = (Trouble::default(), Trouble::default());
     loop {
