@@ -106,8 +106,8 @@ impl Troubles {
 
     /// Sources of this kind are going to be followed: its series are there before its first trouble.
     pub fn followed(&self, kind: &'static str) {
-        self.inner.metrics.failures.get_or_create(&Failure { kind, cause: "unreachable" });
-        self.inner.metrics.unread.get_or_create(&Kind { kind });
+        self.inner.metrics.failures.get_or_create(&Failure { kind, cause: "unreachable" }).inc_by(0);
+        self.inner.metrics.unread.get_or_create(&Kind { kind }).inc_by(0);
     }
 
     /// A call for a list or a watch of this kind failed.
@@ -211,7 +211,7 @@ impl Teller {
 impl Metrics {
     fn register(registry: &mut Registry) -> Self {
         let own = Self::default();
-        own.statuses.get_or_create(&Outcome { outcome: "written" });
+        own.statuses.get_or_create(&Outcome { outcome: "written" }).inc_by(0);
         let help = "Lists and watches that failed, by kind and cause";
         registry.register("gatewright_watch_failures", help, own.failures.clone());
         let help = "Sources (a kind in a namespace, or everywhere) that cannot be read at the moment";

@@ -82,10 +82,10 @@ impl Metrics {
             reports: Family::default(),
         };
         for outcome in ["granted", "full", "unknown"] {
-            metrics.leases.get_or_create(&LeaseLabels { outcome });
+            metrics.leases.get_or_create(&LeaseLabels { outcome }).inc_by(0);
         }
         for kind in ["alive", "ended", "skipped"] {
-            metrics.reports.get_or_create(&ReportLabels { kind });
+            metrics.reports.get_or_create(&ReportLabels { kind }).inc_by(0);
         }
         registry.register(
             "gatewright_connection_leases",

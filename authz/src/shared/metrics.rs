@@ -46,9 +46,9 @@ impl Metrics {
         };
         // There from the start, so that an alert on an increase sees the first one.
         for kind in ["count", "look", "code", "lease", "report"] {
-            metrics.calls.get_or_create(&CallLabels { kind, outcome: "ok" });
+            metrics.calls.get_or_create(&CallLabels { kind, outcome: "ok" }).inc_by(0);
         }
-        metrics.connections.get_or_create(&ConnectionLabels { outcome: "ok" });
+        metrics.connections.get_or_create(&ConnectionLabels { outcome: "ok" }).inc_by(0);
         registry.register(
             "gatewright_limit_store_calls",
             "Counts in shared stores, by kind and outcome",
