@@ -143,11 +143,11 @@ impl Store {
         self.unreadable.remove(&label);
         let observed = Observed::of(object);
         if let Some((_, held)) = self.objects.get_mut(&(kind, name.clone())) {
-            if held.update(kind, &name, essence, observed, now) {
+            if held.update(kind, &name, &essence, observed, now) {
                 self.moved();
             }
         } else {
-            let held = Held::new(kind, &name, essence, observed, now);
+            let held = Held::new(kind, &name, &essence, observed, now);
             self.objects.insert((kind, name.clone()), (source, held));
             self.moved();
         }
