@@ -3,15 +3,17 @@
 use std::{
     borrow::Cow,
     convert::Infallible,
+    future::{Ready, ready},
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use crds::{code::Code, snapshot::SharedStore};
+use crds::{code::Code, snapshot::Snapshot};
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either};
 use opentelemetry::{Context as Trace, context::FutureExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
@@ -41,10 +43,10 @@ use crate::{
     cache::TokenCache,
     decide::{Awaited, Decision, Deny, Deps, Facts, Need, Step, decide},
     errors::Asked,
-    factors::{Attempt, LocalFactors, Redeemed},
+    factors::LocalFactors,
     jwks::KeyCache,
     limits::LocalLimits,
-    remote::calls::{self, RemoteCache},
+    remote::calls::RemoteCache,
     request::RequestView,
     shared::SharedStores,
     signers::{NoKeys, OwnKeys, SignerStore},
@@ -83,26 +85,65 @@ pub struct CheckService {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     snapshots: Arc<SnapshotCell>,
-    keys: Arc<KeyCache>,
-    remote: Arc<RemoteCache>,
-    stores: Arc<SharedStores>,
-    connections: Arc<Connections>,
+    pub(super) keys: Arc<KeyCache>,
+    pub(super) remote: Arc<RemoteCache>,
+    pub(super) stores: Arc<SharedStores>,
+    pub(super) connections: Arc<Connections>,
     tokens: Arc<TokenCache>,
     limits: LocalLimits,
-    factors: LocalFactors,
-    own_keys: OnceLock<Arc<OwnKeys>>,
+    pub(super) factors: LocalFactors,
+    pub(super) own_keys: OnceLock<Arc<OwnKeys>>,
     uses: OnceLock<Arc<Ledger>>,
     peers: OnceLock<Arc<Peers>>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
     observer: Observer,
     slots: Semaphore,
     deadline: Duration,
 }
 
+/// What a check came with.
+pub(super) struct Arrived {
+    check: Check,
+    began: Instant,
+    deadline: Instant,
+    now_ms: i64,
+    /// Whether the proxy proved itself.
+    proven: bool,
+    from: Option<IpAddr>,
+    /// For a request without an id of its own.
+    id: u64,
+}
+
+type Answered = Result<Response<Vec<u8>>, Status>;
+
 /// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
 struct InFlight<'a>(&'a Gauge);
+
+// === impl Arrived ===
+
+impl Arrived {
+    fn new(request: Request<Check>, deadline: Duration) -> Self {
+        let began = Instant::now();
+        Self {
+            began,
+            deadline: began + budget(&request, deadline),
+            now_ms: now_ms(),
+            proven: is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions()),
+            from: tls::address(request.extensions()),
+            id: fastrand::u64(..),
+            check: request.into_inner(),
+        }
+    }
+
+    /// The request as it is decided on, and its id.
+    fn read(&self) -> (Result<RequestView<'_>, Deny>, Cow<'_, str>) {
+        let view = request::view(&self.check, self.proven);
+        let id = request::id(&self.check, view.as_ref().ok());
+        (view, id.unwrap_or_else(|| Cow::Owned(format!("gw-{:016x}", self.id))))
+    }
+}
 
 // === impl InFlight ===
 
@@ -179,47 +220,22 @@ impl CheckService {
     pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
         Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
     }
-
-    async fn check(self, request: Request<Check>) -> Result<Response<Vec<u8>>, Status> {
-        let began = Instant::now();
-        let deadline = began + budget(&request, self.inner.deadline);
-        let proven = is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions());
-        let from = tls::address(request.extensions());
-        let check = request.into_inner();
-        let now_ms = now_ms();
-        let view = request::view(&check, proven);
-        let request_id = request::id(&check, view.as_ref().ok())
-            .unwrap_or_else(|| Cow::Owned(format!("gw-{:016x}", fastrand::u64(..))));
-        let asked = view
-            .as_ref()
-            .map_or_else(|_| Asked::unread(&request_id, now_ms), |view| Asked::of(view, &request_id, now_ms));
-        let trace = self.inner.observer.begin(view.as_ref().ok());
-        let decision = match &view {
-            Ok(view) => self.inner.decide(view, deadline, now_ms, trace.as_ref()).await,
-            Err(deny) => Decision::refusal(deny.clone()),
-        };
-        if let Some(ask) = &decision.facts.renew {
-            self.inner.remote.renew(ask);
-        }
-        if decision.facts.withheld
-            && let (Some(peers), Some((policy, _)), Some(from)) = (self.inner.peers.get(), &decision.facts.policy, from)
-        {
-            peers.withheld(policy, from, Instant::now());
-        }
-        self.inner.metrics.decided(&decision, began.elapsed());
-        self.inner.note_use(&decision.facts, now_ms);
-        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms, trace };
-        self.inner.observer.end(&seen, &decision);
-        Ok(Response::new(response::respond(decision, &asked)))
-    }
 }
 
 impl UnaryService<Check> for CheckService {
     type Response = Vec<u8>;
-    type Future = BoxFuture<'static, Result<Response<Vec<u8>>, Status>>;
+    type Future = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
+    /// Nearly every check is decided without waiting for anything, and then costs no future.
     fn call(&mut self, request: Request<Check>) -> Self::Future {
-        Box::pin(self.clone().check(request))
+        let arrived = Arrived::new(request, self.inner.deadline);
+        match self.inner.at_once(&arrived) {
+            Ok(answer) => Either::Left(ready(Ok(Response::new(answer)))),
+            Err(need) => {
+                let inner = self.inner.clone();
+                Either::Right(Box::pin(async move { Ok(Response::new(inner.later(&arrived, need).await)) }))
+            }
+        }
     }
 }
 
@@ -252,98 +268,106 @@ impl NamedService for CheckService {
 // === impl Inner ===
 
 impl Inner {
-    /// Shedding comes first and costs one atomic: refusing late would spend what is short.
-    async fn decide(&self, view: &RequestView<'_>, deadline: Instant, now_ms: i64, trace: Option<&Trace>) -> Decision {
-        let Ok(_slot) = self.slots.try_acquire() else {
-            self.metrics.shed.inc();
-            return Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"));
+    /// The answer, if nothing has to be waited for; else the first thing that has. Shedding comes first and costs one atomic: refusing
+    /// late would spend what is short.
+    fn at_once(&self, arrived: &Arrived) -> Result<Vec<u8>, Option<Need>> {
+        // A span is begun where the decision is, and ends there.
+        if self.observer.traces.are_made() {
+            return Err(None);
+        }
+        let (view, request_id) = arrived.read();
+        let decision = match &view {
+            Ok(view) => match self.slots.try_acquire() {
+                Ok(_slot) => match self.step(&self.snapshots.load(), view, &Awaited::default(), arrived.now_ms) {
+                    Step::Done(decision) => decision,
+                    Step::Wait(need) => return Err(Some(need)),
+                },
+                Err(_) => self.shed(),
+            },
+            Err(deny) => Decision::refusal(deny.clone()),
         };
-        let _in_flight = InFlight::begin(&self.metrics.in_flight);
-        self.decide_in_slot(view, deadline, now_ms, trace).await
+        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms: arrived.now_ms, trace: None };
+        Ok(self.conclude(arrived, &seen, decision))
+    }
+
+    /// The answer, whatever has to be waited for. Nothing was counted before `need`, so that beginning anew counts nothing twice.
+    async fn later(&self, arrived: &Arrived, need: Option<Need>) -> Vec<u8> {
+        let (view, request_id) = arrived.read();
+        let trace = self.observer.begin(view.as_ref().ok());
+        let decision = match &view {
+            Ok(view) => self.decide(view, arrived, trace.as_ref(), need).await,
+            Err(deny) => Decision::refusal(deny.clone()),
+        };
+        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms: arrived.now_ms, trace };
+        self.conclude(arrived, &seen, decision)
+    }
+
+    fn shed(&self) -> Decision {
+        self.metrics.shed.inc();
+        Decision::refusal(Deny::new(Code::Overloaded, "too many checks under way"))
     }
 
     /// One snapshot from start to end. Each need is waited for once, so this ends.
-    async fn decide_in_slot(
+    async fn decide(
         &self,
         view: &RequestView<'_>,
-        deadline: Instant,
-        now_ms: i64,
+        arrived: &Arrived,
         trace: Option<&Trace>,
+        mut need: Option<Need>,
     ) -> Decision {
+        let Ok(_slot) = self.slots.try_acquire() else { return self.shed() };
+        let _in_flight = InFlight::begin(&self.metrics.in_flight);
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
-            let deps = Deps {
-                snapshot: &snapshot,
-                keys: &*self.keys,
-                remote: &*self.remote,
-                tokens: &self.tokens,
-                signers: self.own_keys.get().map_or(&NoKeys as &dyn SignerStore, |keys| &**keys),
-                limits: &self.limits,
-                now_ms,
-            };
-            // A panic is a bug of ours: this request is refused, the process and every other request live on.
-            let step = catch_unwind(AssertUnwindSafe(|| decide(&deps, view, &awaited)));
-            match step {
-                Ok(Step::Done(decision)) => return decision,
-                Ok(Step::Wait(need)) => {
-                    let trace = trace.cloned().unwrap_or_default();
-                    self.fetch(need, deadline, now_ms, &mut awaited).with_context(trace).await;
-                }
-                Err(_) => {
-                    self.metrics.panics.inc();
-                    error!("a check panicked and was refused; please report this with the panic message above");
-                    return Decision::refusal(Deny::new(Code::Unavailable, "internal error"));
-                }
+            if let Some(need) = need {
+                let trace = trace.cloned().unwrap_or_default();
+                self.fetch(need, arrived.deadline, arrived.now_ms, &mut awaited).with_context(trace).await;
+            }
+            match self.step(&snapshot, view, &awaited, arrived.now_ms) {
+                Step::Done(decision) => return decision,
+                Step::Wait(next) => need = Some(next),
             }
         }
     }
 
-    /// Waits until the deadline. What comes too late is kept for the next request; this one is decided like without it.
-    async fn fetch(&self, need: Need, deadline: Instant, now_ms: i64, awaited: &mut Awaited) {
-        let in_time = match need {
-            Need::Keys(id) => {
-                let in_time = tokio::time::timeout_at(deadline, self.keys.refresh(&id)).await.is_ok();
-                awaited.note_keys(id);
-                in_time
-            }
-            Need::Remote(ask) => {
-                let answer = tokio::time::timeout_at(deadline, self.remote.ask(&ask)).await;
-                let in_time = answer.is_ok();
-                awaited.note_reply(ask.id, answer.unwrap_or_else(|_| calls::late()));
-                in_time
-            }
-            Need::Signer(algorithm) => {
-                let made = self.own_keys.get().cloned().map(|keys| {
-                    // RSA takes its time, which is nobody else's.
-                    tokio::task::spawn_blocking(move || keys.make(algorithm))
-                });
-                let in_time = match made {
-                    Some(made) => tokio::time::timeout_at(deadline, made).await.is_ok(),
-                    None => true,
-                };
-                awaited.note_signer(algorithm);
-                in_time
-            }
-            Need::Code(attempt, store) => {
-                let redeemed = self.redeem(&attempt, store.as_ref(), deadline, now_ms).await;
-                awaited.note_code(attempt, redeemed);
-                Instant::now() < deadline
-            }
-            Need::Lease(ask) => {
-                let leased = self.connections.open(&ask, now_ms, deadline).await;
-                awaited.note_lease(ask, leased);
-                Instant::now() < deadline
-            }
-            Need::Count(tally) => {
-                let tallied = self.stores.count(&tally, now_ms, deadline).await;
-                awaited.note_count(tally, tallied);
-                Instant::now() < deadline
-            }
+    fn step(&self, snapshot: &Snapshot, view: &RequestView<'_>, awaited: &Awaited, now_ms: i64) -> Step {
+        let deps = Deps {
+            snapshot,
+            keys: &*self.keys,
+            remote: &*self.remote,
+            tokens: &self.tokens,
+            signers: self.own_keys.get().map_or(&NoKeys as &dyn SignerStore, |keys| &**keys),
+            limits: &self.limits,
+            now_ms,
         };
-        if !in_time {
-            self.metrics.deadlines.inc();
+        // A panic is a bug of ours: this request is refused, the process and every other request live on.
+        catch_unwind(AssertUnwindSafe(|| decide(&deps, view, awaited))).unwrap_or_else(|_| {
+            self.metrics.panics.inc();
+            error!("a check panicked and was refused; please report this with the panic message above");
+            Step::Done(Decision::refusal(Deny::new(Code::Unavailable, "internal error")))
+        })
+    }
+
+    /// Tells whom it concerns, and writes the answer.
+    fn conclude(&self, arrived: &Arrived, seen: &Seen<'_>, decision: Decision) -> Vec<u8> {
+        if let Some(ask) = &decision.facts.renew {
+            self.remote.renew(ask);
         }
+        if decision.facts.withheld
+            && let (Some(peers), Some((policy, _)), Some(from)) =
+                (self.peers.get(), &decision.facts.policy, arrived.from)
+        {
+            peers.withheld(policy, from, Instant::now());
+        }
+        self.metrics.decided(&decision, arrived.began.elapsed());
+        self.note_use(&decision.facts, arrived.now_ms);
+        self.observer.end(seen, &decision);
+        let asked = seen.view.map_or_else(
+            || Asked::unread(seen.request_id, seen.now_ms),
+            |view| Asked::of(view, seen.request_id, seen.now_ms),
+        );
+        response::respond(decision, &asked)
     }
 
     /// A key was used once it was found good, whatever else was decided then.
@@ -353,26 +377,6 @@ impl Inner {
         let now_s = u32::try_from(now_ms / 1000).unwrap_or(0);
         if let (Some(id), Some((namespace, _))) = (used.due(now_s), policy.split_once('/')) {
             uses.note(namespace, id, now_s);
-        }
-    }
-
-    /// Here, and where all replicas do it together if there is such a store. What is refused here is a failure there too.
-    async fn redeem(
-        &self,
-        attempt: &Attempt,
-        store: Option<&Arc<SharedStore>>,
-        deadline: Instant,
-        now_ms: i64,
-    ) -> Redeemed {
-        let own = self.factors.redeem(attempt, now_ms);
-        let Some(store) = store else { return own };
-        let step = attempt.step.filter(|_| own == Redeemed::Accepted);
-        let shared = self.stores.redeem(store, &Attempt { step, ..*attempt }, now_ms, deadline).await;
-        match shared {
-            Some(shared) => own.and(shared),
-            // The policy's choice: a code that is good here may have been used at another replica.
-            None if store.pass_uncounted => own,
-            None => own.and(Redeemed::Unknown),
         }
     }
 }

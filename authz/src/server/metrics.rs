@@ -44,7 +44,7 @@ pub struct Metrics {
     took_audited: Latency,
     remembered: Counter,
     verified: Counter,
-    /// Checks under way.
+    /// Checks that wait for somebody.
     pub(super) in_flight: Gauge,
     /// Checks answered with `overloaded` without being decided.
     pub(super) shed: Counter,
@@ -110,7 +110,7 @@ impl Metrics {
             "Credentials that had to be verified, good or not",
             metrics.verified.clone(),
         );
-        registry.register("gatewright_checks_in_flight", "Checks under way", metrics.in_flight.clone());
+        registry.register("gatewright_checks_in_flight", "Checks that wait for somebody", metrics.in_flight.clone());
         registry.register(
             "gatewright_checks_shed",
             "Checks refused because too many were under way",

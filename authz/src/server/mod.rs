@@ -22,6 +22,7 @@ mod reports;
 mod request;
 mod response;
 mod state;
+mod waits;
 mod wire;
 mod writer;
 
