@@ -169,3 +169,80 @@ async fn the_guard_of_mcp_takes_tokens_in_two_places_and_can_be_switched() -> Ou
     assert_eq!(call(&bench, "/mcp").http1().await?.status, 401);
     Ok(())
 }
+
+/// A page goes where it can ask for access; whoever names JSON is told in JSON, and a gRPC client by its status.
+#[tokio::test]
+async fn what_a_client_accepts_decides_between_a_page_and_json() -> Outcome {
+    let bench = bench().await?;
+    let token = bench.issuer.token(&json!({"aud": "qaynaq", "sub": "eve", "email": "eve@example.com"}))?;
+    let ask = || call(&bench, "/api/v0/x").bearer(&token);
+    ask().http1_when_available().await?;
+    for (accept, is_json) in [
+        (&[][..], false),
+        (&["*/*"], false),
+        (&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], false),
+        (&["application/*"], false),
+        (&["application/jsonp"], false),
+        (&["application/json;q=0"], false),
+        (&["application/json ; Q=0.0, text/html"], false),
+        (&[""], false),
+        (&["application/json"], true),
+        (&["Application/JSON; charset=utf-8"], true),
+        (&["text/html, application/json;q=0.1"], true),
+        (&["application/json;q=1"], true),
+        // Lines are one list.
+        (&["text/html", "application/json"], true),
+    ] {
+        for method in ["GET", "POST", "HEAD", "OPTIONS"] {
+            let call = accept.iter().fold(ask().method(method), |call, value| call.header("accept", value));
+            for answer in [call.http1().await?, call.http2().await?] {
+                let what = format!("{method} {accept:?}: {answer:?}");
+                let told = (answer.status, answer.header("location"), answer.header("content-type"));
+                if is_json {
+                    assert_eq!(told, (403, None, Some("application/json".to_owned())), "{what}");
+                    let body = if method == "HEAD" { "" } else { r#"{"error":"forbidden: role required"}"# };
+                    assert_eq!(answer.body, body, "{what}");
+                } else {
+                    assert_eq!(told, (307, Some("/no-access".to_owned()), None), "{what}");
+                    assert_eq!(answer.body, "", "{what}");
+                }
+                assert_eq!(answer.header("cache-control").as_deref(), Some("no-store"), "{what}");
+                assert_eq!(answer.header("www-authenticate"), None, "{what}");
+            }
+        }
+    }
+    for accept in ["text/html", "application/json"] {
+        let rpc = ask().method("POST").header("content-type", "application/grpc+proto").header("te", "trailers");
+        let rpc = rpc.header("accept", accept).http2().await?;
+        assert_eq!((rpc.header("grpc-status").as_deref(), rpc.header("location")), (Some("7"), None), "{rpc:?}");
+    }
+    assert!(bench.upstream.seen().is_empty());
+    Ok(())
+}
+
+/// Qaynaq's own default, where nothing is said about roles: everybody is an administrator.
+#[tokio::test]
+async fn without_any_rule_everybody_is_an_administrator() -> Outcome {
+    let bench = Bench::with(|issuer| {
+        let text = policy(&issuer.url());
+        let (before, rules) = text.split_once("    roles:\n").expect("roles");
+        let (_, after) = rules.split_once("      otherwise: ''\n").expect("what follows them");
+        let text = format!("{before}    roles: {{otherwise: admin}}\n{after}");
+        vec![(FILE.to_owned(), text), ("tokens.yaml".to_owned(), tokens(&[TOKEN]))]
+    })
+    .await?;
+    for claims in [
+        json!({"aud": "qaynaq", "sub": "x", "email": "x@example.com"}),
+        json!({"aud": "qaynaq", "sub": "x", "email": "agent-7@example.com", "groups": ["bots"], "role": "MCP"}),
+    ] {
+        let answer = call(&bench, "/api/v0/x").bearer(&bench.issuer.token(&claims)?).http1_when_available().await?;
+        let roles = answer.seen().and_then(|seen| seen.header("x-auth-roles"));
+        assert_eq!((answer.status, roles.as_deref()), (200, Some("admin")), "{answer:?}");
+    }
+    // Who is on no list is nobody still, and so is who has no token.
+    let other = json!({"aud": "qaynaq", "sub": "x", "email": "x@else.example"});
+    let other = call(&bench, "/api/v0/x").bearer(&bench.issuer.token(&other)?).header("accept", "application/json");
+    assert_eq!(other.http1().await?.status, 403);
+    assert_eq!(call(&bench, "/api/v0/x").http1().await?.status, 401);
+    Ok(())
+}
