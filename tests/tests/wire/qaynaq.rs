@@ -1,11 +1,16 @@
 //! Qaynaq's roles, allow lists and MCP guard behind a real Envoy, with its bodies.
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{digest, hmac};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use serde_json::{Value, json};
-use tests::{Bench, Call, PeerError, wait};
+use tests::{Bench, Call, PeerError, issuer::now, wait};
 
 use crate::Outcome;
 
+/// The page's policy, as it is there but for the issuer.
+const EXAMPLE: &str = include_str!("../../../examples/qaynaq/policy.yaml");
+/// Of 32 bytes, as Qaynaq wants it.
+const SECRET_KEY: &str = "0123456789abcdef0123456789abcdef";
 const TOKEN: &str = "at_0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const MISSING: &str =
     r#"{"error":"authentication required, provide token via Authorization header or ?token= query parameter"}"#;
@@ -244,5 +249,74 @@ async fn without_any_rule_everybody_is_an_administrator() -> Outcome {
     let other = call(&bench, "/api/v0/x").bearer(&bench.issuer.token(&other)?).header("accept", "application/json");
     assert_eq!(other.http1().await?.status, 403);
     assert_eq!(call(&bench, "/api/v0/x").http1().await?.status, 401);
+    Ok(())
+}
+
+/// A token under Qaynaq's secret, as its own sign-in makes one; null leaves a claim out.
+fn session(algorithm: &str, change: Value) -> String {
+    let mut claims = json!({"user_id": "u-1", "email": "eve@example.com", "auth_type": "oauth2", "iss": "qaynaq",
+        "claims": {"groups": ["qaynaq-admins"]}, "iat": now(), "exp": now() + 86_400});
+    change.as_object().into_iter().flatten().for_each(|(name, value)| claims[name] = value.clone());
+    if let Some(claims) = claims.as_object_mut() {
+        claims.retain(|_, value| !value.is_null());
+    }
+    let header = json!({"alg": algorithm, "typ": "JWT"});
+    let input = format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()));
+    let digest = if algorithm == "HS512" { hmac::HMAC_SHA512 } else { hmac::HMAC_SHA256 };
+    let tag = hmac::sign(&hmac::Key::new(digest, SECRET_KEY.as_bytes()), input.as_bytes());
+    format!("{input}.{}", BASE64URL.encode(tag))
+}
+
+/// One secret signs sessions and tokens for MCP there; here the one is never the other.
+#[tokio::test]
+async fn sessions_that_qaynaq_signed_go_on() -> Outcome {
+    let bench = Bench::with(|issuer| {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "qaynaq", "namespace": "qaynaq"},
+            "stringData": {"secret-key": SECRET_KEY}});
+        let named = tokens(&[TOKEN]).replace("\"tokens\"", "\"qaynaq-api-tokens\"");
+        let policy = EXAMPLE.replace("https://sso.example.com", &issuer.url());
+        vec![(FILE.to_owned(), policy), ("a.yaml".to_owned(), secret.to_string()), ("b.yaml".to_owned(), named)]
+    })
+    .await?;
+    let api = |method: &str| call(&bench, "/api/v0/x").method(method).header("accept", "application/json");
+    let by_header = |token: &str| api("GET").bearer(token);
+    let by_cookie = |token: &str| api("GET").header("cookie", &format!("theme=dark; qaynaq_session={token}"));
+    let guest = json!({"claims": {"groups": ["guests"]}});
+    let mcp = json!({"aud": "qaynaq-mcp", "sub": "eve@example.com", "client_id": "mcp_1", "scope": "mcp", "user_id": null,
+        "email": null, "auth_type": null, "claims": null});
+    for (what, token, status) in [
+        ("an administrator by the snapshot of his claims", session("HS256", json!({})), 200),
+        ("by his address", session("HS256", json!({"email": "x.admin@example.com", "claims": {}})), 200),
+        ("somebody else", session("HS256", guest), 403),
+        ("without a snapshot", session("HS256", json!({"claims": null})), 403),
+        ("a snapshot that is no object", session("HS256", json!({"claims": "qaynaq-admins"})), 403),
+        ("a token for MCP", session("HS256", mcp.clone()), 401),
+        ("of another issuer", session("HS256", json!({"iss": "other"})), 401),
+        ("that is over", session("HS256", json!({"exp": now() - 1})), 401),
+        ("without an end", session("HS256", json!({"exp": null})), 401),
+        ("by another algorithm of the same secret", session("HS512", json!({})), 401),
+    ] {
+        for call in [by_header(&token), by_cookie(&token)] {
+            let answer = call.http1().await?;
+            assert_eq!(answer.status, status, "{what}: {answer:?}");
+            if status == 200 {
+                let seen = answer.seen().unwrap_or_else(|| panic!("{what}: {answer:?}"));
+                let told = ["x-auth-subject", "x-auth-authenticator", "x-auth-roles"].map(|name| seen.header(name));
+                assert_eq!(told.map(Option::unwrap_or_default), ["u-1", "sessions", "admin"], "{what}");
+                assert!(!format!("{seen:?}").contains(&token), "{what}: the session reached Qaynaq: {seen:?}");
+            }
+        }
+    }
+    // A page of somebody else's cannot use the cookie.
+    let good = session("HS256", json!({}));
+    let foreign =
+        api("POST").header("cookie", &format!("qaynaq_session={good}")).header("origin", "https://evil.example");
+    assert_eq!(foreign.http1().await?.status, 403);
+    // And neither opens /mcp, where API tokens and people of the identity provider go.
+    for token in [good, session("HS256", mcp)] {
+        let answer = call(&bench, "/mcp").bearer(&token).http1().await?;
+        assert_eq!((answer.status, answer.body.as_str()), (401, INVALID), "{answer:?}");
+    }
+    assert_eq!(call(&bench, "/mcp").bearer(TOKEN).http1().await?.status, 200);
     Ok(())
 }
