@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use futures_util::future;
+use serde_json::json;
 use tests::{
     Answer, Bench, PeerError,
     bench::policy,
@@ -16,7 +17,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{Outcome, assert_allowed, assert_refused};
+use crate::{Outcome, assert_allowed, assert_refused, shared_limits::code_now};
 
 /// More than any test sends.
 const RATE: i64 = 1_000_000;
@@ -193,5 +194,54 @@ async fn a_store_that_is_killed_under_traffic_and_comes_back_empty() -> Outcome 
     let last = bench.call().host("deny.example.com").bearer(&alice).http1().await?;
     let used = remaining(&last).map(|left| usize::try_from(RATE - left).unwrap_or_default());
     assert!(used.is_some_and(|used| used < answers(deny, 200)), "{used:?} of {:?}", deny.borrow());
+    Ok(())
+}
+
+/// Where the store is gone, a code is nobody's or each replica's own, and a socket has no place or needs none.
+#[tokio::test]
+async fn codes_and_places_without_their_store() -> Outcome {
+    let mut redis = Redis::start(None).await?;
+    let bench = Bench::with(|issuer| {
+        let of = |(choice, host): (&str, &str)| {
+            // A person of its own for each: codes count by the entry of the Secret.
+            let name = choice.to_lowercase();
+            let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": "demo"},
+                "stringData": {"alice": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}});
+            let text = policy(&name, host, &issuer.url(), "api");
+            let store =
+                format!("store: {{redis: {{url: 'redis://{}', timeout: 2s, onFailure: {choice}}}}}", redis.address);
+            let factor = format!("    totp: {{secretsRef: {{name: {name}}}, period: 2m}}\n");
+            let plain =
+                "  - {name: plain, jwt: {issuer: 'ISSUER', audiences: [plain]}}\n".replace("ISSUER", &issuer.url());
+            let limits = format!("  limits: {{connections: {{max: 1}}, {store}}}\n");
+            (format!("{choice}.yaml"), format!("{text}{factor}{plain}{limits}---\n{secret}\n"))
+        };
+        CHOICES.map(of).into()
+    })
+    .await?;
+    let credential = format!("{}:{}", bench.alice()?, code_now());
+    let plain = bench.issuer.token(&json!({"aud": "plain", "sub": "alice"}))?;
+    let [(_, deny), (_, allow)] = CHOICES;
+    let at = async |host: &str, token: &str| bench.call().host(host).bearer(token).http1().await;
+    let socket = async |host: &str| bench.call().host(host).path("/ws").websocket().bearer(&plain).http1().await;
+    bench.call().host(deny).bearer(&plain).http1_when_available().await?;
+    redis.kill();
+    for _ in 0..2 {
+        assert_refused(&at(deny, &credential).await?, 503, "unavailable");
+        assert_refused(&socket(deny).await?, 503, "unavailable");
+        assert_eq!(socket(allow).await?.status, 101);
+    }
+    // Good once, by this replica's own count.
+    assert_allowed(&at(allow, &credential).await?, "alice");
+    assert_refused(&at(allow, &credential).await?, 401, "invalid_token");
+    // What was not used up is good when the store is there again, and used up then.
+    redis.launch().await?;
+    let first = wait::until("the store to take the code", LONG, || async {
+        let answer = at(deny, &credential).await.ok()?;
+        (answer.status != 503).then_some(answer)
+    });
+    assert_allowed(&first.await?, "alice");
+    assert_refused(&at(deny, &credential).await?, 401, "invalid_token");
+    assert_refused(&at(allow, &credential).await?, 401, "invalid_token");
     Ok(())
 }

@@ -153,7 +153,10 @@ fn calls(bench: &Bench) -> Result<[(&'static str, Call); 8], PeerError> {
 /// The body with the answer's own id and time in place of theirs.
 fn words(answer: &Answer) -> String {
     let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-    let of = |name: &str| body["metadata"][name].as_str().filter(|text| !text.is_empty()).unwrap_or("?").to_owned();
+    let of = |name: &str| {
+        let own = body.pointer(&format!("/metadata/{name}")).and_then(Value::as_str);
+        own.filter(|text| !text.is_empty()).unwrap_or("?").to_owned()
+    };
     answer.body.replace(&of("request_id"), "ID").replace(&of("timestamp"), "TIME")
 }
 
