@@ -116,7 +116,7 @@ async fn until_counted(bench: &Bench, token: &str) -> Outcome {
 async fn a_store_that_is_slow_or_talks_nonsense_counts_for_nothing() -> Outcome {
     let redis = Redis::start(None).await?;
     let relay = Relay::start(redis.address).await?;
-    let bench = bench(relay.address, "300ms").await?;
+    let bench = bench(relay.address, "2s").await?;
     let alice = bench.alice()?;
     let at = async |host: &str| bench.call().host(host).bearer(&alice).http1().await;
     for way in [
