@@ -42,6 +42,13 @@ impl TokenCache {
     pub fn insert(&self, key: TokenKey, proven: Arc<Proven>) {
         self.entries.insert(key, proven);
     }
+
+    /// What all verdicts weigh together, once everything that is due has been forgotten.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.entries.run_pending_tasks();
+        self.entries.weighted_size()
+    }
 }
 
 /// An estimate that grows with what a caller can make grow.

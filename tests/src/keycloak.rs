@@ -18,6 +18,8 @@ use crate::{
 /// The first start on a busy machine; later ones take a fraction.
 const START: Duration = Duration::from_mins(5);
 const ADMIN: &str = "admin";
+/// The key that signs after the rotation.
+const ROTATED: &str = "rotated";
 
 /// The running provider.
 #[derive(Debug)]
@@ -77,10 +79,24 @@ impl Keycloak {
     /// New tokens are signed by a new key; the old one stays published.
     pub async fn rotate(&self) -> Result<(), PeerError> {
         let key = json!({
-            "name": "rotated", "providerId": "rsa-generated", "providerType": "org.keycloak.keys.KeyProvider",
+            "name": ROTATED, "providerId": "rsa-generated", "providerType": "org.keycloak.keys.KeyProvider",
             "config": {"priority": ["1000"], "enabled": ["true"], "active": ["true"], "keySize": ["2048"], "algorithm": ["RS256"]},
         });
         self.admin(reqwest::Method::POST, "/components", Some(key)).await.map(drop)
+    }
+
+    /// The key that signed before the rotation is gone, and what it signed is worth nothing.
+    pub async fn remove_old_key(&self) -> Result<(), PeerError> {
+        let all = self.admin(reqwest::Method::GET, "/components?type=org.keycloak.keys.KeyProvider", None).await?;
+        let mut removed = 0;
+        for one in all.as_array().into_iter().flatten() {
+            if one["providerId"] == "rsa-generated" && one["name"] != ROTATED {
+                let id = one["id"].as_str().unwrap_or_default();
+                self.admin(reqwest::Method::DELETE, &format!("/components/{id}"), None).await?;
+                removed += 1;
+            }
+        }
+        if removed == 0 { Err(PeerError::unreadable("Keycloak's keys", &all)) } else { Ok(()) }
     }
 
     async fn admin(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<Value, PeerError> {

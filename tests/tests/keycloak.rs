@@ -2,14 +2,20 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test's helper fails the test that calls it")]
 
-use std::time::Duration;
+use std::{cell::Cell, collections::BTreeMap, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use futures_util::future;
 use serde_json::Value;
 use tests::{Answer, Bench, Issuer, PeerError, bench::Setup, keycloak::Keycloak, wait};
 
-/// An unknown key is asked for again only after a pause.
-const COOLDOWN: Duration = Duration::from_secs(90);
+/// Each of them names the same person.
+const KINDS: [&str; 3] = ["introspection", "userinfo", "jwt"];
+/// Keycloak takes a moment for each token, and a set is fetched after half a minute at most.
+const SLOW: Duration = Duration::from_secs(90);
+/// So many tokens of the new key each client takes.
+const TOKENS: usize = 10;
+const AUDIENCE: &str = "audiences: [gw]";
 
 /// One policy for each way to believe Keycloak.
 fn documents(issuer: &str) -> Vec<(String, String)> {
@@ -27,7 +33,7 @@ fn documents(issuer: &str) -> Vec<(String, String)> {
                 "userInfo: {{endpoint: '{issuer}/protocol/openid-connect/userinfo', cacheDuration: 1s}}\n    identityIssuer: '{issuer}'"
             ),
         ),
-        ("jwt", format!("jwt: {{issuer: '{issuer}', audiences: [gw]}}")),
+        ("jwt", format!("jwt: {{issuer: '{issuer}', {AUDIENCE}}}")),
         ("exchange", format!("jwt: {{issuer: '{issuer}', audiences: [gw]}}{}", replaced("tokenExchange", issuer))),
         ("machine", format!("jwt: {{issuer: '{issuer}', audiences: [gw]}}{}", replaced("clientCredentials", issuer))),
     ];
@@ -75,6 +81,68 @@ fn header(answer: &Answer, name: &str) -> Option<String> {
     seen.header(name)
 }
 
+/// A good token is allowed before, while and after a new key signs; one of the old key until that key is gone. Returns a token of the new one.
+async fn keys_rotate_under_traffic(bench: &Bench, keycloak: &Keycloak) -> Result<String, PeerError> {
+    let sent = Cell::new(0);
+    let clients = future::try_join_all(KINDS.map(|kind| client(bench, keycloak, kind, &sent)));
+    let rotation = async {
+        wait::until("tokens of the old key", SLOW, || async { (sent.get() >= KINDS.len() * TOKENS).then_some(()) })
+            .await?;
+        keycloak.rotate().await
+    };
+    let (clients, ()) = tokio::try_join!(clients, rotation)?;
+    println!("{} calls, and none was refused", sent.get());
+
+    // What a signature says is known to be over once the set is fetched again; who is asked knows at once.
+    bench.product.edit("jwt.yaml", AUDIENCE, &format!("{AUDIENCE}, jwksCacheDuration: 30s"))?;
+    keycloak.remove_old_key().await?;
+    for (kind, (old, new)) in KINDS.into_iter().zip(&clients) {
+        wait::until("a token of the removed key to be refused", SLOW, || async {
+            let answer = ask(bench, kind, new).await.ok()?;
+            assert!(matches!(answer.status, 200 | 503), "a good token is refused: {answer:?}");
+            (ask(bench, kind, old).await.ok()?.status == 401).then_some(())
+        })
+        .await?;
+        assert_eq!(good(bench, kind, new).await?, 200, "{kind}");
+    }
+    keycloak.alice().await
+}
+
+/// Takes token after token, beyond the rotation, and calls with each new one and with its first. Returns the first and the last.
+async fn client(
+    bench: &Bench,
+    keycloak: &Keycloak,
+    kind: &str,
+    sent: &Cell<usize>,
+) -> Result<(String, String), PeerError> {
+    let first = keycloak.alice().await?;
+    let mut last = first.clone();
+    let mut tokens: BTreeMap<String, usize> = BTreeMap::new();
+    while tokens.len() < 2 || tokens[&key_of(&last)] < TOKENS {
+        last = keycloak.alice().await?;
+        *tokens.entry(key_of(&last)).or_default() += 1;
+        for token in [&last, &first] {
+            assert_eq!(good(bench, kind, token).await?, 200, "{kind}, after tokens of keys {tokens:?}");
+            sent.set(sent.get() + 1);
+        }
+    }
+    assert_ne!(key_of(&first), key_of(&last));
+    Ok((first, last))
+}
+
+/// The status of the answer: 503 is none, but asks for another try.
+async fn good(bench: &Bench, kind: &str, token: &str) -> Result<u16, PeerError> {
+    let call = bench.call().host(&format!("{kind}.example.com")).bearer(token);
+    call.http1_when_available().await.map(|answer| answer.status)
+}
+
+/// The name of the key that signed a token.
+fn key_of(token: &str) -> String {
+    let header = token.split('.').next().and_then(|part| BASE64URL.decode(part).ok()).unwrap_or_default();
+    let header: Value = serde_json::from_slice(&header).unwrap_or_default();
+    header["kid"].as_str().expect("Keycloak's keys have names").to_owned()
+}
+
 #[tokio::test]
 async fn every_way_to_believe_keycloak_names_the_same_person() -> Result<(), PeerError> {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -82,7 +150,7 @@ async fn every_way_to_believe_keycloak_names_the_same_person() -> Result<(), Pee
     let bench = Bench::set_up(Issuer::start().await?, |_| documents(&keycloak.issuer), &Setup::default()).await?;
     let token = keycloak.alice().await?;
     let mut users = Vec::new();
-    for kind in ["introspection", "userinfo", "jwt"] {
+    for kind in KINDS {
         // The first answer may come after the first request's deadline, and is there for the next.
         let answer = wait::until("the first answer", wait::LONG, || async {
             ask(&bench, kind, &token).await.ok().filter(|answer| answer.status == 200)
@@ -113,14 +181,7 @@ async fn every_way_to_believe_keycloak_names_the_same_person() -> Result<(), Pee
     assert_eq!(sent[1]["preferred_username"], "service-account-gw", "about the client: {}", sent[1]);
     assert_eq!(sent[0]["jti"], sent[2]["jti"], "exchanged once");
 
-    keycloak.rotate().await?;
-    let rotated = keycloak.alice().await?;
-    for kind in ["introspection", "userinfo", "jwt"] {
-        wait::until("a token of the new key to be good", COOLDOWN, || async {
-            ask(&bench, kind, &rotated).await.ok().filter(|answer| answer.status == 200)
-        })
-        .await?;
-    }
+    let rotated = keys_rotate_under_traffic(&bench, &keycloak).await?;
 
     // Who asks hears of the end of a session; a signature does not.
     keycloak.end_sessions().await?;

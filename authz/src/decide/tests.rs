@@ -14,6 +14,7 @@ mod granted;
 mod keys;
 mod lifetime;
 mod limits;
+mod memory;
 mod places;
 mod replace;
 mod second_factor;

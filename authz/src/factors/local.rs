@@ -22,6 +22,8 @@ pub struct LocalFactors {
 struct State {
     /// The newest step whose code was used. Older ones are refused with it: nobody types the code before last on purpose.
     used: Option<u64>,
+    /// The one before it.
+    before: Option<u64>,
     failures: u32,
     /// When the first of them was.
     since_ms: i64,
@@ -48,6 +50,15 @@ impl LocalFactors {
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         state.redeem(attempt.step, now_ms)
     }
+
+    /// The code that was accepted last opened nothing after all, and is unused again. A newer one keeps it used.
+    pub fn give_back(&self, attempt: &Attempt) {
+        let Some(state) = self.holders.get(&attempt.holder) else { return };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if attempt.step.is_some() && state.used == attempt.step {
+            state.used = state.before;
+        }
+    }
 }
 
 // === impl State ===
@@ -63,7 +74,7 @@ impl State {
         }
         match step {
             Some(step) if self.used.is_none_or(|used| step > used) => {
-                self.used = Some(step);
+                self.before = self.used.replace(step);
                 Redeemed::Accepted
             }
             _ => {
@@ -102,6 +113,23 @@ mod tests {
             assert_eq!(store.redeem(&attempt("alice", Some(step)), NOW), expected, "{step}");
         }
         assert_eq!(store.redeem(&attempt("bob", Some(10)), NOW), Redeemed::Accepted, "somebody else's code");
+    }
+
+    #[test]
+    fn a_code_that_opened_nothing_is_good_again_and_no_other() {
+        let store = LocalFactors::default();
+        let redeem = |step| store.redeem(&attempt("alice", Some(step)), NOW);
+        assert_eq!(redeem(10), Redeemed::Accepted);
+        assert_eq!(redeem(11), Redeemed::Accepted);
+        for step in [None, Some(9), Some(10), Some(12)] {
+            store.give_back(&attempt("alice", step));
+        }
+        store.give_back(&attempt("bob", Some(11)));
+        assert_eq!(redeem(11), Redeemed::Refused, "only its own step gives it back");
+        store.give_back(&attempt("alice", Some(11)));
+        assert_eq!(redeem(10), Redeemed::Refused, "one that was used before stays used");
+        assert_eq!(redeem(11), Redeemed::Accepted);
+        assert_eq!(redeem(11), Redeemed::Refused);
     }
 
     #[test]

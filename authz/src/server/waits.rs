@@ -76,7 +76,11 @@ impl Inner {
             Some(shared) => own.and(shared),
             // The policy's choice: a code that is good here may have been used at another replica.
             None if store.pass_uncounted => own,
-            None => own.and(Redeemed::Unknown),
+            None => {
+                // Nobody gets in by it, so it is as good as before: the client is asked to send it again.
+                self.factors.give_back(&Attempt { step, ..*attempt });
+                own.and(Redeemed::Unknown)
+            }
         }
     }
 }

@@ -1,11 +1,34 @@
 //! Tokens: good ones, and what mistakes and attackers make of them. Which, the random numbers say.
 
+use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
-use crds::algorithm::Algorithm;
+use crds::algorithm::{Algorithm, HmacAlgorithm, KeyAlgorithm, KeyFamily};
 use fastrand::Rng;
 use serde_json::json;
 
 use crate::testkit::{ISSUER, ROGUE_P256, ROGUE_RSA, key_of};
+
+/// Those that verify with a public key.
+pub(crate) const PUBLIC: [KeyAlgorithm; 11] = [
+    KeyAlgorithm::RS256,
+    KeyAlgorithm::RS384,
+    KeyAlgorithm::RS512,
+    KeyAlgorithm::PS256,
+    KeyAlgorithm::PS384,
+    KeyAlgorithm::PS512,
+    KeyAlgorithm::ES256,
+    KeyAlgorithm::ES384,
+    KeyAlgorithm::ES512,
+    KeyAlgorithm::EdDSA,
+    KeyAlgorithm::Ed25519,
+];
+
+/// Those with a secret, each with its own.
+pub(crate) const SHARED: [(KeyAlgorithm, &str); 3] = [
+    (KeyAlgorithm::HS256, "a secret of thirty-two bytes....."),
+    (KeyAlgorithm::HS384, "a secret of forty-eight bytes...................."),
+    (KeyAlgorithm::HS512, "a secret of sixty-four bytes....................................."),
+];
 
 /// A token and what was done to it.
 pub(crate) struct Made {
@@ -26,6 +49,7 @@ const HEADER: &[(&str, &[&str])] = &[
             "\"None\"",
             "\"rs256\"",
             "\"HS256\"",
+            "\"HS512\"",
             "\"ES256K\"",
             "\"RS256\\u0000\"",
             "null",
@@ -158,9 +182,9 @@ const SIGNATURE: &[(&str, OfBytes)] = &[
     ("in DER", |signature, _| der(signature)),
 ];
 
-/// A token of the moment `now`, in seconds.
-pub(crate) fn token(rng: &mut Rng, now: i64) -> Made {
-    let algorithm = Algorithm::ALL[rng.usize(..Algorithm::ALL.len())];
+/// A token by one of these algorithms, of the moment `now`, in seconds.
+pub(crate) fn token(rng: &mut Rng, algorithms: &[KeyAlgorithm], now: i64) -> Made {
+    let algorithm = algorithms[rng.usize(..algorithms.len())];
     let mut changes = vec![algorithm.as_str().to_owned()];
     let (mut header, mut claims) = good(algorithm, now);
     // A third is good, most others have one mistake: two of them hide each other.
@@ -184,15 +208,15 @@ pub(crate) fn token(rng: &mut Rng, now: i64) -> Made {
     Made { text, changes }
 }
 
-fn good(algorithm: Algorithm, now: i64) -> (Members, Members) {
-    let members = |all: &[(&str, serde_json::Value)]| {
+fn good(algorithm: KeyAlgorithm, now: i64) -> (Members, Members) {
+    let members = |all: &[(&str, serde_json::Value)]| -> Members {
         all.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect()
     };
-    let header = members(&[
-        ("alg", json!(algorithm.as_str())),
-        ("typ", json!("JWT")),
-        ("kid", key_of(algorithm).jwk()["kid"].clone()),
-    ]);
+    let mut header = members(&[("alg", json!(algorithm.as_str())), ("typ", json!("JWT"))]);
+    // A secret has no name.
+    if let KeyFamily::Public(algorithm) = algorithm.family() {
+        header.extend(members(&[("kid", key_of(algorithm).jwk()["kid"].clone())]));
+    }
     let claims = members(&[
         ("iss", json!(ISSUER)),
         ("aud", json!("api")),
@@ -250,31 +274,56 @@ fn part(members: &Members, rng: &mut Rng, changes: &mut Vec<String>) -> String {
 }
 
 /// Mostly the right key and algorithm.
-fn sign(algorithm: Algorithm, input: &str, rng: &mut Rng, changes: &mut Vec<String>) -> Vec<u8> {
+fn sign(algorithm: KeyAlgorithm, input: &str, rng: &mut Rng, changes: &mut Vec<String>) -> Vec<u8> {
     match rng.u8(..24) {
         0 => {
             changes.push("another key of its name".to_owned());
-            let (key, algorithm) =
-                if rng.bool() { (&*ROGUE_RSA, Algorithm::RS256) } else { (&*ROGUE_P256, Algorithm::ES256) };
-            key.sign(algorithm, input.as_bytes())
+            match (algorithm.family(), rng.bool()) {
+                (KeyFamily::Hmac(algorithm), _) => tag(algorithm, &[b'x'; 64], input),
+                (KeyFamily::Public(_), true) => ROGUE_RSA.sign(Algorithm::RS256, input.as_bytes()),
+                (KeyFamily::Public(_), false) => ROGUE_P256.sign(Algorithm::ES256, input.as_bytes()),
+            }
         }
         1 => {
-            let other = Algorithm::ALL[rng.usize(..Algorithm::ALL.len())];
+            let all = [&SHARED.map(|(algorithm, _)| algorithm)[..], &PUBLIC].concat();
+            let other = all[rng.usize(..all.len())];
             changes.push(format!("signed by {}", other.as_str()));
-            key_of(other).sign(other, input.as_bytes())
+            by(other, input)
         }
         2 => {
-            changes.push("signed with the public key as a secret".to_owned());
-            let secret = key_of(algorithm).jwk().to_string();
-            let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret.as_bytes());
-            aws_lc_rs::hmac::sign(&key, input.as_bytes()).as_ref().to_vec()
+            changes.push("signed with a public key as a secret".to_owned());
+            let (key, digest) = match algorithm.family() {
+                KeyFamily::Hmac(digest) => (Algorithm::RS256, digest),
+                KeyFamily::Public(algorithm) => (algorithm, HmacAlgorithm::HS256),
+            };
+            tag(digest, key_of(key).jwk().to_string().as_bytes(), input)
         }
         3 => {
             changes.push("another payload was signed".to_owned());
-            key_of(algorithm).sign(algorithm, format!("{input}x").as_bytes())
+            by(algorithm, &format!("{input}x"))
         }
-        _ => key_of(algorithm).sign(algorithm, input.as_bytes()),
+        _ => by(algorithm, input),
     }
+}
+
+/// The signature of the one key of an algorithm.
+fn by(algorithm: KeyAlgorithm, input: &str) -> Vec<u8> {
+    match algorithm.family() {
+        KeyFamily::Public(algorithm) => key_of(algorithm).sign(algorithm, input.as_bytes()),
+        KeyFamily::Hmac(digest) => {
+            let (_, secret) = SHARED.into_iter().find(|(own, _)| *own == algorithm).unwrap();
+            tag(digest, secret.as_bytes(), input)
+        }
+    }
+}
+
+fn tag(algorithm: HmacAlgorithm, secret: &[u8], input: &str) -> Vec<u8> {
+    let digest = match algorithm {
+        HmacAlgorithm::HS256 => hmac::HMAC_SHA256,
+        HmacAlgorithm::HS384 => hmac::HMAC_SHA384,
+        HmacAlgorithm::HS512 => hmac::HMAC_SHA512,
+    };
+    hmac::sign(&hmac::Key::new(digest, secret), input.as_bytes()).as_ref().to_vec()
 }
 
 /// Sets a bit of the last character that stands for no byte, where there is one.

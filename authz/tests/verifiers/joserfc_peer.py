@@ -10,13 +10,13 @@ from joserfc.jws import JWSRegistry, extract_compact
 # It says that the name EdDSA is on its way out, once per token.
 warnings.simplefilter("ignore")
 
-ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
-NAMES = {"RS": "rsa", "PS": "rsa", "ES256": "p256", "ES384": "p384", "ES512": "p521", "Ed": "ed25519"}
+NAMES = {"RS": "rsa", "PS": "rsa", "ES256": "p256", "ES384": "p384", "ES512": "p521", "Ed": "ed25519",
+         "HS256": "HS256", "HS384": "HS384", "HS512": "HS512"}
 
 rules = json.loads(sys.stdin.readline())
 keys = KeySet.import_key_set(rules["keys"])
 # Members that nobody knows are ignored (RFC 7515 section 4); by default it refuses them.
-headers = JWSRegistry(algorithms=ALGORITHMS, strict_check_header=False)
+headers = JWSRegistry(algorithms=rules["algorithms"], strict_check_header=False)
 registry = jwt.JWTClaimsRegistry(
     now=rules["now"],
     iss={"essential": True, "value": rules["iss"]},
@@ -26,9 +26,9 @@ registry = jwt.JWTClaimsRegistry(
 
 
 def key(text: str):
-    """The key of that name; without a name, the one that is made for the algorithm."""
+    """The key that is made for the algorithm; where keys have names and the token says one, the key of that name."""
     header = extract_compact(text.encode()).protected
-    if "kid" in header:
+    if rules["named"] and "kid" in header:
         return keys.get_by_kid(header["kid"])
     algorithm = header["alg"]
     name = next(name for prefix, name in NAMES.items() if algorithm.startswith(prefix))

@@ -7,10 +7,16 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::LazyLock,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use authz::jwt::{Failure, Token, Verified, verify};
+use authz::jwt::{Failure, Token, Verified, verify, verify_static};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use crds::{
+    algorithm::{KeyAlgorithm, KeyFamily},
+    keys::{StaticKey, StaticKeys},
+};
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
 
@@ -21,8 +27,9 @@ mod others;
 mod testkit;
 
 use self::{
+    generate::{PUBLIC, SHARED},
     others::{Joserfc, jsonwebtoken},
-    testkit::{ED25519, KEYS, P256, P384, P521, RSA, settings},
+    testkit::{ED25519, KEYS, P256, P384, P521, RSA, key_of, settings},
 };
 
 /// How many tokens, unless somebody asks for more.
@@ -39,6 +46,7 @@ const STRICTER: &[(&str, &str)] = &[
         "as a bearer token it would be worth less than it says (RFC 7800)",
     ),
     ("its type is not accepted here", "a token of another kind is made for something else (RFC 8725 section 3.11)"),
+    ("malformed: `kid` is not text of 1 to 256 bytes", "a name of no characters, where a name decides nothing"),
     ("malformed: `typ` is not text", "as above, and empty"),
     (
         "malformed: a header that is not a strict JSON object",
@@ -58,10 +66,61 @@ const LAXER: &[(&str, &str)] = &[
     ("sub: null", "null is an absent claim; a policy that maps the subject from it finds none"),
 ];
 
-fn ours(text: &str, now_ms: i64) -> String {
+/// Whose tokens are compared.
+struct Setting {
+    algorithms: Vec<KeyAlgorithm>,
+    /// Public and shared keys, as the others read them.
+    keys: Vec<Value>,
+    /// Whether a token's `kid` names its key.
+    named: bool,
+    ours: fn(&Token<'_>, i64) -> Result<Verified, Failure>,
+}
+
+/// The keys of entries of Secrets: secrets, and public keys without names.
+static STATIC: LazyLock<StaticKeys> = LazyLock::new(|| {
+    let shared = SHARED.map(|(algorithm, secret)| (algorithm, secret.to_owned()));
+    let public = PUBLIC.map(|algorithm| {
+        let KeyFamily::Public(own) = algorithm.family() else { panic!("{algorithm:?} is a secret's") };
+        let mut jwk = key_of(own).jwk();
+        jwk.as_object_mut().unwrap().remove("kid");
+        (algorithm, jwk.to_string())
+    });
+    let read = |(algorithm, text): (KeyAlgorithm, String)| StaticKey::read(algorithm, text.as_bytes()).unwrap();
+    StaticKeys::new(shared.into_iter().chain(public).flat_map(read).collect(), Vec::new())
+});
+
+fn public_keys() -> Vec<Value> {
+    [&*RSA, &*P256, &*P384, &*P521, &*ED25519].map(testkit::TestKey::jwk).into()
+}
+
+#[test]
+fn nothing_of_an_issuer_is_accepted_that_both_others_refuse() {
+    compare(&Setting {
+        algorithms: PUBLIC.into(),
+        keys: public_keys(),
+        named: true,
+        ours: |token, now_ms| verify(token, &settings(), &KEYS, now_ms),
+    });
+}
+
+#[test]
+fn nothing_under_keys_in_secrets_is_accepted_that_both_others_refuse() {
+    // As many by secrets as by public keys.
+    let shared = SHARED.map(|(algorithm, _)| algorithm);
+    let secrets = SHARED
+        .map(|(algorithm, secret)| json!({"kty": "oct", "kid": algorithm.as_str(), "k": BASE64URL.encode(secret)}));
+    compare(&Setting {
+        algorithms: [&PUBLIC[..], &shared, &shared, &shared].concat(),
+        keys: public_keys().into_iter().chain(secrets).collect(),
+        named: false,
+        ours: |token, now_ms| verify_static(token, &settings(), &STATIC, now_ms),
+    });
+}
+
+fn ours(setting: &Setting, text: &str, now_ms: i64) -> String {
     match Token::parse(text) {
         Err(malformed) => format!("malformed: {}", malformed.0),
-        Ok(token) => match verify(&token, &settings(), &KEYS, now_ms) {
+        Ok(token) => match (setting.ours)(&token, now_ms) {
             Ok(Verified { .. }) => "good".to_owned(),
             Err(Failure::Invalid(why)) => why.to_owned(),
             Err(failure) => format!("{failure:?}"),
@@ -69,24 +128,22 @@ fn ours(text: &str, now_ms: i64) -> String {
     }
 }
 
-#[test]
-fn nothing_is_accepted_that_both_others_refuse() {
+fn compare(setting: &Setting) {
     let tokens = std::env::var("GATEWRIGHT_TOKENS").ok().map_or(TOKENS, |number| number.parse().unwrap());
     let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-    let keys = json!([RSA.jwk(), P256.jwk(), P384.jwk(), P521.jwk(), ED25519.jwk()]);
     // It knows no P-521.
-    let known: Vec<&Value> = keys.as_array().unwrap().iter().filter(|key| key["crv"] != "P-521").collect();
+    let known: Vec<&Value> = setting.keys.iter().filter(|key| key["crv"] != "P-521").collect();
     let known: JwkSet = serde_json::from_value(json!({ "keys": known })).unwrap();
-    let mut joserfc = Joserfc::start(&keys, now);
+    let mut joserfc = Joserfc::start(&json!(setting.keys), &setting.algorithms, setting.named, now);
     let mut rng = fastrand::Rng::with_seed(7_519);
     let mut counts: BTreeMap<(bool, bool, bool), usize> = BTreeMap::new();
     let mut stricter: BTreeMap<String, String> = BTreeMap::new();
     let mut alone = Vec::new();
     for _ in 0..tokens {
-        let made = generate::token(&mut rng, now);
-        let own = ours(&made.text, now * 1000);
+        let made = generate::token(&mut rng, &setting.algorithms, now);
+        let own = ours(setting, &made.text, now * 1000);
         let other = joserfc.judge(&made.text);
-        let verdicts = (own == "good", jsonwebtoken(&made.text, &known), other == "good");
+        let verdicts = (own == "good", jsonwebtoken(&made.text, &known, setting.named), other == "good");
         *counts.entry(verdicts).or_default() += 1;
         let changes = made.changes.join(", ");
         let unknown = ["ES512", "Ed25519"].contains(&&*made.changes[0]);

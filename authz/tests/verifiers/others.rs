@@ -5,13 +5,14 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
+use crds::algorithm::KeyAlgorithm;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Value, json};
 
 use crate::testkit::ISSUER;
 
-/// The crate, with the key of the token's `kid`, or the one that is made for its algorithm.
-pub(crate) fn jsonwebtoken(text: &str, keys: &JwkSet) -> bool {
+/// The crate, with the key that is made for the token's algorithm, or, where keys have names, the one of the token's `kid`.
+pub(crate) fn jsonwebtoken(text: &str, keys: &JwkSet, named: bool) -> bool {
     let Ok(header) = decode_header(text) else { return false };
     let (name, family) = match header.alg {
         Algorithm::RS256
@@ -23,9 +24,12 @@ pub(crate) fn jsonwebtoken(text: &str, keys: &JwkSet) -> bool {
         Algorithm::ES256 => ("p256", &[Algorithm::ES256][..]),
         Algorithm::ES384 => ("p384", &[Algorithm::ES384][..]),
         Algorithm::EdDSA => ("ed25519", &[Algorithm::EdDSA][..]),
+        Algorithm::HS256 => ("HS256", &[Algorithm::HS256][..]),
+        Algorithm::HS384 => ("HS384", &[Algorithm::HS384][..]),
+        Algorithm::HS512 => ("HS512", &[Algorithm::HS512][..]),
         _ => return false,
     };
-    let name = header.kid.as_deref().unwrap_or(name);
+    let name = header.kid.as_deref().filter(|_| named).unwrap_or(name);
     let Some(key) = keys.find(name).and_then(|key| DecodingKey::from_jwk(key).ok()) else { return false };
     let mut rules = Validation::new(header.alg);
     rules.algorithms = family.to_vec();
@@ -50,8 +54,8 @@ pub(crate) struct Joserfc {
 // === impl Joserfc ===
 
 impl Joserfc {
-    /// Starts it; what it needs is installed into the cache on first use.
-    pub(crate) fn start(keys: &Value, now: i64) -> Self {
+    /// Starts it; what it needs is installed into the cache on first use. `named`: the token's `kid` chooses its key.
+    pub(crate) fn start(keys: &Value, algorithms: &[KeyAlgorithm], named: bool, now: i64) -> Self {
         let installer = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/tools/install");
         let installed = Command::new(installer).arg("joserfc").stderr(Stdio::inherit()).output().unwrap();
         assert!(installed.status.success(), "`tests/tools/install joserfc` failed; its reason is above");
@@ -65,7 +69,9 @@ impl Joserfc {
             .unwrap();
         let mut input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        writeln!(input, "{}", json!({"keys": {"keys": keys}, "iss": ISSUER, "aud": "api", "now": now})).unwrap();
+        let algorithms: Vec<_> = algorithms.iter().map(|one| one.as_str()).collect();
+        let rules = json!({"keys": {"keys": keys}, "algorithms": algorithms, "named": named, "iss": ISSUER, "aud": "api", "now": now});
+        writeln!(input, "{rules}").unwrap();
         Self { child, input, output }
     }
 

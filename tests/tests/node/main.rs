@@ -10,6 +10,7 @@
     reason = "a test's helper fails the test that calls it; indexing a JSON value does not panic; steps are shown as they begin"
 )]
 
+mod accounts;
 mod changes;
 mod policies;
 mod proxies;
@@ -133,6 +134,7 @@ async fn live(world: &World) -> Outcome {
     policies::conditions_tell_the_truth(world).await?;
     policies::without_a_data_plane_nobody_enforces(world).await?;
     proxies::secrets_go_to_proxies_that_proved_themselves(world).await?;
+    accounts::pods_are_known_by_their_tokens(world).await?;
     changes::the_leader_ends(world).await?;
     changes::everything_is_replaced(world).await?;
     uninstall::nothing_is_left(world).await

@@ -137,13 +137,44 @@ async fn a_hostile_service_lets_nobody_in_and_holds_nobody_up() -> Outcome {
             assert_refused(&answer, 503, "unavailable");
         }
     }
-    for (number, body) in [r#"{"active":"true","sub":"alice"}"#, r#"{"active":1,"sub":"alice"}"#, r#"{"sub":"alice"}"#]
-        .into_iter()
-        .enumerate()
+    // Answers in JSON that say yes in no way that counts.
+    for (number, (kind, body)) in [
+        ("introspection", r#"{"active":"true","sub":"alice"}"#),
+        ("introspection", r#"{"active":1,"sub":"alice"}"#),
+        ("introspection", r#"{"active":null,"sub":"alice"}"#),
+        ("introspection", r#"{"active":[true],"sub":"alice"}"#),
+        ("introspection", r#"{"sub":"alice"}"#),
+        ("introspection", r#"{"active":true,"sub":"alice","exp":"2099-01-01"}"#),
+        ("webhook", r#"{"authenticated":"true","claims":{"sub":"alice"}}"#),
+        ("webhook", r#"{"authenticated":1,"claims":{"sub":"alice"}}"#),
+        ("webhook", r#"{"authenticated":true,"claims":[{"sub":"alice"}]}"#),
+        ("webhook", r#"{"authenticated":true,"claims":"alice"}"#),
+        ("webhook", r#"{"claims":{"sub":"alice"}}"#),
+        ("userinfo", r#""alice""#),
+        ("userinfo", "null"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         service.mode.send_replace(json_body(body));
-        let call = bench.call().host("introspection.example.com").bearer(&format!("shape-{number}"));
-        assert_refused(&call.http1().await?, 503, "unavailable");
+        let call = bench.call().host(&format!("{kind}.example.com")).bearer(&format!("shape-{number}"));
+        let answer = call.http1().await?;
+        println!("{body} of {kind}: {}", answer.status);
+        assert_refused(&answer, 503, "unavailable");
+    }
+    // Nobody in particular is not somebody.
+    for (number, sub) in ["7", "true", "null", "\"\"", "[\"alice\"]", "{\"alice\":1}"].into_iter().enumerate() {
+        for (kind, body) in [
+            ("introspection", format!("{{\"active\":true,\"sub\":{sub}}}")),
+            ("userinfo", format!("{{\"sub\":{sub}}}")),
+            ("webhook", format!("{{\"authenticated\":true,\"claims\":{{\"sub\":{sub}}}}}")),
+        ] {
+            service.mode.send_replace(json_body(&body));
+            let call = bench.call().host(&format!("{kind}.example.com")).bearer(&format!("nobody-{number}"));
+            let answer = call.http1().await?;
+            println!("{body} of {kind}: {} {}", answer.status, answer.code());
+            assert!(matches!(answer.status, 401 | 503), "{kind} {body}: {answer:?}");
+        }
     }
     assert!(bench.upstream.seen().is_empty(), "{:?}", bench.upstream.seen());
     assert_eq!(target.asked.load(Ordering::Relaxed), 0, "a redirect was followed");

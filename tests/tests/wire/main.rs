@@ -13,6 +13,7 @@
 mod agreement;
 mod aiq;
 mod answers;
+mod bad_stores;
 mod basics;
 mod bounded;
 mod canary;
@@ -28,6 +29,7 @@ mod limits;
 mod malformed;
 mod oidc_provider;
 mod pages;
+mod profiles;
 mod proofs;
 mod qaynaq;
 mod reload;

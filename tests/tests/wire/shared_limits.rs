@@ -214,7 +214,7 @@ async fn an_edited_password_is_used_at_once_and_shown_nowhere() -> Outcome {
 }
 
 /// The code of six digits for the bytes `12345678901234567890`, two minutes wide (RFC 6238).
-fn code_now() -> String {
+pub(crate) fn code_now() -> String {
     let step = issuer::now().unsigned_abs() / 120;
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, b"12345678901234567890");
     let tag = hmac::sign(&key, &step.to_be_bytes());

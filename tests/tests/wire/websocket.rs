@@ -134,6 +134,56 @@ async fn a_page_sends_its_token_as_protocol_and_one_protocol_is_selected() -> Ou
     Ok(())
 }
 
+/// The name must come first and the token right behind it, however the lines are cut; the token goes no further than here.
+#[tokio::test]
+async fn a_protocol_is_a_credential_in_one_place_only() -> Outcome {
+    let bench = page_bench().await?;
+    let token = bench.alice()?;
+    bench.good()?.http1_when_available().await?;
+    let reached = bench.upstream.seen().len();
+    let offered = |lines: &[&str]| {
+        let call = bench.call().path("/ws").websocket();
+        lines.iter().fold(call, |call, line| call.header("sec-websocket-protocol", &line.replace("TOKEN", &token)))
+    };
+    for (lines, code) in [
+        (&["app-bearer"][..], "missing_credential"),
+        (&["app-bearer,"], "missing_credential"),
+        (&["TOKEN"], "missing_credential"),
+        (&["TOKEN, app-bearer"], "missing_credential"),
+        (&["App-Bearer, TOKEN"], "missing_credential"),
+        (&["chat, app-bearer, TOKEN"], "missing_credential"),
+        (&["chat", "app-bearer, TOKEN"], "missing_credential"),
+        (&["app-bearer-2, TOKEN"], "missing_credential"),
+        (&["app-bearer TOKEN"], "missing_credential"),
+        (&["app-bearer, chat, TOKEN"], "invalid_token"),
+        (&["app-bearer, \"TOKEN\""], "invalid_token"),
+        (&["app-bearer, Bearer TOKEN"], "invalid_token"),
+        (&["app-bearer, TOKENx"], "invalid_token"),
+        (&["app-bearer, app-bearer, TOKEN"], "invalid_token"),
+    ] {
+        let answer = offered(lines).http1().await?;
+        assert_refused(&answer, 401, code);
+        assert_eq!(answer.header("sec-websocket-protocol"), None, "{lines:?}: {answer:?}");
+    }
+    assert_eq!(bench.upstream.seen().len(), reached);
+    for (lines, rest) in [
+        (&["app-bearer,TOKEN"][..], "app-bearer"),
+        (&["app-bearer", "TOKEN"], "app-bearer"),
+        (&["app-bearer, TOKEN", "chat"], "app-bearer, chat"),
+    ] {
+        let answer = offered(lines).http1().await?;
+        assert_connected(&bench, &answer);
+        assert_eq!(answer.header("sec-websocket-protocol").as_deref(), Some("app-bearer"), "{lines:?}: {answer:?}");
+        let seen = bench.upstream.seen().pop().expect("the handshake reached the application");
+        assert_eq!(seen.header("sec-websocket-protocol").as_deref(), Some(rest), "{lines:?}");
+        assert!(!format!("{seen:?}").contains(&token), "the token reached the application: {seen:?}");
+    }
+    // No handshake: the header is no place.
+    let plain = bench.call().header("sec-websocket-protocol", &format!("app-bearer, {token}")).http1().await?;
+    assert_refused(&plain, 401, "missing_credential");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_token_in_the_query_is_gone_before_the_application() -> Outcome {
     let bench = page_bench().await?;

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use crds::snapshot::{AuthenticatorKind, Entry};
 use serde_json::json;
 
 use super::{
@@ -88,6 +89,20 @@ pub(super) const KINDS: [(&str, &str); 9] = [
     ),
 ];
 
+/// Which of the tables tries a kind: every one of [`KINDS`] each against each, certificates against all of them in `certificates`. A kind that
+/// is added does not compile until somebody has said where it is tried.
+fn is_tried(kind: &AuthenticatorKind) -> bool {
+    match kind {
+        AuthenticatorKind::Jwt(_)
+        | AuthenticatorKind::ApiKey(_)
+        | AuthenticatorKind::Introspection(_)
+        | AuthenticatorKind::UserInfo(_)
+        | AuthenticatorKind::Webhook(_)
+        | AuthenticatorKind::ServiceAccount(_) => true,
+        AuthenticatorKind::ClientCertificate(_) => false,
+    }
+}
+
 /// Services that each know one token, and answer whatever they are asked.
 fn services(what: &What) -> Reply {
     let (name, text) = match what {
@@ -164,6 +179,19 @@ fn a_credential_of_one_kind_is_only_accepted_by_its_own() {
             assert_eq!(outcome(&world, text), expected, "a credential of kind {own} before {verifier}");
         }
     }
+}
+
+#[test]
+fn no_kind_is_left_out() {
+    let mesh = [("mesh", "clientCertificate: {}")];
+    let world = World::new(&document(&[&KINDS[..], &mesh].concat(), ""));
+    let [Entry::InForce(one)] = world.snapshot.entries() else { panic!("one policy") };
+    let all = &one.policy.rules.authenticators;
+    let (tried, beside): (Vec<_>, Vec<_>) = all.iter().partition(|authenticator| is_tried(&authenticator.kind));
+    assert_eq!((tried.len(), beside.len()), (KINDS.len(), 1));
+    let variants: std::collections::HashSet<_> =
+        all.iter().map(|authenticator| std::mem::discriminant(&authenticator.kind)).collect();
+    assert_eq!(variants.len(), 7, "each variant of `AuthenticatorKind`");
 }
 
 #[test]
