@@ -26,7 +26,7 @@ use crate::{
     status::{Gate, KubeEvents, Statuses},
     trouble::{Teller, Troubles},
     usage::{Keeper, KubeStores},
-    watch::Call,
+    watch::{Call, Patience},
 };
 
 /// Who we are and what we look after.
@@ -244,7 +244,12 @@ fn scope(settings: &Settings) -> Scope {
         workloads_without_own_keys: true,
         many_replicas: true,
     };
-    Scope { namespaces: settings.watch_namespaces.clone(), values: settings.values_namespaces.clone(), options }
+    Scope {
+        namespaces: settings.watch_namespaces.clone(),
+        values: settings.values_namespaces.clone(),
+        options,
+        patience: Patience::default(),
+    }
 }
 
 /// Into the metrics.

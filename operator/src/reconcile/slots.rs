@@ -96,3 +96,14 @@ pub(super) fn is_outside(watched: &[String], name: &str) -> bool {
     let own = name.split_once('/').map_or("", |(namespace, _)| namespace);
     !watched.is_empty() && !watched.iter().any(|one| one == own)
 }
+
+/// Whether a Secret is one of a selection.
+pub(super) fn selects(wanted: &Wanted, meta: &Value) -> bool {
+    let Wanted::Selected { namespace, labels } = wanted else { return false };
+    let has = |pair: &str| {
+        let (label, value) = pair.split_once('=').unwrap_or_default();
+        let found = meta.pointer("/metadata/labels").and_then(|labels| labels.get(label));
+        found.and_then(Value::as_str) == Some(value)
+    };
+    meta.pointer("/metadata/namespace").and_then(Value::as_str) == Some(namespace) && labels.split(',').all(has)
+}
