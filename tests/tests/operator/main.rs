@@ -20,6 +20,7 @@ mod leaders;
 mod limits;
 mod metrics;
 mod permissions;
+mod restore;
 mod signing;
 mod troubles;
 mod uses;
