@@ -21,6 +21,7 @@ mod limits;
 mod metrics;
 mod permissions;
 mod restore;
+mod scope;
 mod signing;
 mod troubles;
 mod uses;
