@@ -14,6 +14,7 @@ mod accounts;
 mod canary;
 mod converge;
 mod crash;
+mod definitions;
 mod faults;
 mod given;
 mod leaders;
