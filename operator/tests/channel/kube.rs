@@ -1,7 +1,8 @@
-//! The API server's part in lists and watches: it holds policies, lists them in small pages, and its watches never say a word.
+//! The API server's part in lists and watches: it holds policies, lists them in small pages, and its watches say what a test gave them
+//! to say, or never a word.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     convert::Infallible,
     sync::{
         Arc,
@@ -23,6 +24,8 @@ pub(crate) const PAGE: usize = 2;
 pub(crate) struct Cluster {
     policies: Mutex<BTreeMap<String, Value>>,
     asked: Mutex<Vec<String>>,
+    /// What each of the next watches of policies says before its time is up; without any, a watch is silent for ever.
+    pub(crate) says: Mutex<VecDeque<Value>>,
     pub(crate) fails_midway: AtomicBool,
 }
 
@@ -70,7 +73,8 @@ impl Cluster {
     fn answer(&self, path: &str) -> (StatusCode, String, bool) {
         self.asked.lock().push(path.to_owned());
         if path.contains("watch=true") {
-            return (StatusCode::OK, String::new(), false);
+            let says = if path.contains("/authpolicies?") { self.says.lock().pop_front() } else { None };
+            return (StatusCode::OK, says.as_ref().map(|line| format!("{line}\n")).unwrap_or_default(), says.is_some());
         }
         let at: usize = path.split_once("&continue=").map_or(0, |(_, at)| at.parse().unwrap());
         if at > 0 && self.fails_midway.load(Ordering::Relaxed) {

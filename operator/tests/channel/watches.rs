@@ -90,6 +90,25 @@ async fn a_watch_that_says_nothing_is_given_up_and_what_is_there_is_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_only_ever_had_bookmarks_goes_on_from_the_last_one() {
+    let cluster = Arc::<Cluster>::default();
+    for version in ["7", "77"] {
+        let metadata = serde_json::json!({"resourceVersion": version});
+        let object =
+            serde_json::json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": metadata});
+        cluster.says.lock().push_back(serde_json::json!({"type": "BOOKMARK", "object": object}));
+    }
+    let mut changes = followed(&cluster, 64);
+    for expected in ["begins", "ends"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    sleep(Patience::default().silence / 2).await;
+    let from = |version: &str| cluster.asked(true, &format!("resourceVersion={version}"));
+    assert_eq!((cluster.asked(false, ""), cluster.asked(true, "")), (1, 3), "nothing is listed again");
+    assert_eq!((from("1"), from("7"), from("77")), (1, 2, 1), "7 is the beginning of 77");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_fails_midway_does_not_end() {
     let cluster = Arc::<Cluster>::default();
     for name in ["p0", "p1", "p2"] {
