@@ -13,12 +13,17 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod document;
+mod memo;
 #[cfg(test)]
 mod tests;
 mod values;
 
+pub use document::Document;
+pub use memo::Memo;
 pub use values::{SecretValues, SharedValues};
 
+use memo::Known;
 use values::Values;
 
 use crate::{
@@ -56,14 +61,8 @@ pub struct Object {
     pub name: Arc<str>,
     /// Where it stood.
     pub place: Place,
-    /// `metadata.uid`, if the API server gave it one.
-    pub uid: Option<String>,
-    /// `metadata.creationTimestamp`, if the API server gave it one; RFC 3339 in UTC, so text order is time order.
-    pub created: Option<String>,
-    /// `metadata.generation`, if the API server counts it.
-    pub generation: Option<i64>,
     /// The whole document.
-    pub value: Arc<Value>,
+    pub document: Document,
 }
 
 /// Everything that was read, in reading order.
@@ -106,28 +105,46 @@ const GROUP: &str = "gatewright.dev/";
 impl Objects {
     /// Reads one file's text. A document that cannot be read spoils only itself.
     pub fn read(&mut self, file: &str, text: &str) {
+        self.read_again(file, text, &mut Memo::default());
+    }
+
+    /// The same; what is remembered from the reading before is not parsed again.
+    pub fn read_again(&mut self, file: &str, text: &str, memo: &mut Memo) {
         let file: Arc<str> = file.into();
         for (line, chunk) in split(text) {
             let place = Place { file: file.clone(), line };
+            let digest = memo::digest(&file, chunk);
+            if let Some(known) = memo.find(&digest) {
+                self.put_known(&place, known);
+                continue;
+            }
             match parse(chunk, line) {
                 Ok(Value::Null) => {}
-                Ok(value) => self.add(&place, value),
+                Ok(value) => {
+                    if let Some(known) = self.add(&place, &value) {
+                        memo.keep(digest, known);
+                    }
+                }
                 Err(reason) => self.unreadable.push(Unreadable { place, reason, hides_object: true }),
             }
         }
     }
 
-    /// Takes in one object that is no text any more, as [`Objects::read`] does. `place` is what messages call it.
-    pub fn insert(&mut self, place: &Place, value: Value) {
-        self.add(place, value);
+    fn put_known(&mut self, place: &Place, known: Known) {
+        match known {
+            Known::Object(kind, name, document) => self.share(kind, name, place, document),
+            Known::Values(kind, name, values) => {
+                self.references.insert((kind, name.to_string()), values);
+            }
+        }
     }
 
     /// Takes in an AuthPolicy or DataSource whose document is kept elsewhere too: nothing is copied, and a compiler that saw the very
     /// same document before does no work. `name`: `namespace/name`.
-    pub fn share(&mut self, kind: Kind, name: Arc<str>, place: &Place, value: Arc<Value>) {
+    pub fn share(&mut self, kind: Kind, name: Arc<str>, place: &Place, document: Document) {
         match kind {
-            Kind::AuthPolicy => self.policies.push(Object::of(AUTH_POLICY, name, place, value)),
-            Kind::DataSource => self.data_sources.push(Object::of(DATA_SOURCE, name, place, value)),
+            Kind::AuthPolicy => self.policies.push(Object::of(AUTH_POLICY, name, place, document)),
+            Kind::DataSource => self.data_sources.push(Object::of(DATA_SOURCE, name, place, document)),
         }
     }
 
@@ -200,19 +217,23 @@ impl Objects {
         namespaced.take_while(|one| one.is_secret_under(&prefix)).filter(|one| one.has_labels(labels)).collect()
     }
 
-    fn add(&mut self, place: &Place, value: Value) {
+    /// What is worth remembering of it, if it is one object of a kind that is used.
+    fn add(&mut self, place: &Place, value: &Value) -> Option<Known> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let (Some(version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-            return self.refuse(place, true, "no `apiVersion` and `kind`: this is no Kubernetes object");
+            self.refuse(place, true, "no `apiVersion` and `kind`: this is no Kubernetes object");
+            return None;
         };
         if kind == "List" {
-            return match value.get("items") {
-                Some(Value::Array(items)) => items.iter().for_each(|item| self.add(place, item.clone())),
+            match value.get("items") {
+                Some(Value::Array(items)) => items.iter().for_each(|item| drop(self.add(place, item))),
                 _ => self.refuse(place, true, "`items` of this List is no list"),
-            };
+            }
+            return None;
         }
         let Some(name) = text("/metadata/name").filter(|name| !name.is_empty()) else {
-            return self.refuse(place, true, &format!("`metadata.name` of this {kind} is missing"));
+            self.refuse(place, true, &format!("`metadata.name` of this {kind} is missing"));
+            return None;
         };
         let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
         // What the API server would never hold could pose as another object here: `a/b` of `c` and `a` of `b/c`.
@@ -222,52 +243,59 @@ impl Objects {
             let why = format!(
                 "{kind} `{shown}`: metadata.name and metadata.namespace are DNS names of lower-case letters, digits, `-` and `.`"
             );
-            return self.refuse(place, true, &why);
+            self.refuse(place, true, &why);
+            return None;
         }
         let name: Arc<str> = format!("{namespace}/{name}").into();
-        match (version.as_str(), kind.as_str()) {
-            (API_VERSION, AUTH_POLICY) => self.policies.push(Object::of(AUTH_POLICY, name, place, Arc::new(value))),
-            (API_VERSION, DATA_SOURCE) => self.data_sources.push(Object::of(DATA_SOURCE, name, place, Arc::new(value))),
-            ("v1", "Secret") => self.add_values(ReferenceKind::Secret, place, &name, &value),
-            ("v1", "ConfigMap") => self.add_values(ReferenceKind::ConfigMap, place, &name, &value),
+        let known = match (version.as_str(), kind.as_str()) {
+            (API_VERSION, AUTH_POLICY) => Known::Object(Kind::AuthPolicy, name, Document::new(value)),
+            (API_VERSION, DATA_SOURCE) => Known::Object(Kind::DataSource, name, Document::new(value)),
+            ("v1", "Secret") => values(ReferenceKind::Secret, place, name, value),
+            ("v1", "ConfigMap") => values(ReferenceKind::ConfigMap, place, name, value),
             // A slip of the pen in group or kind must not pass for somebody else's object: the policy it means would be gone.
             (version, kind) if version.starts_with(GROUP) || [AUTH_POLICY, DATA_SOURCE].contains(&kind) => {
                 let known = format!("known are {AUTH_POLICY} and {DATA_SOURCE} of {API_VERSION}");
                 self.refuse(place, true, &format!("{version} has no kind `{kind}`; {known}"));
+                return None;
             }
-            (version, kind) => self.foreign.push((place.clone(), format!("{version} {kind} {name}"))),
-        }
+            (version, kind) => {
+                self.foreign.push((place.clone(), format!("{version} {kind} {name}")));
+                return None;
+            }
+        };
+        self.put_known(place, known.clone());
+        Some(known)
     }
 
     fn refuse(&mut self, place: &Place, hides_object: bool, reason: &str) {
         self.unreadable.push(Unreadable { place: place.clone(), reason: reason.to_owned(), hides_object });
     }
+}
 
-    /// `data` of a Secret is base64, and `stringData` wins over it, as in the API server.
-    fn add_values(&mut self, kind: ReferenceKind, place: &Place, name: &str, value: &Value) {
-        let members = |field: &str| value.get(field).and_then(Value::as_object).into_iter().flatten();
-        let (plain, coded) = match kind {
-            ReferenceKind::Secret => ("stringData", "data"),
-            ReferenceKind::ConfigMap => ("data", "binaryData"),
-        };
-        let mut values = HashMap::new();
-        // The values themselves are never shown: they may be secrets in the wrong field.
-        for (key, value) in members(coded) {
-            let bytes =
-                value.as_str().and_then(|text| STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok());
-            let value = bytes.map(Secret::new).ok_or_else(|| format!("`{coded}.{key}` of {name} is not base64"));
-            values.insert(key.clone(), value);
-        }
-        for (key, value) in members(plain) {
-            let value = value.as_str().map(|text| Secret::new(text.as_bytes()));
-            values.insert(
-                key.clone(),
-                value.ok_or_else(|| format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
-            );
-        }
-        let labels = members_of(value, "/metadata/labels");
-        self.references.insert((kind, name.to_owned()), Arc::new(Values::new(place.file.clone(), values, labels)));
+/// `data` of a Secret is base64, and `stringData` wins over it, as in the API server.
+fn values(kind: ReferenceKind, place: &Place, name: Arc<str>, value: &Value) -> Known {
+    let members = |field: &str| value.get(field).and_then(Value::as_object).into_iter().flatten();
+    let (plain, coded) = match kind {
+        ReferenceKind::Secret => ("stringData", "data"),
+        ReferenceKind::ConfigMap => ("data", "binaryData"),
+    };
+    let mut values = HashMap::new();
+    // The values themselves are never shown: they may be secrets in the wrong field.
+    for (key, value) in members(coded) {
+        let bytes =
+            value.as_str().and_then(|text| STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok());
+        let value = bytes.map(Secret::new).ok_or_else(|| format!("`{coded}.{key}` of {name} is not base64"));
+        values.insert(key.clone(), value);
     }
+    for (key, value) in members(plain) {
+        let value = value.as_str().map(|text| Secret::new(text.as_bytes()));
+        values.insert(
+            key.clone(),
+            value.ok_or_else(|| format!("`{plain}.{key}` of {name} is not text; put it in quotes")),
+        );
+    }
+    let labels = members_of(value, "/metadata/labels");
+    Known::Values(kind, name, Arc::new(Values::new(place.file.clone(), values, labels)))
 }
 
 /// The text members of an object inside a document; others are none that anything could match.
@@ -289,17 +317,8 @@ fn is_dns_name(text: &str) -> bool {
 
 impl Object {
     /// The object of a document whose identity is known.
-    pub(crate) fn of(kind: &'static str, name: Arc<str>, place: &Place, value: Arc<Value>) -> Self {
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        Self {
-            kind,
-            name,
-            place: place.clone(),
-            uid: text("/metadata/uid"),
-            created: text("/metadata/creationTimestamp"),
-            generation: value.pointer("/metadata/generation").and_then(Value::as_i64),
-            value,
-        }
+    pub(crate) fn of(kind: &'static str, name: Arc<str>, place: &Place, document: Document) -> Self {
+        Self { kind, name, place: place.clone(), document }
     }
 }
 

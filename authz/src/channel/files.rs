@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use crds::push::Name;
+use crds::{documents::Document, push::Name};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tracing::{debug, info, warn};
@@ -45,7 +45,7 @@ struct CopyOf {
     text: Arc<str>,
     /// Only where the newest document is refused here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    accepted: Option<Arc<serde_json::Value>>,
+    accepted: Option<Document>,
 }
 
 const STATE: &str = "state";

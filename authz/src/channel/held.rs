@@ -9,11 +9,10 @@ use std::{
 
 use crds::{
     compile::Assembler,
-    documents::Objects,
+    documents::{Document, Objects},
     push::{Body, Name, PushedPolicy, Rejection, SigningKeys, State, Trust},
     snapshot::{KeySetId, Snapshot},
 };
-use serde_json::Value;
 
 /// Everything that was applied, and what is staged beside it.
 #[derive(Debug, Default)]
@@ -35,7 +34,7 @@ pub(super) struct Kept {
     pub(super) text: Arc<str>,
     policy: Option<Arc<PushedPolicy>>,
     /// The newest document that this build accepted: it outlives a refused one, across a restart too.
-    pub(super) accepted: Option<Arc<Value>>,
+    pub(super) accepted: Option<Document>,
     /// Sent again after a reconnect: another sender, or another build here, may know better.
     refused: bool,
     /// Why the newest text cannot be read at all; what was before it is in force.
@@ -250,7 +249,7 @@ impl Held {
 
 impl Kept {
     /// As it was kept on disk.
-    pub(super) fn restored(version: Arc<str>, text: Arc<str>, accepted: Option<Arc<Value>>) -> Self {
+    pub(super) fn restored(version: Arc<str>, text: Arc<str>, accepted: Option<Document>) -> Self {
         Self { version, text, policy: None, accepted, refused: false, unread: None }
     }
 

@@ -30,7 +30,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +45,7 @@ use self::{
 };
 use crate::{
     jwks::KeyCache,
-    server::{Peers, SnapshotCell},
+    server::{Dump, Peers, SnapshotCell},
     signers::OwnKeys,
     uses::Ledger,
 };
@@ -184,8 +183,9 @@ impl Channel {
     }
 
     /// The refused resources, as JSON for the admin listener.
-    pub fn rejected(&self) -> Arc<ArcSwap<serde_json::Value>> {
-        self.shared.force.rejected()
+    pub fn rejected(&self) -> Dump {
+        let rejected = self.shared.force.rejected();
+        Arc::new(move || serde_json::Value::clone(&rejected.load()))
     }
 
     /// What is told to the operator of the proxies that ask: for [`crate::server::CheckService::note_peers`].

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crds::push::{Body, Name, PushedPolicy, State, version};
+use crds::{
+    documents::Document,
+    push::{Body, Name, PushedPolicy, State, version},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,7 +25,7 @@ fn document(host: &str, more: &Value) -> Value {
 fn policy(name: &str, host: &str, more: &Value) -> Incoming {
     let policy = PushedPolicy {
         name: name.into(),
-        document: Some(Arc::new(document(host, more))),
+        document: Some(Document::new(&document(host, more))),
         hosts: vec![crds::hosts::HostPattern::parse(host).unwrap()],
         fallback: false,
     };
@@ -147,7 +150,7 @@ fn a_restart_keeps_the_version_before_a_refused_one() {
     assert_eq!(copy["epoch"], 7);
     let kept = copy["resources"].as_array().unwrap().iter().map(|one| {
         let text = |name: &str| Arc::<str>::from(one[name].as_str().unwrap());
-        let accepted = one.get("accepted").map(|value| Arc::new(value.clone()));
+        let accepted = one.get("accepted").map(Document::new);
         (text("name").parse().unwrap(), Kept::restored(text("version"), text("text"), accepted))
     });
     let mut restored = Held::restore(7, kept.collect());

@@ -126,7 +126,7 @@ fn verify(
         Reply::Standing(standing) => Some(standing),
         _ => None,
     });
-    let mapping = place.rules.authenticators.get(proven.authenticator).map(|one| &one.claims);
+    let mapping = place.rules.authenticators.get(proven.authenticator).map(|one| &*one.claims);
     authorize::complete(place.policy.authorization.as_ref(), mapping, standing, &mut proven);
     let proven = Arc::new(proven);
     // Verdicts that hold for this request alone, and those against the caller, are nothing to remember.

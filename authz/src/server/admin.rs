@@ -37,8 +37,8 @@ pub struct Admin {
     pub snapshots: Arc<SnapshotCell>,
     /// Remote keys.
     pub keys: Arc<KeyCache>,
-    /// Verdicts of the documents, as JSON.
-    pub verdicts: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    /// Verdicts of the documents, made when somebody asks.
+    pub verdicts: Dump,
     /// Changes the log filter.
     pub log_level: LogLevel,
     /// Keys that sign for upstreams, where this listener publishes them.
@@ -77,7 +77,7 @@ impl Admin {
             serde_json::json!({
                 "version": snapshots.version(),
                 "snapshot": &*snapshots.load_full(),
-                "verdicts": &**verdicts.load(),
+                "verdicts": verdicts(),
                 "keySets": keys.status(),
             })
         });

@@ -1,15 +1,19 @@
-//! API keys: which records, under which peppers; and the tables that are kept from one compile to the next.
+//! API keys: which records, under which peppers; and the tables and key sets that are kept from one compile to the next.
 
 use std::{
     cell::RefCell,
     collections::HashMap,
+    convert::Infallible,
     sync::{Arc, Weak},
 };
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::{policy::Site, problem, references::WhichSecrets, verdict::Reason};
 use crate::{
     api_keys::{CqaV1Record, Peppers, Record, Sha256Record, Table},
     documents::{ReferenceKind, SecretValues},
+    keys::{KeySet, KeySetError},
     snapshot::ApiKey,
     v1alpha1,
 };
@@ -17,15 +21,17 @@ use crate::{
 /// A pepper shorter than the digest weakens it (RFC 2104 section 3).
 const MIN_PEPPER_BYTES: usize = 32;
 
-/// Tables by the digest of the Secrets they were made from: a hundred thousand records are read once, whoever refers to them and however
-/// often a policy is edited. Holds no table alive.
+/// Tables and key sets by the digest of what they were made from: a hundred thousand records are read once, whoever refers to them and
+/// however often a policy is edited. Holds none of them alive.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     sha256: Kept<Sha256Record>,
     cqa_v1: Kept<CqaV1Record>,
+    key_sets: ByDigest<KeySet>,
 }
 
-type Kept<R> = RefCell<HashMap<[u8; 32], Weak<Table<R>>>>;
+type Kept<R> = ByDigest<Table<R>>;
+type ByDigest<T> = RefCell<HashMap<[u8; 32], Weak<T>>>;
 
 /// A record whose tables are kept here.
 pub(super) trait TableRecord: Record {
@@ -48,15 +54,30 @@ impl TableRecord for CqaV1Record {
 impl Tables {
     /// The table of these Secrets.
     pub(super) fn get<R: TableRecord>(&self, secrets: &[SecretValues<'_>], digest: [u8; 32]) -> Arc<Table<R>> {
-        let mut kept = R::kept(self).borrow_mut();
-        if let Some(table) = kept.get(&digest).and_then(Weak::upgrade) {
-            return table;
-        }
-        kept.retain(|_, table| table.strong_count() > 0);
-        let table = Arc::new(Table::new(secrets, &digest));
-        kept.insert(digest, Arc::downgrade(&table));
+        let made: Result<_, Infallible> = kept(R::kept(self), digest, || Ok(Table::new(secrets, &digest)));
+        let Ok(table) = made;
         table
     }
+
+    /// The key set of this document.
+    pub(super) fn key_set(&self, document: &[u8]) -> Result<Arc<KeySet>, KeySetError> {
+        let digest = crate::digest::array(&digest(&SHA256, document));
+        kept(&self.key_sets, digest, || KeySet::parse(document))
+    }
+}
+
+fn kept<T, E>(all: &ByDigest<T>, digest: [u8; 32], make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+    let mut all = all.borrow_mut();
+    if let Some(known) = all.get(&digest).and_then(Weak::upgrade) {
+        return Ok(known);
+    }
+    if all.len() == all.capacity() {
+        // Before it grows, so that adding many costs no look at all others each time.
+        all.retain(|_, one| one.strong_count() > 0);
+    }
+    let made = Arc::new(make()?);
+    all.insert(digest, Arc::downgrade(&made));
+    Ok(made)
 }
 
 /// One authenticator's keys; `None` where the document is wrong.

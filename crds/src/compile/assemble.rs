@@ -10,7 +10,7 @@ use super::{
     policy::{self, Built},
 };
 use crate::{
-    documents::{Object, Objects, Place},
+    documents::{Document, Object, Objects, Place},
     push::PushedPolicy,
     snapshot::{Entry, Held, InForce, KeySetId, Snapshot, SnapshotBuilder},
 };
@@ -92,7 +92,7 @@ impl Assembler {
     }
 }
 
-fn object(name: &Arc<str>, document: Arc<serde_json::Value>) -> Object {
+fn object(name: &Arc<str>, document: Document) -> Object {
     let place = Place { file: "operator".into(), line: 0 };
     Object::of(crate::v1alpha1::AUTH_POLICY, name.clone(), &place, document)
 }

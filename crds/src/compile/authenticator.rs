@@ -1,6 +1,10 @@
 //! Authenticators: what each verifies, where its keys are, how its claims map.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 
@@ -8,7 +12,7 @@ use super::{api_key, policy::Site, problem, remote, second_factor, service_accou
 use crate::{
     algorithm::Algorithm,
     documents::ReferenceKind,
-    keys::{self, KeySet},
+    keys,
     snapshot::{
         AudienceRule, Authenticator, AuthenticatorKind, Authorities, ClaimMapping, ClientCertificates,
         IdentityRequirements, Jwt, JwtKeys, KeySetId, KeySetSource,
@@ -262,8 +266,8 @@ fn inline(at: &str, reference: &v1alpha1::KeySetRef, site: &mut Site<'_>) -> Jwt
             .problem(Reason::PrivateKey, format!("{path}: holds a private key; give the public JWK set of the issuer"));
         return JwtKeys::Missing;
     }
-    match KeySet::parse(value.expose()) {
-        Ok(keys) => JwtKeys::Inline(Arc::new(keys)),
+    match site.references.key_set(value.expose()) {
+        Ok(keys) => JwtKeys::Inline(keys),
         Err(error) => {
             site.references.problem(Reason::BadContent, format!("{path}: {error}"));
             JwtKeys::Missing
@@ -271,17 +275,25 @@ fn inline(at: &str, reference: &v1alpha1::KeySetRef, site: &mut Site<'_>) -> Jwt
     }
 }
 
-fn claims(spec: Option<&v1alpha1::Claims>, kind: &AuthenticatorKind) -> ClaimMapping {
+/// What authenticators without claims of their own share.
+static CLAIMS: LazyLock<[Arc<ClaimMapping>; 2]> =
+    LazyLock::new(|| [Some("sub".into()), None].map(|stable_id| Arc::new(mapping(None, stable_id))));
+
+fn claims(spec: Option<&v1alpha1::Claims>, kind: &AuthenticatorKind) -> Arc<ClaimMapping> {
+    let [of_tokens, of_keys] = &*CLAIMS;
+    let common = if matches!(kind, AuthenticatorKind::ApiKey(_)) { of_keys } else { of_tokens };
+    let Some(spec) = spec else { return common.clone() };
+    let stable_id = spec.stable_id.as_ref().map(|name| (**name).into());
+    Arc::new(mapping(Some(spec), stable_id.or_else(|| common.stable_id.clone())))
+}
+
+fn mapping(spec: Option<&v1alpha1::Claims>, stable_id: Option<Box<str>>) -> ClaimMapping {
     let list = |own: Option<&Vec<ClaimName>>, default: &[&str]| match own {
         Some(names) => texts(names),
         None => default.iter().map(|name| (*name).into()).collect(),
     };
     ClaimMapping {
-        stable_id: match (spec.and_then(|spec| spec.stable_id.as_ref()), kind) {
-            (Some(name), _) => Some((**name).into()),
-            (None, AuthenticatorKind::ApiKey(_)) => None,
-            (None, _) => Some("sub".into()),
-        },
+        stable_id,
         subject: list(spec.and_then(|spec| spec.subject.as_ref()), &["sub"]),
         email: list(spec.and_then(|spec| spec.email.as_ref()), &["email"]),
         name: list(spec.and_then(|spec| spec.name.as_ref()), &["name"]),

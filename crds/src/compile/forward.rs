@@ -1,6 +1,6 @@
 //! Forwarding: names that are ours, mapped headers, and which names nobody may map.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{policy::Site, problem, replace, verdict::Reason};
 use crate::{
@@ -16,6 +16,10 @@ use crate::{
 
 /// The prefix of identity headers unless the policy has its own.
 const PREFIX: &str = "x-auth-";
+/// What policies without a prefix of their own share: ten thousand of them hold these names once.
+static NAMES: LazyLock<Arc<[Arc<str>; 11]>> = LazyLock::new(|| names_under(PREFIX));
+/// The same for policies that map nothing either.
+static OWNED: LazyLock<Arc<OwnedNames>> = LazyLock::new(|| Arc::new(OwnedNames::new(NAMES.iter().map(|name| &**name))));
 /// An HMAC key shorter than the digest weakens it (RFC 2104 section 3).
 const MIN_HMAC_KEY_BYTES: usize = 32;
 
@@ -58,9 +62,8 @@ pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1
 
 /// One route's forwarding.
 pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -> Forward {
-    let prefix = spec.header_prefix.as_ref().map_or(PREFIX, |prefix| &**prefix);
-    let names = IdentityHeader::ALL.map(|header| Arc::from(format!("{prefix}{}", header.suffix())));
-    for name in &names {
+    let names = spec.header_prefix.as_ref().map_or_else(|| NAMES.clone(), |prefix| names_under(prefix));
+    for name in &*names {
         if let Some(why) = forbidden(name) {
             site.problems
                 .push(problem(format!("{at}.headerPrefix"), format!("makes the header `{name}`, which {why}")));
@@ -94,6 +97,10 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
         site.problems.push(problem(format!("{at}.replaceCredential"), message));
     }
     Forward { names, credential, replacement, headers, claims_header }
+}
+
+fn names_under(prefix: &str) -> Arc<[Arc<str>; 11]> {
+    Arc::new(IdentityHeader::ALL.map(|header| Arc::from(format!("{prefix}{}", header.suffix()))))
 }
 
 fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>) {
@@ -158,11 +165,15 @@ fn hmac_key(at: &str, reference: &v1alpha1::SecretKeyRef, site: &mut Site<'_>) -
 }
 
 /// Every name that any route of the policy sets.
-pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward>) -> OwnedNames {
-    OwnedNames::new(all.flat_map(|forward| {
+pub(super) fn owned_names<'a>(all: impl Iterator<Item = &'a Forward> + Clone) -> Arc<OwnedNames> {
+    let mut forwards = all.clone();
+    if forwards.all(|one| Arc::ptr_eq(&one.names, &NAMES) && one.headers.is_empty() && one.claims_header.is_none()) {
+        return OWNED.clone();
+    }
+    Arc::new(OwnedNames::new(all.flat_map(|forward| {
         let mapped = forward.headers.iter().map(|header| &header.name);
         forward.names.iter().chain(mapped).chain(&forward.claims_header).map(|name| &**name)
-    }))
+    })))
 }
 
 /// A place of credentials is emptied on the way, so it cannot be mapped as well: the upstream would get neither.

@@ -6,9 +6,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::documents::{Object, Objects, Place};
+use crate::documents::{Document, Object, Objects, Place};
 
 /// How many parts a [`LastGood`] is kept in where one place is too small for all of it.
 pub const PARTS: usize = 16;
@@ -35,7 +34,7 @@ struct Kept {
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
     /// Shared with the object it came from.
-    document: Arc<Value>,
+    document: Document,
 }
 
 // === impl LastGood ===
@@ -84,21 +83,22 @@ impl LastGood {
 
     /// The kept version of an object, if it is of the same object: one that was deleted and made anew, or stands in another file, starts anew.
     pub(super) fn get(&self, object: &Object) -> Option<Object> {
-        let same = |kept: &&Kept| kept.uid == object.uid && kept.file == object.place.file;
+        let same = |kept: &&Kept| kept.uid.as_deref() == object.document.uid() && kept.file == object.place.file;
         let kept = self.policies.get(&object.name).filter(same)?;
-        Some(Object { place: object.place.clone(), value: kept.document.clone(), ..object.clone() })
+        Some(Object { document: kept.document.clone(), ..object.clone() })
     }
 
     pub(super) fn keep(&mut self, object: &Object) {
         if self
             .policies
             .get(&object.name)
-            .is_some_and(|kept| kept.document == object.value && kept.file == object.place.file)
+            .is_some_and(|kept| kept.document == object.document && kept.file == object.place.file)
         {
             return;
         }
-        let Object { place, uid, value, .. } = object;
-        let kept = Kept { file: place.file.clone(), line: place.line, uid: uid.clone(), document: value.clone() };
+        let Object { place, document, .. } = object;
+        let uid = document.uid().map(str::to_owned);
+        let kept = Kept { file: place.file.clone(), line: place.line, uid, document: document.clone() };
         self.policies.insert(object.name.clone(), kept);
         self.changed(&object.name);
     }
@@ -157,10 +157,7 @@ impl Kept {
             kind: crate::v1alpha1::AUTH_POLICY,
             name: name.clone(),
             place: Place { file: self.file.clone(), line: self.line },
-            uid: self.uid.clone(),
-            created: self.document.pointer("/metadata/creationTimestamp").and_then(Value::as_str).map(str::to_owned),
-            generation: self.document.pointer("/metadata/generation").and_then(Value::as_i64),
-            value: self.document.clone(),
+            document: self.document.clone(),
         }
     }
 }

@@ -179,7 +179,8 @@ impl Compiler {
         ordered.extend(absent.map(|object| (false, object)));
         // An object without a time comes after those with one; text order of RFC 3339 in UTC is time order.
         ordered.sort_by(|(_, a), (_, b)| {
-            (a.created.is_none(), &a.created, &a.name).cmp(&(b.created.is_none(), &b.created, &b.name))
+            let (first, second) = (a.document.created(), b.document.created());
+            (first.is_none(), first, &a.name).cmp(&(second.is_none(), second, &b.name))
         });
         let mut places: HashMap<Arc<str>, Vec<Place>> = HashMap::new();
         for (_, object) in &ordered {

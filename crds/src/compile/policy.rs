@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
 use url::Url;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     verdict::Reason,
 };
 use crate::{
-    documents::{Object, Objects},
+    documents::{Document, Object, Objects},
     hosts::HostPattern,
     origin::Origin,
     paths::{PathTemplate, RouteTable},
@@ -41,8 +40,7 @@ pub(super) struct Built {
     /// Whether only some workloads receive it.
     pub(super) selects_workloads: bool,
     /// What it was made from; shared with the object.
-    pub(super) document: Arc<Value>,
-    pub(super) generation: Option<i64>,
+    pub(super) document: Document,
 }
 
 /// Where a policy is compiled: its names, its references, and the mistakes found so far.
@@ -63,9 +61,7 @@ pub(super) struct Site<'a> {
 impl Built {
     /// Whether it was made from this document and these values.
     pub(super) fn is_of(&self, object: &Object, objects: &Objects) -> bool {
-        // Mostly it is the very same document: then nothing is compared.
-        let same = Arc::ptr_eq(&self.document, &object.value) || self.document == object.value;
-        same && self.references.iter().all(|one| one.holds(objects, &object.name))
+        self.document == object.document && self.references.iter().all(|one| one.holds(objects, &object.name))
     }
 }
 
@@ -74,7 +70,7 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
     let spec = validate::spec(object)?;
     let mut site = Site {
         name: &object.name,
-        uid: object.uid.as_deref().unwrap_or_default(),
+        uid: object.document.uid().unwrap_or_default(),
         references: References::new(objects, &object.name, tables),
         problems: Vec::new(),
         own_keys: BTreeMap::new(),
@@ -96,8 +92,7 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         references,
         own_keys,
         selects_workloads: spec.workload_selector.is_some(),
-        document: object.value.clone(),
-        generation: object.generation,
+        document: object.document.clone(),
     })
 }
 

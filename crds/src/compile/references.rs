@@ -11,6 +11,7 @@ use super::{
 use crate::{
     api_keys::Table,
     documents::{Objects, ReferenceKind, SecretValues},
+    keys::{KeySet, KeySetError},
     push::Reference,
     secret::Secret,
 };
@@ -108,6 +109,11 @@ impl<'a> References<'a> {
             self.problem(Reason::BadContent, message);
         }
         Some(table)
+    }
+
+    /// The key set of a document, read once however many policies name it.
+    pub(super) fn key_set(&self, document: &[u8]) -> Result<Arc<KeySet>, KeySetError> {
+        self.tables.key_set(document)
     }
 
     /// All entries of one Secret. A missing one is a problem of the references.

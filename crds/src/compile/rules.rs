@@ -66,7 +66,7 @@ impl Base {
         let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
         let forward = spec.forward.clone().unwrap_or_default();
         let errors = Errors { profile: ErrorProfile::Standard, message: None, responses: BTreeMap::new() };
-        let errors = merge_errors(errors, "spec", spec.errors.as_ref(), site);
+        let errors = merge_errors(&Arc::new(errors), "spec", spec.errors.as_ref(), site);
         // A cached caller has the roles and scopes of the block it was verified under.
         let salt = serde_json::to_vec(&authorization).unwrap_or_default();
         let rules = Rules {
@@ -79,7 +79,7 @@ impl Base {
                 requirements("spec.require", require, spec.routes.iter().flat_map(|route| &route.paths), site)
             }),
             limits: Arc::new(limits::of_policy(spec.limits.as_ref(), site)),
-            errors: Arc::new(errors),
+            errors,
             forward: Arc::new(forward::compile("spec.forward", &forward, site)),
             respond: None,
             cors: spec.cors.as_ref().map(|cors| Arc::new(answers::cors(cors, site))),
@@ -91,11 +91,16 @@ impl Base {
     pub(super) fn route(&self, index: usize, route: &v1alpha1::Route, site: &mut Site<'_>) -> Rules {
         let at = format!("spec.routes[{index}]");
         let base = &self.rules;
-        let authenticators = match &route.authenticators {
-            None => self.authenticators.clone(),
-            Some(names) => self.named(&at, names, site),
-        };
         let own_places = self.route_places.get(index).and_then(Option::as_deref);
+        let places = own_places.or(self.places.as_deref());
+        let own = route.authenticators.as_ref().map(|names| self.named(&at, names, site));
+        let (authenticators, sources) = match (&own, own_places) {
+            (None, None) => (base.authenticators.clone(), base.sources.clone()),
+            (None, Some(_)) => (base.authenticators.clone(), self::sources(&self.authenticators, places, &self.salt)),
+            (Some(own), _) => {
+                (own.iter().map(|(one, _)| one.clone()).collect(), self::sources(own, places, &self.salt))
+            }
+        };
         let access = route.access.map_or(base.access, access);
         // Whoever says that a route is public takes it out of what the policy asks of callers.
         let mut require = if access == Access::Public { Vec::new() } else { base.require.clone() };
@@ -114,15 +119,15 @@ impl Base {
             route: Some((*route.name).into()),
             access,
             invalid_credential: route.invalid_credential.map_or(base.invalid_credential, invalid_credential),
-            sources: sources(&authenticators, own_places.or(self.places.as_deref()), &self.salt),
-            authenticators: authenticators.into_iter().map(|(one, _)| one).collect(),
+            sources,
+            authenticators,
             require,
             limits: if route.limits.is_none() {
                 base.limits.clone()
             } else {
                 Arc::new(limits::of_route(&at, route, &base.limits, site))
             },
-            errors: Arc::new(merge_errors((*base.errors).clone(), &at, route.errors.as_ref(), site)),
+            errors: merge_errors(&base.errors, &at, route.errors.as_ref(), site),
             forward,
             respond: route.respond.as_ref().map(|respond| Arc::new(answers::respond(&at, respond, site))),
             cors: base.cors.clone(),
@@ -217,9 +222,9 @@ fn other_place(at: &str, source: &CredentialSource, site: &mut Site<'_>) -> Opti
 
 /// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
 /// reads only those. A credential in a place that nobody reads is a credential that nobody takes.
-fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>, salt: &[u8]) -> Vec<Source> {
+fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>, salt: &[u8]) -> Arc<[Source]> {
     if authenticators.is_empty() {
-        return Vec::new();
+        return Arc::default();
     }
     let default = [SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }];
     let shared: Vec<usize> = (0..authenticators.len())
@@ -240,7 +245,7 @@ fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>, salt: &
         source.readers.dedup();
         source.fingerprint = fingerprint(authenticators, &source.readers, salt);
     }
-    all
+    all.into()
 }
 
 fn fingerprint(authenticators: &[WithPlaces], readers: &[usize], salt: &[u8]) -> [u8; 32] {
@@ -328,8 +333,9 @@ fn owned<'p>(
     Some(Requirement::Owner(Arc::new(Owned { owner, places })))
 }
 
-fn merge_errors(mut errors: Errors, at: &str, own: Option<&v1alpha1::Errors>, site: &mut Site<'_>) -> Errors {
-    let Some(own) = own else { return errors };
+fn merge_errors(base: &Arc<Errors>, at: &str, own: Option<&v1alpha1::Errors>, site: &mut Site<'_>) -> Arc<Errors> {
+    let Some(own) = own else { return base.clone() };
+    let mut errors = (**base).clone();
     if let Some(profile) = own.profile {
         errors.profile = self::profile(profile);
     }
@@ -337,7 +343,7 @@ fn merge_errors(mut errors: Errors, at: &str, own: Option<&v1alpha1::Errors>, si
         errors.message = Some((**message).into());
     }
     errors.responses.extend(answers::responses(&format!("{at}.errors"), &own.responses, site));
-    errors
+    Arc::new(errors)
 }
 
 const fn profile(word: v1alpha1::ErrorProfile) -> ErrorProfile {

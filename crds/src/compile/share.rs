@@ -123,7 +123,7 @@ impl<'a> Sharing<'a> {
 
     /// Never accepted: its hosts and its role are answered with `unavailable`, never by a policy that is laxer.
     fn hold(&mut self, object: &Object, problems: &[Problem]) {
-        let wants_fallback = object.value.pointer("/spec/fallback") == Some(&Value::Bool(true));
+        let wants_fallback = object.document.value().pointer("/spec/fallback") == Some(&Value::Bool(true));
         let got = self.take(object, &declared_hosts(object), wants_fallback);
         self.verdicts.push(verdict::rejected(object, problems, false));
         self.put_held(object, got);
@@ -177,8 +177,8 @@ impl<'a> Sharing<'a> {
                 hosts: got.share.kept.clone(),
                 fallback: got.is_fallback,
             },
-            generation: built.generation,
-            newest: Arc::ptr_eq(&built.document, &object.value) || built.document == object.value,
+            generation: built.document.generation(),
+            newest: built.document == object.document,
             references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
             own_keys: built.own_keys.keys().copied().filter(|_| !built.selects_workloads).collect(),
             hands_out: built.policy.hands_out(),
@@ -213,7 +213,8 @@ impl<'a> Sharing<'a> {
 
 /// The hosts a rejected document can be read to declare.
 fn declared_hosts(object: &Object) -> Vec<HostPattern> {
-    let Some(hosts) = object.value.pointer("/spec/externalHostnames") else { return Vec::new() };
+    let document = object.document.value();
+    let Some(hosts) = document.pointer("/spec/externalHostnames") else { return Vec::new() };
     let texts = match hosts {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         Value::String(text) => vec![text.as_str()],

@@ -11,18 +11,19 @@ use crate::{
 
 /// The spec, or everything that is wrong with the document.
 pub(super) fn spec(object: &Object) -> Result<AuthPolicySpec, Vec<Problem>> {
-    let problems = v1alpha1::check(&object.value);
+    let mut document = object.document.value();
+    let problems = v1alpha1::check(&document);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let spec = object.value.get("spec").cloned().unwrap_or(Value::Null);
+    let spec = document.get_mut("spec").map(Value::take).unwrap_or_default();
     // The walk above found nothing, so this reads; if it does not, the document is refused all the same.
     serde_json::from_value(spec).map_err(|error| vec![problem("spec", error.to_string())])
 }
 
 /// DataSources are published by the broker, which this build does not have: a good one is `Unsupported`, never silently accepted.
 pub(super) fn data_source(object: &Object) -> Verdict {
-    let mut problems = v1alpha1::check(&object.value);
+    let mut problems = v1alpha1::check(&object.document.value());
     if problems.is_empty() {
         problems.push(Problem {
             path: "kind".to_owned(),

@@ -29,7 +29,7 @@ fn json_lists_and_other_kinds() {
             {"apiVersion":"gatewright.dev/v1","kind":"AuthPolicy","metadata":{"name":"a"}}]}"#,
     );
     assert_eq!((objects.policies.len(), objects.foreign.len(), objects.unreadable.len()), (1, 1, 1));
-    assert_eq!(objects.policies[0].generation, Some(3));
+    assert_eq!(objects.policies[0].document.generation(), Some(3));
 }
 
 #[test]
@@ -108,4 +108,80 @@ fn yaml_that_is_not_json_is_refused() {
     for text in ["", "---\n---\n", "# c\n", "\u{feff}"] {
         assert!(read(text).unreadable.is_empty(), "{text:?}");
     }
+}
+
+fn policy(name: &str, host: &str) -> String {
+    format!(
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: {name}}}\nspec: {{externalHostnames: [{host}]}}\n---\n"
+    )
+}
+
+/// Whether both are one piece of memory, which only remembering can make them.
+fn is_same(one: &Object, other: &Object) -> bool {
+    one.document.place() == other.document.place()
+}
+
+#[test]
+fn a_text_that_was_read_before_is_not_parsed_again() {
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {key: one}\n---\n";
+    let mut memo = Memo::default();
+    let mut read = |text: &str| {
+        let mut objects = Objects::default();
+        objects.read_again("p.yaml", text, &mut memo);
+        memo.turn();
+        objects
+    };
+    let first = read(&[policy("a", "a.test"), policy("b", "b.test"), secret.to_owned()].concat());
+    // A line more above, and another host: the one moves, the other is new.
+    let second = read(&["# a comment\n---\n", &policy("a", "a.test"), &policy("b", "new.test"), secret].concat());
+    assert!(is_same(&first.policies[0], &second.policies[0]));
+    assert_eq!((first.policies[0].place.line, second.policies[0].place.line), (1, 3));
+    assert_eq!(second.policies[1].document.value()["spec"]["externalHostnames"][0], "new.test");
+    let values = |objects: &Objects| objects.values(ReferenceKind::Secret, "default/s").unwrap();
+    assert!(values(&first).is_same(&values(&second)));
+    // What a reading did not come across is forgotten, and then made anew.
+    read("");
+    let last = read(&policy("a", "a.test"));
+    assert!(!is_same(&first.policies[0], &last.policies[0]));
+    assert_eq!(first.policies[0].document, last.policies[0].document);
+}
+
+#[test]
+fn a_text_in_two_files_belongs_to_both() {
+    let (mut memo, mut objects) = (Memo::default(), Objects::default());
+    for file in ["a.yaml", "b.yaml"] {
+        objects.read_again(
+            file,
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {key: one}\n",
+            &mut memo,
+        );
+    }
+    memo.turn();
+    // The file that won is unreadable now: what it held is carried over, as of that file.
+    let mut next = Objects::default();
+    next.read_again("b.yaml", "kind: [", &mut memo);
+    next.carry_over(&objects);
+    assert!(next.reference(ReferenceKind::Secret, "default", "s", "key").is_some());
+}
+
+#[test]
+fn a_document_is_what_it_says() {
+    let read = |text: &str| Document::new(&serde_json::from_str(text).unwrap());
+    let one = read(
+        r#"{"metadata":{"uid":"u","generation":7,"creationTimestamp":"t"},"spec":{"n":[1,-2,0.25,1e300,18446744073709551615],"t":"\u0000\"é"}}"#,
+    );
+    assert_eq!(one, read(&one.value().to_string()));
+    assert_eq!((one.uid(), one.generation(), one.created()), (Some("u"), Some(7), Some("t")));
+    assert_eq!(one.workload_labels(), None);
+    // The order of members says nothing; a member more does.
+    assert_eq!(read(r#"{"a":1,"b":2}"#), read(r#"{"b":2,"a":1}"#));
+    assert_ne!(read(r#"{"a":1}"#), read(r#"{"a":1,"b":null}"#));
+    let text = serde_json::to_string(&one).unwrap();
+    assert_eq!(serde_json::from_str::<Document>(&text).unwrap(), one);
+    assert_eq!(serde_json::to_value(&one).unwrap(), one.value());
+    let selected = read(r#"{"spec":{"workloadSelector":{"matchLabels":{"app":"shop","odd":1}}}}"#);
+    assert_eq!(
+        selected.workload_labels().unwrap().iter().collect::<Vec<_>>(),
+        [(&"app".to_owned(), &"shop".to_owned())]
+    );
 }

@@ -160,3 +160,30 @@ fn templates_are_indexed_by_what_is_fixed_in_them() {
     let table = RouteTable::new(routes.to_vec());
     assert_eq!(table.iter().copied().collect::<Vec<_>>(), ["/b", "/a/{x}", "/{**}"]);
 }
+
+proptest::proptest! {
+    /// An index finds what looking at every route in order would find.
+    #[test]
+    fn an_index_changes_nothing(
+        routes in proptest::collection::vec((proptest::collection::vec(template(), 0..4), proptest::bool::ANY), 0..12),
+        path in proptest::collection::vec("[abc]", 1..4),
+    ) {
+        let text = format!("/{}", path.join("/"));
+        let path = CanonicalPath::parse(&text).unwrap();
+        let linear = routes.iter().enumerate().find(|(_, (templates, taken))| {
+            *taken && templates.iter().any(|one| PathTemplate::parse(one).unwrap().matches(&path))
+        });
+        let compiled = routes.iter().enumerate().map(|(number, (templates, taken))| {
+            (templates.iter().map(|one| PathTemplate::parse(one).unwrap()).collect(), (number, *taken))
+        });
+        let found = RouteTable::new(compiled.collect()).find(&path, |route| route.1).map(|route| route.0);
+        proptest::prop_assert_eq!(found, linear.map(|(number, _)| number));
+    }
+}
+
+fn template() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::strategy::Strategy;
+    let segments = proptest::collection::vec("[abc]|\\{x\\}", 1..4);
+    (segments, proptest::bool::ANY)
+        .prop_map(|(segments, open)| format!("/{}{}", segments.join("/"), if open { "/{**}" } else { "" }))
+}

@@ -21,7 +21,6 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 pub use signing::{OwnKey, SigningKeys};
 pub use values::{PushedValues, values_for};
@@ -30,7 +29,11 @@ pub use wire::{
     Trust, Undecodable, VALUES_TYPE, version,
 };
 
-use crate::{documents::ReferenceKind, hosts::HostPattern, v1alpha1::SigningAlgorithm};
+use crate::{
+    documents::{Document, ReferenceKind},
+    hosts::HostPattern,
+    v1alpha1::SigningAlgorithm,
+};
 
 /// One policy as a data plane gets it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ pub struct PushedPolicy {
     /// The document in force: the newest, or the last good one. `None`: there never was one; requests for the hosts are answered with
     /// `unavailable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document: Option<Arc<Value>>,
+    pub document: Option<Document>,
     /// The hosts it has, after conflicts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<HostPattern>,
@@ -97,9 +100,8 @@ pub enum Reference {
 
 impl PushedPolicy {
     /// Labels of the workloads that receive this policy; `None`: the operator's own authz.
-    pub fn workload_labels(&self) -> Option<BTreeMap<String, String>> {
-        let labels = self.document.as_ref()?.pointer("/spec/workloadSelector/matchLabels")?.as_object()?;
-        Some(labels.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect())
+    pub fn workload_labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.document.as_ref()?.workload_labels()
     }
 }
 

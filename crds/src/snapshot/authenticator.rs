@@ -27,7 +27,7 @@ pub struct Authenticator {
     /// The code that it wants beside a token.
     pub second_factor: Option<SecondFactor>,
     /// Which claims become which identity fields.
-    pub claims: ClaimMapping,
+    pub claims: Arc<ClaimMapping>,
     /// Who of the verified is let in.
     pub require: IdentityRequirements,
     /// The first line of the stable id of callers without a verified issuer (contract, section 3).
@@ -162,7 +162,7 @@ impl KeySetSource {
 }
 
 /// First present claim wins. A name is looked up as a top-level member first; if there is none and it holds dots, as a path.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClaimMapping {
     /// The claim of the stable id; `None`: the subject, whatever it is mapped from.
     pub stable_id: Option<Box<str>>,

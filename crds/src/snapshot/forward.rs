@@ -72,7 +72,7 @@ impl IdentityHeader {
 #[derive(Debug, Serialize)]
 pub struct Forward {
     /// Full names of the identity headers, by position in [`IdentityHeader::ALL`].
-    pub names: [Arc<str>; 11],
+    pub names: Arc<[Arc<str>; 11]>,
     /// What happens to the verified credential.
     pub credential: CredentialForwarding,
     /// What is sent in its place; then it is removed.

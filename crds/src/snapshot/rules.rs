@@ -39,7 +39,7 @@ pub struct Policy {
     /// Rules without a route: unmatched paths that are authenticated, and refusals before a route is known.
     pub rules: Arc<Rules>,
     /// Every name that is ours on the way to the upstream, whatever the route.
-    pub owned: OwnedNames,
+    pub owned: Arc<OwnedNames>,
     /// Every place where any part of this policy looks for a credential: none of them reaches the upstream unverified.
     pub places: Vec<SourceKind>,
 }
@@ -92,9 +92,9 @@ pub struct Rules {
     /// What a bad credential means where one is optional.
     pub invalid_credential: InvalidCredential,
     /// In order of trial.
-    pub authenticators: Vec<Arc<Authenticator>>,
+    pub authenticators: Arc<[Arc<Authenticator>]>,
     /// In order of search; the first one present is the credential.
-    pub sources: Vec<Source>,
+    pub sources: Arc<[Source]>,
     /// All must hold.
     pub require: Vec<Requirement>,
     /// How many requests and bad credentials are taken.

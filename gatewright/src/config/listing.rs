@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crds::documents::{Objects, Place, Unreadable};
+use crds::documents::{Memo, Objects, Place, Unreadable};
 
 use super::ConfigError;
 
@@ -76,9 +76,9 @@ impl Listing {
         &self.folders
     }
 
-    /// Reads every file. One that cannot be read, or is being written, spoils only its own objects. Also returns the listing as it
-    /// was read.
-    pub(crate) fn read(&self, being_written: impl Fn(&Path) -> bool) -> (Objects, Self) {
+    /// Reads every file. One that cannot be read, or is being written, spoils only its own objects. What `memo` has from the
+    /// reading before is not parsed again. Also returns the listing as it was read.
+    pub(crate) fn read(&self, memo: &mut Memo, being_written: impl Fn(&Path) -> bool) -> (Objects, Self) {
         let (mut objects, mut read) = (Objects::default(), self.clone());
         for file in &mut read.files {
             let name = file.path.display().to_string();
@@ -91,13 +91,14 @@ impl Listing {
                 _ => text(&file.path, &mut file.stamp),
             };
             match text {
-                Ok(text) => objects.read(&name, &text),
+                Ok(text) => objects.read_again(&name, &text, memo),
                 Err(reason) => {
                     let place = Place { file: name.as_str().into(), line: 1 };
                     objects.unreadable.push(Unreadable { place, reason, hides_object: true });
                 }
             }
         }
+        memo.turn();
         (objects, read)
     }
 

@@ -8,7 +8,7 @@ mod watch;
 
 use std::{io, path::PathBuf};
 
-use crds::documents::Objects;
+use crds::documents::{Memo, Objects};
 
 pub(crate) use listing::Listing;
 pub(crate) use watch::Watch;
@@ -27,8 +27,9 @@ pub(crate) enum ConfigError {
 /// Reads a policy set once, for a command that ends. Errors and unreadable documents are told on standard error; both mean the exit
 /// code for usage.
 pub(crate) fn load(paths: &[PathBuf]) -> Result<Objects, u8> {
-    let objects =
-        Listing::of(paths).map(|listing| listing.read(|_| false).0).map_err(|error| fail(USAGE, &error.to_string()))?;
+    let objects = Listing::of(paths)
+        .map(|listing| listing.read(&mut Memo::default(), |_| false).0)
+        .map_err(|error| fail(USAGE, &error.to_string()))?;
     for unreadable in &objects.unreadable {
         fail(USAGE, &unreadable.to_string());
     }

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use crds::documents::Objects;
+use crds::documents::{Memo, Objects};
 use tokio::{sync::watch, task::spawn_blocking, time};
 use tracing::error;
 
@@ -30,6 +30,7 @@ pub(crate) struct Watch {
     notifier: Notifier,
     writers: Arc<Writers>,
     failing: bool,
+    memo: Memo,
 }
 
 // === impl Watch ===
@@ -40,12 +41,12 @@ impl Watch {
     pub(crate) async fn start(paths: &[PathBuf]) -> Result<(Self, Objects), ConfigError> {
         let (notifier, woken) = Notifier::new();
         let writers = notifier.writers();
-        let mut watch =
-            Self { paths: paths.into(), applied: Listing::default(), woken, notifier, writers, failing: false };
+        let (applied, memo) = (Listing::default(), Memo::default());
+        let mut watch = Self { paths: paths.into(), applied, woken, notifier, writers, failing: false, memo };
         let listing = Listing::of(paths)?;
         watch.notifier.arm(listing.folders());
         let listing = watch.settle(listing).await.map_or_else(|| Listing::of(paths), Ok)?;
-        let (objects, read) = listing.read(|path| watch.writers.hold(path));
+        let (objects, read) = listing.read(&mut watch.memo, |path| watch.writers.hold(path));
         watch.applied = read;
         Ok((watch, objects))
     }
@@ -59,10 +60,10 @@ impl Watch {
                 continue;
             }
             let Some(settled) = self.settle(listing).await else { continue };
-            let writers = self.writers.clone();
-            let reading = spawn_blocking(move || settled.read(|path| writers.hold(path)));
-            if let Ok((objects, read)) = reading.await {
-                self.applied = read;
+            let (writers, mut memo) = (self.writers.clone(), std::mem::take(&mut self.memo));
+            let reading = spawn_blocking(move || (settled.read(&mut memo, |path| writers.hold(path)), memo));
+            if let Ok(((objects, read), memo)) = reading.await {
+                (self.applied, self.memo) = (read, memo);
                 return objects;
             }
         }

@@ -17,14 +17,13 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
 use authz::{
     cache::TokenCache,
     jwks::{self, KeyCache},
     net::Networks,
     remote::calls::{self, RemoteCache},
     server::{
-        Address, Admin, CheckOptions, CheckService, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
+        Address, Admin, CheckOptions, CheckService, Dump, LogLevel, Metrics, Peers, Pending, Readiness, Registry,
         SnapshotCell,
     },
     shared::SharedStores,
@@ -198,7 +197,7 @@ impl Core {
         args: &ProcessArgs,
         addresses: Addresses,
         log_level: LogLevel,
-        verdicts: Arc<ArcSwap<serde_json::Value>>,
+        verdicts: Dump,
         prepared: Prepared,
     ) -> Parts {
         let Self { registry, metrics, keys, remote, stores, snapshots, uses, readiness, starting, telemetry } = self;

@@ -8,13 +8,12 @@ use std::{
 use arc_swap::ArcSwap;
 use authz::{
     jwks::KeyCache,
-    server::{PublishMetrics, Registry, SnapshotCell},
+    server::{Dump, PublishMetrics, Registry, SnapshotCell},
 };
 use crds::{
     compile::{Compiled, Compiler, Verdict},
     documents::{Objects, Unreadable},
 };
-use serde_json::Value;
 use tracing::{info, warn};
 
 use crate::{check, process::DataDir};
@@ -27,8 +26,8 @@ pub(super) struct Publisher {
     kept: u64,
     snapshots: Arc<SnapshotCell>,
     keys: Arc<KeyCache>,
-    verdicts: Arc<ArcSwap<Value>>,
-    told: Vec<Verdict>,
+    /// What was said of each object.
+    verdicts: Arc<ArcSwap<Vec<Verdict>>>,
     metrics: PublishMetrics,
     /// What was published last: Secrets of a file that cannot be read now are taken from here, in memory only.
     published: Objects,
@@ -49,16 +48,16 @@ impl Publisher {
             kept: 0,
             snapshots,
             keys,
-            verdicts: Arc::new(ArcSwap::from_pointee(Value::Array(Vec::new()))),
-            told: Vec::new(),
+            verdicts: Arc::default(),
             metrics: PublishMetrics::register(registry),
             published: Objects::default(),
         }
     }
 
     /// The verdicts of what was published last, for the admin listener.
-    pub(super) fn verdicts(&self) -> Arc<ArcSwap<Value>> {
-        self.verdicts.clone()
+    pub(super) fn verdicts(&self) -> Dump {
+        let verdicts = self.verdicts.clone();
+        Arc::new(move || serde_json::to_value(&**verdicts.load()).unwrap_or_default())
     }
 
     /// Puts a policy set in force, as a whole.
@@ -68,7 +67,6 @@ impl Publisher {
         // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
         self.keys.sync(snapshot.key_sets().to_vec());
         self.snapshots.store(Arc::new(snapshot));
-        self.verdicts.store(Arc::new(serde_json::to_value(&verdicts).unwrap_or_default()));
         let rejected = verdicts.iter().filter(|verdict| !verdict.is_accepted()).count();
         self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
         self.tell(verdicts, &objects.unreadable);
@@ -78,8 +76,13 @@ impl Publisher {
 
     /// Only what changed since the last time.
     fn tell(&mut self, verdicts: Vec<Verdict>, unreadable: &[Unreadable]) {
-        let told: HashMap<_, _> = self.told.iter().map(|verdict| ((verdict.kind, &verdict.name), verdict)).collect();
-        for verdict in verdicts.iter().filter(|verdict| told.get(&(verdict.kind, &verdict.name)) != Some(verdict)) {
+        let before = self.verdicts.load_full();
+        let told: HashMap<_, _> = before.iter().map(|verdict| ((verdict.kind, &verdict.name), verdict)).collect();
+        // Not where it stands: a line more in a file is no news of what comes after it.
+        let known = |verdict: &Verdict| {
+            told.get(&(verdict.kind, &verdict.name)).is_some_and(|told| told.conditions == verdict.conditions)
+        };
+        for verdict in verdicts.iter().filter(|verdict| !known(verdict)) {
             for condition in &verdict.conditions {
                 let (kind, object, message) = (verdict.kind, &*verdict.name, &condition.message);
                 let (condition, reason, holds) = (condition.r#type, condition.reason, condition.status);
@@ -97,7 +100,7 @@ impl Publisher {
         for one in unreadable.iter().filter(|one| !self.published.unreadable.contains(one)) {
             warn!("{one}");
         }
-        self.told = verdicts;
+        self.verdicts.store(Arc::new(verdicts));
     }
 
     /// A full disk loses the memory of a restart, and nothing else.

@@ -184,7 +184,7 @@ impl Signing {
 }
 
 fn encode(policy: &PushedPolicy) -> Option<(Option<Labels>, Arc<Encoded>)> {
-    Some((policy.workload_labels(), Encoded::new(Name::Policy(policy.name.clone()), policy)?))
+    Some((policy.workload_labels().cloned(), Encoded::new(Name::Policy(policy.name.clone()), policy)?))
 }
 
 // === impl EncodedPolicy ===

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crds::{
-    documents::{Kind, Objects, ReferenceKind},
+    documents::{Document, Kind, Objects, ReferenceKind},
     push::Reference,
 };
 use serde_json::Value;
@@ -104,7 +104,7 @@ impl Store {
             Change::Begins => self.listings.begin(kind, source),
             Change::Put(object) => {
                 let Some((name, version)) = self.read(kind, &object) else { return };
-                let held = self.objects.get(&(kind, name.clone())).map(|(_, held)| &*held.newest);
+                let held = self.objects.get(&(kind, name.clone())).map(|(_, held)| &held.newest);
                 if let Some((name, version)) = self.listings.stage((kind, source), held, name, version) {
                     self.put((kind, name), source, version, now);
                 }
@@ -149,17 +149,17 @@ impl Store {
             return Some((name, None));
         };
         self.unreadable.remove(&label);
-        Some((name, Some(Version { essence, observed: Observed::of(object) })))
+        Some((name, Some(Version { document: Document::new(&essence), observed: Observed::of(object) })))
     }
 
-    fn put(&mut self, key: (Kind, Arc<str>), source: usize, Version { essence, observed }: Version, now: Instant) {
+    fn put(&mut self, key: (Kind, Arc<str>), source: usize, Version { document, observed }: Version, now: Instant) {
         let (kind, name) = key.clone();
         if let Some((_, held)) = self.objects.get_mut(&key) {
-            if held.update(kind, &name, essence, observed, now) {
+            if held.update(kind, &name, document, observed, now) {
                 self.moved();
             }
         } else {
-            let held = Held::new(kind, &name, essence, observed, now);
+            let held = Held::new(kind, &name, document, observed, now);
             self.objects.insert(key, (source, held));
             self.moved();
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crds::{
     compile,
-    documents::{Kind, Object, Objects, Place},
+    documents::{Document, Kind, Object, Objects, Place},
     push::Reference,
 };
 use serde_json::{Map, Value};
@@ -15,9 +15,9 @@ use super::Observed;
 /// An AuthPolicy or DataSource.
 pub(super) struct Held {
     /// The newest version.
-    pub(super) newest: Arc<Value>,
+    pub(super) newest: Document,
     /// The version that is compiled: the newest whose references were all read once.
-    pub(super) ready: Option<Arc<Value>>,
+    pub(super) ready: Option<Document>,
     /// What the newest version refers to.
     pub(super) references: Vec<Reference>,
     /// Since when the newest is waited for.
@@ -81,8 +81,7 @@ pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
 // === impl Held ===
 
 impl Held {
-    pub(super) fn new(kind: Kind, name: &Arc<str>, essence: Value, observed: Observed, now: Instant) -> Self {
-        let newest = Arc::new(essence);
+    pub(super) fn new(kind: Kind, name: &Arc<str>, newest: Document, observed: Observed, now: Instant) -> Self {
         let references = references(kind, name, &newest);
         Self { newest, ready: None, references, since: now, observed }
     }
@@ -92,26 +91,26 @@ impl Held {
         &mut self,
         kind: Kind,
         name: &Arc<str>,
-        essence: Value,
+        newest: Document,
         observed: Observed,
         now: Instant,
     ) -> bool {
         self.observed = observed;
-        if *self.newest == essence {
+        if self.newest == newest {
             return false;
         }
-        if self.newest.pointer("/metadata/uid") != essence.pointer("/metadata/uid") {
+        if self.newest.uid() != newest.uid() {
             // Another object: nothing of the one before it holds.
             self.ready = None;
         }
-        self.newest = Arc::new(essence);
+        self.newest = newest;
         self.references = references(kind, name, &self.newest);
         self.since = now;
         true
     }
 }
 
-fn references(kind: Kind, name: &Arc<str>, document: &Arc<Value>) -> Vec<Reference> {
+fn references(kind: Kind, name: &Arc<str>, document: &Document) -> Vec<Reference> {
     if kind != Kind::AuthPolicy {
         return Vec::new();
     }

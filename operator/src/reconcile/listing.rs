@@ -7,14 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use crds::documents::Kind;
-use serde_json::Value;
+use crds::documents::{Document, Kind};
 
 use super::Observed;
 
 /// A version of an object, as it was read.
 pub(super) struct Version {
-    pub(super) essence: Value,
+    pub(super) document: Document,
     pub(super) observed: Observed,
 }
 
@@ -45,14 +44,14 @@ impl Listings {
     pub(super) fn stage(
         &mut self,
         source: (Kind, usize),
-        held: Option<&Value>,
+        held: Option<&Document>,
         name: Arc<str>,
         version: Option<Version>,
     ) -> Option<(Arc<str>, Version)> {
         let Some(listing) = self.begun.get_mut(&source) else { return Some((name, version?)) };
         listing.present.insert(name.clone());
         let version = version?;
-        if held == Some(&version.essence) {
+        if held == Some(&version.document) {
             return Some((name, version));
         }
         listing.staged.push((name, version));

@@ -1,9 +1,9 @@
 //! What is known of each referenced Secret and ConfigMap, and what has to be read.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crds::{
-    documents::{Kind, Objects, ReferenceKind},
+    documents::{Document, Kind, Objects, ReferenceKind},
     push::Reference,
 };
 use serde_json::Value;
@@ -84,8 +84,8 @@ pub(super) fn wanted(reference: &Reference) -> Wanted {
 }
 
 /// The references of a version that is in force.
-pub(super) fn before(document: &Arc<Value>) -> Vec<Reference> {
-    let Some(name) = held::name(document) else { return Vec::new() };
+pub(super) fn before(document: &Document) -> Vec<Reference> {
+    let Some(name) = held::name(&document.value()) else { return Vec::new() };
     let mut objects = Objects::default();
     objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
     objects.policies.iter().flat_map(crds::compile::references).collect()

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crds::documents::Document;
 use operator::push::Standing;
 use rcgen::CertificateParams;
 
@@ -238,9 +239,9 @@ async fn a_document_that_the_data_plane_refuses_is_told_and_harms_no_other() {
     let (mut compiled, objects) = compile(&[policy("a", "p", "p.test", OPEN), policy("a", "q", "new.test", OPEN)]);
     for one in &mut compiled.pushed {
         if &*one.policy.name == "a/p" {
-            let mut newer = (**one.policy.document.as_ref().unwrap()).clone();
+            let mut newer = one.policy.document.as_ref().unwrap().value();
             newer["spec"]["fromTheFuture"] = true.into();
-            one.policy.document = Some(Arc::new(newer));
+            one.policy.document = Some(Document::new(&newer));
         }
     }
     operator.push.publish(compiled.pushed, Arc::new(objects));
@@ -252,7 +253,7 @@ async fn a_document_that_the_data_plane_refuses_is_told_and_harms_no_other() {
     };
     assert_eq!(by, "gatewright/authz-0");
     assert!(reason.contains("fromTheFuture"), "{reason}");
-    assert!(plane.rejected.load().to_string().contains("policy/a/p"));
+    assert!((plane.rejected)().to_string().contains("policy/a/p"));
     // The next good version ends it.
     operator.publish(&[policy("a", "p", "later.test", OPEN), policy("a", "q", "new.test", OPEN)]);
     operator.stands("a/p", &PROGRAMMED).await;

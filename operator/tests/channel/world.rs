@@ -236,7 +236,7 @@ pub(crate) struct DataPlane {
     pub(crate) snapshots: Arc<SnapshotCell>,
     pub(crate) credentials: watch::Receiver<Option<Arc<authz::channel::Credentials>>>,
     pub(crate) in_force: watch::Receiver<bool>,
-    pub(crate) rejected: Arc<arc_swap::ArcSwap<serde_json::Value>>,
+    pub(crate) rejected: authz::server::Dump,
     pub(crate) signers: Arc<OwnKeys>,
     pub(crate) peers: Arc<authz::server::Peers>,
     pub(crate) registry: Registry,

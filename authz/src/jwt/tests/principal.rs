@@ -27,7 +27,7 @@ fn authenticator(change: impl FnOnce(&mut ClaimMapping)) -> Authenticator {
         fingerprint: [0; 32],
         second_factor: None,
         kind: AuthenticatorKind::Jwt(settings()),
-        claims,
+        claims: claims.into(),
         require: IdentityRequirements::default(),
         identity_issuer: Arc::from("urn:gatewright:a/b/main"),
     }
