@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     bundle::{Bundles, KubePlaces},
+    denied,
     identity::{self, Identity, IdentityError, KubeProofs, KubeStore, Lives},
     last_good::{self, LastGoodStore},
     leader::{self, Durations, Leader},
@@ -105,6 +106,7 @@ const LEASE: &str = "gatewright-operator";
 impl Operator {
     /// Takes part in the election from now on. Call it inside the runtime that shall do the work.
     pub fn new(client: Client, settings: Settings, registry: &mut Registry, readiness: &Readiness) -> Self {
+        let client = denied::counted(client, registry);
         let (highest, heard) = watch::channel(0);
         let ends = CancellationToken::new();
         let campaign = leader::Settings {
