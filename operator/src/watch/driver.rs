@@ -107,13 +107,11 @@ async fn list<E: Send>(call: &Call, source: &Source, told: &mut Told<E>) -> Resu
             Some(Value::Null) if !version.is_empty() => {}
             _ => return Err(CallError::Unreadable { what: format!("GET {}", source.path) }),
         }
-        match next {
-            Some(next) => token = next,
-            None => {
-                told.tell(Change::Ends).await;
-                return Ok(version);
-            }
-        }
+        let Some(next) = next else {
+            told.tell(Change::Ends).await;
+            return Ok(version);
+        };
+        token = next;
     }
 }
 
