@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     bundle::{Bundles, KubePlaces},
+    denied,
     identity::{self, Identity, IdentityError, KubeProofs, KubeStore, Lives},
     last_good::{self, LastGoodStore},
     leader::{self, Durations, Leader},
@@ -26,7 +27,7 @@ use crate::{
     status::{Gate, KubeEvents, Statuses},
     trouble::{Teller, Troubles},
     usage::{Keeper, KubeStores},
-    watch::Call,
+    watch::{Call, Patience},
 };
 
 /// Who we are and what we look after.
@@ -105,6 +106,7 @@ const LEASE: &str = "gatewright-operator";
 impl Operator {
     /// Takes part in the election from now on. Call it inside the runtime that shall do the work.
     pub fn new(client: Client, settings: Settings, registry: &mut Registry, readiness: &Readiness) -> Self {
+        let client = denied::counted(client, registry);
         let (highest, heard) = watch::channel(0);
         let ends = CancellationToken::new();
         let campaign = leader::Settings {
@@ -244,7 +246,12 @@ fn scope(settings: &Settings) -> Scope {
         workloads_without_own_keys: true,
         many_replicas: true,
     };
-    Scope { namespaces: settings.watch_namespaces.clone(), values: settings.values_namespaces.clone(), options }
+    Scope {
+        namespaces: settings.watch_namespaces.clone(),
+        values: settings.values_namespaces.clone(),
+        options,
+        patience: Patience::default(),
+    }
 }
 
 /// Into the metrics.

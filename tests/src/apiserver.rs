@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -115,6 +115,28 @@ impl ApiServer {
     pub async fn start_apiserver(&mut self) -> Result<(), PeerError> {
         self.launch_apiserver()?;
         self.until_ready().await
+    }
+
+    /// Stops both for a moment, and takes a copy of everything that is stored, the one before it forgotten.
+    pub async fn back_up(&mut self) -> Result<(), PeerError> {
+        self.move_store("etcd", "backup").await
+    }
+
+    /// Stops both, and starts them with what [`ApiServer::back_up`] copied: versions run backwards.
+    pub async fn restore(&mut self) -> Result<(), PeerError> {
+        self.move_store("backup", "etcd").await
+    }
+
+    async fn move_store(&mut self, from: &str, to: &str) -> Result<(), PeerError> {
+        self.apiserver = None;
+        self.etcd = None;
+        let (from, to) = (self.home.path().join(from), self.home.path().join(to));
+        if to.exists() {
+            fs::remove_dir_all(&to).map_err(PeerError::io(to.display().to_string()))?;
+        }
+        copy(&from, &to)?;
+        self.launch_etcd()?;
+        self.start_apiserver().await
     }
 
     /// A kubeconfig for `token` by way of `server`.
@@ -247,6 +269,22 @@ impl Drop for ApiServer {
         self.apiserver = None;
         self.etcd = None;
     }
+}
+
+/// A folder with everything in it.
+fn copy(from: &Path, to: &Path) -> Result<(), PeerError> {
+    let failed = || PeerError::io(format!("a copy of {}", from.display()));
+    fs::create_dir_all(to).map_err(failed())?;
+    for entry in fs::read_dir(from).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            copy(&source, &target)?;
+        } else {
+            fs::copy(&source, &target).map_err(failed())?;
+        }
+    }
+    Ok(())
 }
 
 /// The key that signs tokens of ServiceAccounts, and the tokens of people.

@@ -49,6 +49,7 @@ pub struct Operator {
     pod: String,
     ports: (u16, u16),
     kubeconfig: PathBuf,
+    owner: String,
     flags: Vec<String>,
     process: Option<Process>,
     home: TempDir,
@@ -106,14 +107,20 @@ impl Operator {
 
     /// Everything but the process.
     pub async fn prepare(api: &ApiServer, pod: &str) -> Result<Self, PeerError> {
+        Self::prepare_as(api, pod, OPERATOR, "operator").await
+    }
+
+    /// The same with another token, and another ClusterRole that everything belongs to.
+    pub async fn prepare_as(api: &ApiServer, pod: &str, token: &str, owner: &str) -> Result<Self, PeerError> {
         let proxy = FaultProxy::start(&api.url).await?;
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
-        let kubeconfig = api.kubeconfig(pod, &proxy.url(), OPERATOR)?;
+        let kubeconfig = api.kubeconfig(pod, &proxy.url(), token)?;
         Ok(Self {
             proxy,
             pod: pod.to_owned(),
             ports: free_ports()?,
             kubeconfig,
+            owner: owner.to_owned(),
             flags: Vec::new(),
             process: None,
             home,
@@ -129,7 +136,7 @@ impl Operator {
     pub fn launch(&mut self) -> Result<(), PeerError> {
         let mut command = Command::new(binary()?);
         command.args(["operator", "--namespace", HOME, "--service-name", "localhost", "--key-use-interval", "1s"]);
-        command.args(["--owner-cluster-role", "operator"]).args(&self.flags);
+        command.args(["--owner-cluster-role", &self.owner]).args(&self.flags);
         command.args(["--xds-address", &format!("127.0.0.1:{}", self.ports.0)]);
         command.args(["--admin-address", &format!("127.0.0.1:{}", self.ports.1)]);
         command.env("KUBECONFIG", &self.kubeconfig).env("POD_NAME", &self.pod).stdin(Stdio::null());

@@ -4,13 +4,13 @@
 //! its version of before, for a bounded time. An error of the API server never deletes anything here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 
 use crds::{
-    documents::{Kind, Objects, ReferenceKind},
+    documents::{Document, Kind, Objects, ReferenceKind},
     push::Reference,
 };
 use serde_json::Value;
@@ -21,7 +21,8 @@ use super::{
     Observed,
     fetch::{Content, Fetched, Wanted},
     held::{self, Held},
-    slots::{Selection, Slot, before, is_outside, wanted},
+    listing::{Listing, Listings, Version},
+    slots::{Selection, Slot, before, is_outside, selects, wanted},
 };
 use crate::watch::Change;
 
@@ -37,7 +38,11 @@ pub(super) struct Store {
     unreadable: BTreeSet<String>,
     /// Those that nobody was told of yet.
     pub(super) malformed: Vec<(Kind, Arc<str>)>,
+    /// Lists that are being told.
+    listings: Listings,
     values: BTreeMap<(ReferenceKind, String), Slot>,
+    /// What lists that are being told showed of [`Store::values`].
+    sightings: BTreeMap<(ReferenceKind, usize), BTreeSet<String>>,
     selections: BTreeMap<Wanted, Selection>,
     /// Sources that were read once.
     listed: BTreeSet<(Kind, usize)>,
@@ -96,23 +101,26 @@ impl Store {
     pub(super) fn objects(&mut self, kind: Kind, source: usize, change: Change) {
         let now = Instant::now();
         match change {
-            Change::All(all) => {
-                let mut present = BTreeSet::new();
-                for object in all {
-                    present.extend(self.put(kind, source, &object, now));
+            Change::Begins => self.listings.begin(kind, source),
+            Change::Put(object) => {
+                let Some((name, version)) = self.read(kind, &object) else { return };
+                let held = self.objects.get(&(kind, name.clone())).map(|(_, held)| &held.newest);
+                if let Some((name, version)) = self.listings.stage((kind, source), held, name, version) {
+                    self.put((kind, name), source, version, now);
                 }
-                let gone = self
-                    .objects
-                    .iter()
-                    .filter(|((of, name), (from, _))| *of == kind && *from == source && !present.contains(name));
-                let gone: Vec<_> = gone.map(|(key, _)| key.clone()).collect();
-                for key in gone {
-                    self.objects.remove(&key);
+            }
+            Change::Ends => {
+                let Some(Listing { present, staged }) = self.listings.end(kind, source) else { return };
+                for (name, version) in staged {
+                    self.put((kind, name), source, version, now);
+                }
+                let before = self.objects.len();
+                self.objects.retain(|(of, name), (from, _)| *of != kind || *from != source || present.contains(name));
+                if self.objects.len() != before {
                     self.moved();
                 }
                 self.changed |= self.listed.insert((kind, source));
             }
-            Change::Put(object) => drop(self.put(kind, source, &object, now)),
             Change::Gone(object) => {
                 let Some(name) = held::name(&object) else { return };
                 self.unreadable.remove(&format!("{kind:?} {name}"));
@@ -124,8 +132,8 @@ impl Store {
         }
     }
 
-    /// Its name, if it has one. One that cannot be read keeps the version of before.
-    fn put(&mut self, kind: Kind, source: usize, object: &Value, now: Instant) -> Option<Arc<str>> {
+    /// Its name, if it has one, and its version. One that cannot be read keeps the version of before.
+    fn read(&mut self, kind: Kind, object: &Value) -> Option<(Arc<str>, Option<Version>)> {
         let Some(name) = held::name(object) else {
             if self.unreadable.insert(format!("{kind:?} without a name")) {
                 warn!(?kind, "an object without namespace and name is skipped");
@@ -138,20 +146,23 @@ impl Store {
                 warn!(?kind, object = &*name, "the object cannot be read; its last version stays");
                 self.malformed.push((kind, name.clone()));
             }
-            return Some(name);
+            return Some((name, None));
         };
         self.unreadable.remove(&label);
-        let observed = Observed::of(object);
-        if let Some((_, held)) = self.objects.get_mut(&(kind, name.clone())) {
-            if held.update(kind, &name, &essence, observed, now) {
+        Some((name, Some(Version { document: Document::new(&essence), observed: Observed::of(object) })))
+    }
+
+    fn put(&mut self, key: (Kind, Arc<str>), source: usize, Version { document, observed }: Version, now: Instant) {
+        let (kind, name) = key.clone();
+        if let Some((_, held)) = self.objects.get_mut(&key) {
+            if held.update(kind, &name, document, observed, now) {
                 self.moved();
             }
         } else {
-            let held = Held::new(kind, &name, &essence, observed, now);
-            self.objects.insert((kind, name.clone()), (source, held));
+            let held = Held::new(kind, &name, document, observed, now);
+            self.objects.insert(key, (source, held));
             self.moved();
         }
-        Some(name)
     }
 
     fn moved(&mut self) {
@@ -160,25 +171,25 @@ impl Store {
 
     pub(super) fn values(&mut self, kind: ReferenceKind, source: usize, change: Change) {
         match change {
-            Change::All(all) => {
+            Change::Begins => drop(self.sightings.insert((kind, source), BTreeSet::new())),
+            Change::Put(meta) => {
+                if let Some(name) = self.seen(kind, &meta)
+                    && let Some(sighted) = self.sightings.get_mut(&(kind, source))
+                {
+                    sighted.insert(name);
+                }
+            }
+            Change::Ends => {
+                let Some(sighted) = self.sightings.remove(&(kind, source)) else { return };
                 self.blind.remove(&(kind, source));
                 self.changed |= self.told.insert((kind, source));
-                let versions: HashMap<Arc<str>, &Value> =
-                    all.iter().filter_map(|meta| Some((held::name(meta)?, meta))).collect();
-                for meta in &all {
-                    self.seen(kind, meta);
-                }
                 // Not in the list: read to be sure. It may be newer than the list.
                 for ((of, name), slot) in &mut self.values {
-                    if *of == kind
-                        && !versions.contains_key(&**name)
-                        && slot.content.as_ref().is_some_and(Option::is_some)
-                    {
+                    if *of == kind && !sighted.contains(name) && slot.content.as_ref().is_some_and(Option::is_some) {
                         slot.read.fresh = false;
                     }
                 }
             }
-            Change::Put(meta) => self.seen(kind, &meta),
             Change::Gone(meta) => {
                 let Some(name) = held::name(&meta) else { return };
                 let Some(slot) = self.values.get_mut(&(kind, name.to_string())) else { return };
@@ -199,17 +210,20 @@ impl Store {
         }
     }
 
-    /// A Secret or ConfigMap exists in this version: if anybody cares, its content is read.
-    fn seen(&mut self, kind: ReferenceKind, meta: &Value) {
-        let Some(name) = held::name(meta) else { return };
+    /// A Secret or ConfigMap exists in this version: if anybody cares, its content is read. Its name, if anybody does.
+    fn seen(&mut self, kind: ReferenceKind, meta: &Value) -> Option<String> {
+        let name = held::name(meta)?;
         let version = meta.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         let key = (kind, name.to_string());
         if let Some(slot) = self.values.get_mut(&key) {
             let same = slot.content.as_ref().and_then(Option::as_ref).is_some_and(|content| content.version == version);
             slot.read.fresh &= same;
-        } else if kind == ReferenceKind::Secret && self.selected(&name, meta) {
-            self.values.insert(key, Slot::default());
+        } else if kind == ReferenceKind::Secret && self.selections.keys().any(|one| selects(one, meta)) {
+            self.values.insert(key.clone(), Slot::default());
+        } else {
+            return None;
         }
+        Some(key.1)
     }
 
     /// Why something of this could not be read, if that is so: what is missing in a status may be there.
@@ -219,21 +233,6 @@ impl Store {
             selection @ Wanted::Selected { .. } => self.selections.get(&selection).map(|one| &one.read),
         });
         read.into_iter().find_map(|read| read.why.as_deref())
-    }
-
-    fn selected(&self, name: &str, meta: &Value) -> bool {
-        let (own, _) = name.split_once('/').unwrap_or_default();
-        self.selections.keys().any(|wanted| match wanted {
-            Wanted::Selected { namespace, labels } => {
-                let has = |pair: &str| {
-                    let (label, value) = pair.split_once('=').unwrap_or_default();
-                    let found = meta.pointer("/metadata/labels").and_then(|labels| labels.get(label));
-                    found.and_then(Value::as_str) == Some(value)
-                };
-                namespace == own && labels.split(',').all(has)
-            }
-            Wanted::Named { .. } => false,
-        })
     }
 
     pub(super) fn fetched(&mut self, fetched: Fetched) {

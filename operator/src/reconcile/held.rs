@@ -81,8 +81,7 @@ pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
 // === impl Held ===
 
 impl Held {
-    pub(super) fn new(kind: Kind, name: &Arc<str>, essence: &Value, observed: Observed, now: Instant) -> Self {
-        let newest = Document::new(essence);
+    pub(super) fn new(kind: Kind, name: &Arc<str>, newest: Document, observed: Observed, now: Instant) -> Self {
         let references = references(kind, name, &newest);
         Self { newest, ready: None, references, since: now, observed }
     }
@@ -92,12 +91,11 @@ impl Held {
         &mut self,
         kind: Kind,
         name: &Arc<str>,
-        essence: &Value,
+        newest: Document,
         observed: Observed,
         now: Instant,
     ) -> bool {
         self.observed = observed;
-        let newest = Document::new(essence);
         if self.newest == newest {
             return false;
         }

@@ -14,6 +14,7 @@ mod build;
 mod dereference;
 mod fetch;
 mod held;
+mod listing;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ use self::{
 };
 use crate::{
     trouble::Troubles,
-    watch::{Call, Change, Source, follow},
+    watch::{Call, Change, Patience, Source, Told, follow},
 };
 
 /// What to watch, and how to compile it.
@@ -54,6 +55,8 @@ pub struct Scope {
     pub values: Vec<String>,
     /// How policies are compiled.
     pub options: Options,
+    /// How long watches may be silent.
+    pub patience: Patience,
 }
 
 /// Where statuses go, and where last good versions are kept.
@@ -74,6 +77,9 @@ enum Event {
 const STATUS_PACE: Duration = Duration::from_millis(50);
 /// How often what waits for a reference is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Changes that may wait for the loop; then watches wait for it, and pages of a list do not pile up.
+const WAITING: usize = 256;
 
 /// The loop and what it keeps.
 pub struct Reconciler<S, R> {
@@ -131,7 +137,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
 
     /// Runs until a watch ends, which is a bug: whoever called ends with it.
     pub async fn run(mut self, call: Call, scope: &Scope, mut standings: watch::Receiver<u64>) -> &'static str {
-        let (told, mut events) = mpsc::unbounded_channel();
+        let (told, mut events) = mpsc::channel(WAITING);
         let mut watches = watches(&call, scope, &self.troubles, &told);
         let (mut look, mut status_due) = (Instant::now() + LOOK, None);
         loop {
@@ -194,7 +200,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         match change {
             Change::Trouble(why) => self.troubles.source(kind, source, Some(why)),
             Change::Well => self.troubles.source(kind, source, None),
-            Change::All(_) | Change::Put(_) | Change::Gone(_) => {}
+            Change::Begins | Change::Put(_) | Change::Gone(_) | Change::Ends => {}
         }
     }
 
@@ -258,18 +264,15 @@ async fn until(due: Option<Instant>) {
 }
 
 /// One watch a kind and namespace, each a task of its own: a slow one holds up no other.
-fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::UnboundedSender<Event>) -> JoinSet<()> {
+fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::Sender<Event>) -> JoinSet<()> {
     let mut watches = JoinSet::new();
     for (index, place) in places(&scope.namespaces).iter().enumerate() {
         for kind in KINDS {
             let plural = held::plural(kind);
             let path = format!("/apis/gatewright.dev/v1alpha1{place}/{plural}");
             let source = Source { kind: plural, path, metadata_only: false, labels: String::new() };
-            let told = told.clone();
-            // A receiver that is gone is the end of the process.
-            watches.spawn(follow(call.clone(), source, troubles.clone(), move |change| {
-                drop(told.send(Event::Objects(kind, index, change)));
-            }));
+            let told = Told::new(told.clone(), move |change| Event::Objects(kind, index, change));
+            watches.spawn(follow(call.clone(), source, scope.patience, troubles.clone(), told));
         }
     }
     for (index, place) in places(scope.watched_values()).iter().enumerate() {
@@ -277,10 +280,8 @@ fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::Unbound
             let plural = slots::plural(kind);
             let path = format!("/api/v1{place}/{plural}");
             let source = Source { kind: plural, path, metadata_only: true, labels: String::new() };
-            let told = told.clone();
-            watches.spawn(follow(call.clone(), source, troubles.clone(), move |change| {
-                drop(told.send(Event::Values(kind, index, change)));
-            }));
+            let told = Told::new(told.clone(), move |change| Event::Values(kind, index, change));
+            watches.spawn(follow(call.clone(), source, scope.patience, troubles.clone(), told));
         }
     }
     watches

@@ -6,6 +6,7 @@ use crds::{
     documents::{Document, Kind, Objects, ReferenceKind},
     push::Reference,
 };
+use serde_json::Value;
 
 use super::{
     fetch::{Content, Wanted},
@@ -94,4 +95,15 @@ pub(super) fn before(document: &Document) -> Vec<Reference> {
 pub(super) fn is_outside(watched: &[String], name: &str) -> bool {
     let own = name.split_once('/').map_or("", |(namespace, _)| namespace);
     !watched.is_empty() && !watched.iter().any(|one| one == own)
+}
+
+/// Whether a Secret is one of a selection.
+pub(super) fn selects(wanted: &Wanted, meta: &Value) -> bool {
+    let Wanted::Selected { namespace, labels } = wanted else { return false };
+    let has = |pair: &str| {
+        let (label, value) = pair.split_once('=').unwrap_or_default();
+        let found = meta.pointer("/metadata/labels").and_then(|labels| labels.get(label));
+        found.and_then(Value::as_str) == Some(value)
+    };
+    meta.pointer("/metadata/namespace").and_then(Value::as_str) == Some(namespace) && labels.split(',').all(has)
 }

@@ -179,8 +179,8 @@ async fn write(call: &Call, events: &dyn EventSink, desired: &Desired, status: &
     let body = json!({
         "apiVersion": crds::v1alpha1::API_VERSION,
         "kind": events::kind(desired.kind),
-        // Of this very object: one that was made anew meanwhile is not told what was found of the one before.
-        "metadata": {"name": name, "namespace": namespace, "uid": desired.observed.uid},
+        // API servers compare no uid in a status: an object that was made anew is told this for a moment, and its own with the next pass.
+        "metadata": {"name": name, "namespace": namespace},
         "status": status,
     });
     call.patch(&path, "application/apply-patch+yaml", &body).await?;

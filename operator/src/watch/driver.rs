@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{
-    Backoff, Call, Change, Source,
+    Backoff, Call, Change, Patience, Source, Told,
     call::{CallError, JSON, cause},
 };
 use crate::trouble::Troubles;
@@ -19,8 +19,6 @@ use crate::trouble::Troubles;
 const PAGE: usize = 500;
 /// How long the server keeps a watch open.
 const WATCH_SECONDS: u64 = 290;
-/// A watch that says nothing for so long is dead: the server sends a bookmark about once a minute.
-const SILENCE: Duration = Duration::from_secs(150);
 /// Errors of watches in a row after which the version itself is suspected, and everything is listed again.
 const SUSPECT: u32 = 2;
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -30,44 +28,47 @@ const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;
 enum Ended {
     /// The server's time was up; the version still holds.
     Normally,
-    /// The version is too old, or was never one of this server.
-    Gone,
+    /// The version is of no use: too old, or never one of this server. A label, and why.
+    Stale(&'static str, &'static str),
     /// Something else: a label, and why.
     Failed(&'static str, String),
 }
 
-/// Follows a source for ever. `tell` is called in order, and never with a change that was not seen.
-pub async fn follow(call: Call, source: Source, troubles: Troubles, mut tell: impl FnMut(Change)) {
+const GONE: Ended = Ended::Stale("gone", "the version is gone");
+/// To a version of the future, which a restored etcd may make of ours, API servers say nothing, for as long as it takes them to reach it.
+const SILENT: Ended = Ended::Stale("silent", "nothing was said for too long");
+
+/// Follows a source for ever. Changes are told in order, and never one that was not seen.
+pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, troubles: Troubles, mut told: Told<E>) {
     troubles.followed(source.kind);
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(15));
     let (mut trouble, mut watching) = (Trouble::default(), Trouble::default());
     loop {
-        let mut version = match list(&call, &source).await {
-            Ok((objects, version)) => {
-                trouble.over(&source, &mut tell);
-                tell(Change::All(objects));
+        let mut version = match list(&call, &source, &mut told).await {
+            Ok(version) => {
+                trouble.over(&source, &mut told).await;
                 version
             }
             Err(error) => {
                 troubles.failed(source.kind, error.cause());
                 // Told anew once lists work again.
                 watching = Trouble::default();
-                trouble.is(&source, error.to_string(), &mut tell);
+                trouble.is(&source, error.to_string(), &mut told).await;
                 sleep(backoff.pause(error.retry_after())).await;
                 continue;
             }
         };
         let mut failures = 0;
         while failures < SUSPECT {
-            match watch(&call, &source, &mut version, &mut tell, (&mut backoff, &mut watching)).await {
+            match watch(&call, (&source, patience), &mut version, &mut told, (&mut backoff, &mut watching)).await {
                 Ended::Normally => {
                     failures = 0;
-                    watching.over(&source, &mut tell);
+                    watching.over(&source, &mut told).await;
                 }
                 // kube-runtime would ask for the same version again, for ever.
-                Ended::Gone => {
-                    troubles.failed(source.kind, "gone");
-                    debug!(kind = source.kind, "the version is gone: listing anew");
+                Ended::Stale(cause, why) => {
+                    troubles.failed(source.kind, cause);
+                    debug!(kind = source.kind, "{why}: listing anew");
                     break;
                 }
                 Ended::Failed(cause, why) => {
@@ -76,7 +77,7 @@ pub async fn follow(call: Call, source: Source, troubles: Troubles, mut tell: im
                     debug!(kind = source.kind, why, "the watch ended");
                     // Once may be a connection that ended; a list will show whether more is wrong.
                     if failures == SUSPECT {
-                        watching.is(&source, why, &mut tell);
+                        watching.is(&source, why, &mut told).await;
                     }
                     sleep(backoff.pause(None)).await;
                 }
@@ -85,11 +86,11 @@ pub async fn follow(call: Call, source: Source, troubles: Troubles, mut tell: im
     }
 }
 
-/// All objects, page by page, and the version they are of.
-async fn list(call: &Call, source: &Source) -> Result<(Vec<Value>, String), CallError> {
+/// Tells all objects, page by page; the version they are of. A list that fails midway has begun and not ended.
+async fn list<E: Send>(call: &Call, source: &Source, told: &mut Told<E>) -> Result<String, CallError> {
     let accept = if source.metadata_only { METADATA_LIST } else { JSON };
-    let mut objects = Vec::new();
     let mut token = String::new();
+    told.tell(Change::Begins).await;
     loop {
         let path = format!("{}?limit={PAGE}{}{token}", source.path, selector(source));
         let mut page = call.get(&path, accept).await?;
@@ -97,23 +98,28 @@ async fn list(call: &Call, source: &Source) -> Result<(Vec<Value>, String), Call
         let next = page.pointer("/metadata/continue").and_then(Value::as_str).filter(|next| !next.is_empty());
         let next = next.map(|next| format!("&continue={}", encoded(next)));
         match page.get_mut("items").map(Value::take) {
-            Some(Value::Array(items)) => objects.extend(items),
+            Some(Value::Array(items)) => {
+                for object in items {
+                    told.tell(Change::Put(object)).await;
+                }
+            }
             // Null is how some servers write an empty list. Anything else is no list: taking it for an empty one would delete everything.
             Some(Value::Null) if !version.is_empty() => {}
             _ => return Err(CallError::Unreadable { what: format!("GET {}", source.path) }),
         }
-        match next {
-            Some(next) => token = next,
-            None => return Ok((objects, version)),
-        }
+        let Some(next) = next else {
+            told.tell(Change::Ends).await;
+            return Ok(version);
+        };
+        token = next;
     }
 }
 
-async fn watch(
+async fn watch<E: Send>(
     call: &Call,
-    source: &Source,
+    (source, Patience { silence }): (&Source, Patience),
     version: &mut String,
-    tell: &mut impl FnMut(Change),
+    told: &mut Told<E>,
     (backoff, watching): (&mut Backoff, &mut Trouble),
 ) -> Ended {
     let path = format!(
@@ -127,36 +133,36 @@ async fn watch(
         Ok(request) => request,
         Err(error) => return Ended::Failed("refused", error.to_string()),
     };
-    let stream = match timeout(SILENCE, call.client().request_events::<Value>(request)).await {
+    let stream = match timeout(silence, call.client().request_events::<Value>(request)).await {
         Ok(Ok(stream)) => stream,
-        Ok(Err(kube::Error::Api(status))) if status.code == 410 => return Ended::Gone,
+        Ok(Err(kube::Error::Api(status))) if status.code == 410 => return GONE,
         Ok(Err(kube::Error::Api(status))) => return Ended::Failed(cause(status.code), status.message),
         Ok(Err(error)) => return Ended::Failed("unreachable", error.to_string()),
-        Err(_) => return Ended::Failed("silent", "no answer".to_owned()),
+        Err(_) => return SILENT,
     };
     let mut stream = pin!(stream);
     loop {
-        let event = match timeout(SILENCE, stream.next()).await {
-            Err(_) => return Ended::Failed("silent", "nothing was said for too long".to_owned()),
+        let event = match timeout(silence, stream.next()).await {
+            Err(_) => return SILENT,
             Ok(None) => return Ended::Normally,
             Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string()),
             Ok(Some(Ok(event))) => event,
         };
         backoff.reset();
         if !matches!(event, WatchEvent::Error(_)) {
-            watching.over(source, tell);
+            watching.over(source, told).await;
         }
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 remember(version, &object);
-                tell(Change::Put(object));
+                told.tell(Change::Put(object)).await;
             }
             WatchEvent::Deleted(object) => {
                 remember(version, &object);
-                tell(Change::Gone(object));
+                told.tell(Change::Gone(object)).await;
             }
             WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
-            WatchEvent::Error(status) if status.code == 410 => return Ended::Gone,
+            WatchEvent::Error(status) if status.code == 410 => return GONE,
             WatchEvent::Error(status) => return Ended::Failed(cause(status.code), status.message.clone()),
         }
     }
@@ -187,18 +193,18 @@ struct Trouble {
 // === impl Trouble ===
 
 impl Trouble {
-    fn is(&mut self, source: &Source, why: String, tell: &mut impl FnMut(Change)) {
+    async fn is<E: Send>(&mut self, source: &Source, why: String, told: &mut Told<E>) {
         if self.said.as_ref() != Some(&why) {
             warn!(kind = source.kind, "{why}; what is in force stays");
             self.said = Some(why.clone());
-            tell(Change::Trouble(why));
+            told.tell(Change::Trouble(why)).await;
         }
     }
 
-    fn over(&mut self, source: &Source, tell: &mut impl FnMut(Change)) {
+    async fn over<E: Send>(&mut self, source: &Source, told: &mut Told<E>) {
         if self.said.take().is_some() {
             warn!(kind = source.kind, "the API server can be read again");
-            tell(Change::Well);
+            told.tell(Change::Well).await;
         }
     }
 }

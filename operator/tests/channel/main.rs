@@ -12,6 +12,7 @@
 mod change;
 mod crowd;
 mod fence;
+mod kube;
 mod proof;
 mod proxy;
 mod raw;
@@ -20,4 +21,5 @@ mod restart;
 mod rotate;
 mod signing;
 mod uses;
+mod watches;
 mod world;

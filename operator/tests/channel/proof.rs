@@ -35,6 +35,20 @@ async fn tokens_for_others_prove_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_replaced_in_its_file_is_the_one_that_is_shown() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 1).await;
+    operator.publish(&[policy("a", "p", "x.test", OPEN)]);
+    let mut start = Start::own("authz-0");
+    let good = std::mem::replace(&mut start.token, "expired".to_owned());
+    let plane = start.run(&operator);
+    until("it was refused twice", || plane.metric("gatewright_channel_failures_total") > 1).await;
+    assert!(plane.credentials.borrow().is_none());
+    std::fs::write(start.folder.path().join("token"), good).unwrap();
+    plane.holds(&["a/p"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_api_server_that_is_away_is_no_refusal() {
     let api = Arc::new(Api::default());
     let operator = Operator::start(&api, 1).await;

@@ -112,6 +112,39 @@ async fn secrets_are_followed() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_secret_that_makes_no_sense_harms_its_own_policy_only() -> Outcome {
+    let mut world = World::start().await?;
+    apply_secret(&world.api, "key", "jwt", STRONG).await?;
+    let jwks = json!({"algorithm": "RS256", "secretKeyRef": {"name": "rsa", "key": "pem"}});
+    let app = json!({"externalHostnames": ["rsa.test"], "authenticators": [{"name": "app", "jwt": {"keys": [jwks]}}]});
+    apply(&world.api, "rsa", app).await?;
+    apply(&world.api, "app", signed("app.test", "key")).await?;
+    until_condition(&world.api, "app", "ResolvedRefs", "True", "ResolvedRefs").await?;
+    let good = token(STRONG);
+    let good = [("authorization", good.as_str())];
+    // Bytes that are no text, and as many as the API takes.
+    for content in [vec![0xff; 600_000], vec![0, 0xfe, 10], Vec::new()] {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let data = json!({"pem": STANDARD.encode(&content)});
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "rsa"}, "data": data});
+        let path = format!("{}?fieldManager=person&force=true", secret("rsa"));
+        world.api.apply_text(&path, &object.to_string()).await?;
+        until_condition(&world.api, "rsa", "ResolvedRefs", "False", "BadContent").await?;
+        world.operator.must_run()?;
+        assert_eq!(world.plane.answer_with("app.test", &good).await, 200);
+        assert_eq!(world.plane.answer("rsa.test").await, 401);
+    }
+    // An entry under another name is an entry that is missing.
+    let renamed = json!({"data": {"jwt": null, "renamed": "YQ=="}});
+    world.api.merge(&secret("key"), &renamed).await?;
+    until_condition(&world.api, "app", "ResolvedRefs", "False", "SecretMissing").await?;
+    wait::until("the token to be refused", LONG, || async {
+        (world.plane.answer_with("app.test", &good).await != 200).then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_last_good_version_keeps_its_secrets_also_across_a_restart() -> Outcome {
     let mut world = World::start().await?;
     apply_secret(&world.api, "key", "jwt", STRONG).await?;

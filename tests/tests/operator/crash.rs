@@ -30,7 +30,7 @@ async fn end_state(api: &ApiServer) -> Result<Value, tests::PeerError> {
     Ok(json!({"statuses": statuses, "objects": names}))
 }
 
-async fn until_settled(api: &ApiServer) -> Outcome {
+pub(crate) async fn until_settled(api: &ApiServer) -> Outcome {
     until_condition(api, "shop", "Programmed", "False", "NoDataPlane").await?;
     until_condition(api, "app", "ResolvedRefs", "True", "ResolvedRefs").await?;
     until_condition(api, "bad", "Accepted", "False", "Invalid").await?;
@@ -58,7 +58,7 @@ async fn until_settled(api: &ApiServer) -> Outcome {
 }
 
 /// Everything as it was before any operator ran.
-async fn reset(api: &ApiServer) -> Outcome {
+pub(crate) async fn reset(api: &ApiServer) -> Outcome {
     for name in ["app", "bad", "shop"] {
         api.delete(&path(name)).await?;
     }

@@ -9,7 +9,7 @@ use tests::{
     wait::{self, LONG},
 };
 
-use crate::{Outcome, World, apply, marker, open, path, until_condition};
+use crate::{Outcome, World, apply, broken, marker, open, path, until_condition};
 
 #[tokio::test]
 async fn a_restart_without_an_api_server_pushes_nothing() -> Outcome {
@@ -193,4 +193,26 @@ async fn a_status_that_cannot_be_written_is_written_later() -> Outcome {
         world.plane.until_answer("shop.test", 403).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn an_object_that_was_made_anew_keeps_nothing_that_was_found_of_the_one_before() -> Outcome {
+    let world = World::start().await?;
+    let at = Where::path("/authpolicies/shop/status").method(Method::PATCH);
+    let held = world.operator.proxy.fault(at, Fault::Hold);
+    apply(&world.api, "shop", broken("shop.test")).await?;
+    let statuses = || world.operator.proxy.writes().into_iter().filter(|seen| seen.path.contains("/shop/status"));
+    wait::until("the status of the first one to be under way", LONG, || async { statuses().next().map(drop) }).await?;
+    world.api.delete(&path("shop")).await?;
+    apply(&world.api, "shop", open("shop.test")).await?;
+    world.operator.proxy.mend(held);
+    // It comes late, and API servers compare no uid in a status.
+    wait::until("the status of the first one to arrive", LONG, || async {
+        statuses().next().filter(|seen| seen.status != 0 && seen.body.contains("Invalid")).map(drop)
+    })
+    .await?;
+    until_condition(&world.api, "shop", "Programmed", "True", "Programmed").await?;
+    until_condition(&world.api, "shop", "Accepted", "True", "Accepted").await?;
+    marker(&world, "later").await?;
+    until_condition(&world.api, "shop", "Accepted", "True", "Accepted").await.map(|_| ())
 }

@@ -80,25 +80,43 @@ async fn a_leader_that_is_told_to_stop_hands_over() -> Outcome {
 
 #[tokio::test]
 async fn a_leader_that_slept_writes_nothing_when_it_wakes() -> Outcome {
-    let (mut first, second, api) = pair().await?;
-    first.signal("STOP")?;
-    until_holder(&api, "operator-1").await?;
+    let (mut first, mut second, api) = pair().await?;
+    sleeps(&api, &mut first, (&mut second, "operator-1"), ["one", "two"]).await?;
+    // And back: whoever slept can lead again, under a number of its own.
+    sleeps(&api, &mut second, (&mut first, "operator-0"), ["three", "four"]).await
+}
+
+/// The leader sleeps beyond its lease: the other one takes over and works; the sleeper, awake again, writes nothing as leader.
+async fn sleeps(
+    api: &ApiServer,
+    sleeper: &mut Operator,
+    (other, pod): (&mut Operator, &str),
+    policies: [&str; 2],
+) -> Outcome {
+    other.proxy.forget();
+    let before = epoch(api).await;
+    sleeper.signal("STOP")?;
+    until_holder(api, pod).await?;
+    assert!(epoch(api).await > before, "every leadership has a number of its own");
     // Work that the sleeper would do, if it still believed in itself.
-    apply(&api, "one", open("one.test")).await?;
-    until_condition(&api, "one", "Programmed", "False", "NoDataPlane").await?;
-    first.proxy.forget();
-    first.signal("CONT")?;
-    apply(&api, "two", open("two.test")).await?;
-    until_condition(&api, "two", "Programmed", "False", "NoDataPlane").await?;
+    apply(api, policies[0], open(&format!("{}.test", policies[0]))).await?;
+    until_condition(api, policies[0], "Programmed", "False", "NoDataPlane").await?;
+    sleeper.proxy.forget();
+    sleeper.signal("CONT")?;
+    apply(api, policies[1], open(&format!("{}.test", policies[1]))).await?;
+    until_condition(api, policies[1], "Programmed", "False", "NoDataPlane").await?;
     wait::until("the sleeper to look at the lease", LONG, || async {
-        let seen = first.proxy.seen();
+        let seen = sleeper.proxy.seen();
         (seen.iter().filter(|seen| seen.path.contains("/leases/") && seen.method == Method::GET).count() >= 2)
             .then_some(())
     })
     .await?;
-    assert_eq!(work(&first.proxy), Vec::<String>::new());
-    assert_eq!(holder(&api).await.as_deref(), Some("operator-1"));
-    assert!(!work(&second.proxy).is_empty());
+    assert_eq!(work(&sleeper.proxy), Vec::<String>::new());
+    assert_eq!(holder(api).await.as_deref(), Some(pod));
+    for policy in policies {
+        let path = format!("/{policy}/status");
+        assert!(work(&other.proxy).iter().any(|write| write.contains(&path)), "{pod} wrote the status of {policy}");
+    }
     Ok(())
 }
 

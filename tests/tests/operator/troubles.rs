@@ -11,7 +11,7 @@ use tests::{
 use crate::{Outcome, World, apply, apply_secret, condition, marker, open, path, signed, token, until_condition};
 
 /// Waits until the operator's metrics hold a line that begins so.
-async fn until_metric(operator: &Operator, line: &str) -> Outcome {
+pub(crate) async fn until_metric(operator: &Operator, line: &str) -> Outcome {
     wait::until(&format!("the metric {line}"), LONG, || async {
         let (_, text) = operator.admin("/metrics").await;
         text.lines().any(|one| one.starts_with(line)).then_some(())
@@ -20,7 +20,7 @@ async fn until_metric(operator: &Operator, line: &str) -> Outcome {
 }
 
 /// Waits for an Event of this namespace with this reason; what it is about, and its note.
-async fn event(api: &ApiServer, namespace: &str, reason: &str) -> Result<(Value, String), PeerError> {
+pub(crate) async fn event(api: &ApiServer, namespace: &str, reason: &str) -> Result<(Value, String), PeerError> {
     wait::until(&format!("an Event {reason}"), LONG, || async {
         let all = api.get(&format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events")).await.ok()?.body;
         let one = all["items"].as_array()?.iter().find(|one| one["reason"] == reason)?.clone();

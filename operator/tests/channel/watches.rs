@@ -1,0 +1,202 @@
+//! From lists and watches to what a data plane enforces, when the API server stalls or fails halfway.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use authz::server::{PublishMetrics, Readiness, Registry};
+use crds::compile::LastGood;
+use operator::{
+    reconcile::{Desired, Reconciler, Reports, Scope},
+    trouble::Troubles,
+    watch::{Call, Change, Patience, Source, Told, follow},
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    kube::{Cluster, PAGE},
+    world::{Api, DataPlane, Operator, Start, until},
+};
+
+/// Follows the policies of a cluster into a queue of this length.
+fn followed(cluster: &Arc<Cluster>, queue: usize) -> mpsc::Receiver<Change> {
+    let (told, changes) = mpsc::channel(queue);
+    let path = "/apis/gatewright.dev/v1alpha1/authpolicies".to_owned();
+    let source = Source { kind: "authpolicies", path, metadata_only: false, labels: String::new() };
+    let call = Call::new(cluster.client());
+    let (troubles, _) = Troubles::new(cluster.client(), "gatewright", "operator-0", &mut Registry::default());
+    tokio::spawn(follow(call, source, Patience::default(), troubles, Told::new(told, |change| change)));
+    changes
+}
+
+/// What a change says, and of which policy.
+fn said(change: Option<Change>) -> String {
+    let name = |object: &serde_json::Value| object["metadata"]["name"].as_str().unwrap().to_owned();
+    match change.expect("it goes on") {
+        Change::Begins => "begins".to_owned(),
+        Change::Put(object) => name(&object),
+        Change::Gone(object) => format!("no {}", name(&object)),
+        Change::Ends => "ends".to_owned(),
+        Change::Trouble(why) => format!("trouble: {why}"),
+        Change::Well => "well".to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_page_is_asked_for_before_the_one_before_it_was_taken() {
+    let cluster = Arc::<Cluster>::default();
+    for name in ["p0", "p1", "p2", "p3", "p4"] {
+        cluster.put(name, "x.test");
+    }
+    let mut changes = followed(&cluster, 1);
+    assert_eq!(said(changes.recv().await), "begins");
+    // Under a paused clock this ends when nobody has anything left to do.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(
+        (cluster.asked(false, ""), cluster.asked(false, "continue")),
+        (1, 0),
+        "one of {PAGE} waits for its turn"
+    );
+    let mut heard = Vec::new();
+    for _ in 0..6 {
+        heard.push(said(changes.recv().await));
+    }
+    assert_eq!(heard, ["p0", "p1", "p2", "p3", "p4", "ends"]);
+    assert_eq!((cluster.asked(false, ""), cluster.asked(false, "continue")), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_says_nothing_is_given_up_and_what_is_there_is_listed() {
+    let cluster = Arc::<Cluster>::default();
+    cluster.put("p0", "x.test");
+    let mut changes = followed(&cluster, 64);
+    for expected in ["begins", "p0", "ends"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    let begun = Instant::now();
+    cluster.put("p1", "y.test");
+    cluster.delete("p0");
+    sleep(Patience::default().silence / 2).await;
+    assert_eq!((cluster.asked(false, ""), cluster.asked(true, "")), (1, 1), "it is waited for");
+    for expected in ["begins", "p1", "ends"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    assert!(begun.elapsed() < Patience::default().silence + Duration::from_secs(1), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_only_ever_had_bookmarks_goes_on_from_the_last_one() {
+    let cluster = Arc::<Cluster>::default();
+    for version in ["7", "77"] {
+        let metadata = serde_json::json!({"resourceVersion": version});
+        let object =
+            serde_json::json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": metadata});
+        cluster.says.lock().push_back(serde_json::json!({"type": "BOOKMARK", "object": object}));
+    }
+    let mut changes = followed(&cluster, 64);
+    for expected in ["begins", "ends"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    sleep(Patience::default().silence / 2).await;
+    let from = |version: &str| cluster.asked(true, &format!("resourceVersion={version}"));
+    assert_eq!((cluster.asked(false, ""), cluster.asked(true, "")), (1, 3), "nothing is listed again");
+    assert_eq!((from("1"), from("7"), from("77")), (1, 2, 1), "7 is the beginning of 77");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_fails_midway_does_not_end() {
+    let cluster = Arc::<Cluster>::default();
+    for name in ["p0", "p1", "p2"] {
+        cluster.put(name, "x.test");
+    }
+    cluster.fails_midway.store(true, Ordering::Relaxed);
+    let mut changes = followed(&cluster, 64);
+    for expected in ["begins", "p0", "p1"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    let trouble = said(changes.recv().await);
+    assert!(trouble.contains("500") && trouble.contains("the page is lost"), "{trouble}");
+    for expected in ["begins", "p0", "p1"] {
+        assert_eq!(said(changes.recv().await), expected);
+    }
+    cluster.fails_midway.store(false, Ordering::Relaxed);
+    let mut heard = vec![said(changes.recv().await)];
+    while heard.last().is_some_and(|last| last != "well") {
+        heard.push(said(changes.recv().await));
+    }
+    assert!(heard.ends_with(&["begins", "p0", "p1", "p2", "ends", "well"].map(str::to_owned)), "{heard:?}");
+}
+
+struct Nobody;
+
+impl Reports for Nobody {
+    fn statuses(&mut self, _: Vec<Desired>) {}
+
+    fn last_good(&mut self, _: &LastGood) {}
+}
+
+/// An operator that lives by this cluster, whose watches it gives up soon, and its data plane.
+struct World {
+    cluster: Arc<Cluster>,
+    plane: DataPlane,
+    _operator: Operator,
+    reconciler: JoinHandle<&'static str>,
+}
+
+impl World {
+    async fn start(policies: &[(&str, &str)]) -> Self {
+        let cluster = Arc::<Cluster>::default();
+        for (name, host) in policies {
+            cluster.put(name, host);
+        }
+        let operator = Operator::start(&Arc::new(Api::default()), 1).await;
+        let plane = Start::own("authz-0").run(&operator);
+        let (mut registry, call) = (Registry::default(), Call::new(cluster.client()));
+        let (troubles, _) = Troubles::new(cluster.client(), "gatewright", "operator-0", &mut registry);
+        let told = (PublishMetrics::register(&mut registry), troubles);
+        let patience = Patience { silence: Duration::from_millis(100) };
+        let scope =
+            Scope { namespaces: Vec::new(), values: Vec::new(), options: crds::compile::Options::default(), patience };
+        let starting = Readiness::default().wait_for("policies of the cluster");
+        let (push, last_good) = (operator.push.clone(), LastGood::default());
+        let reconciler = Reconciler::new(call.clone(), &scope, last_good, push.clone(), Nobody, told, starting);
+        let reconciler = tokio::spawn(async move { reconciler.run(call, &scope, push.changes()).await });
+        Self { cluster, plane, _operator: operator, reconciler }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.reconciler.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_made_while_a_watch_is_frozen_is_enforced() {
+    let world = World::start(&[("p0", "old.test")]).await;
+    until("the policy is in force", || world.plane.answers("old.test").is_some()).await;
+    until("its watch is open", || world.cluster.asked(true, "") > 0).await;
+    world.cluster.put("p0", "new.test");
+    until("the edit is in force", || world.plane.answers("new.test").is_some()).await;
+    assert_eq!(world.plane.answers("old.test"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_fails_midway_takes_nothing_out_of_force_and_brings_nothing_in() {
+    let before = ["a/p0", "a/p1", "a/p2"];
+    let world = World::start(&[("p0", "p0.test"), ("p1", "p1.test"), ("p2", "p2.test")]).await;
+    world.plane.holds(&before).await;
+    world.cluster.fails_midway.store(true, Ordering::Relaxed);
+    let failed = world.cluster.asked(false, "continue");
+    world.cluster.put("o9", "o9.test");
+    world.cluster.delete("p0");
+    until("three lists to have failed midway", || world.cluster.asked(false, "continue") >= failed + 3).await;
+    assert_eq!(world.plane.policies(), before, "no half of a list counts");
+    world.cluster.fails_midway.store(false, Ordering::Relaxed);
+    world.plane.holds(&["a/o9", "a/p1", "a/p2"]).await;
+}
