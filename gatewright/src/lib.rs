@@ -15,6 +15,7 @@ mod operator;
 mod probe;
 mod process;
 mod run;
+mod worker;
 
 use std::{io::Write, process::ExitCode};
 

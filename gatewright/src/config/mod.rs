@@ -13,13 +13,15 @@ use crds::documents::{Memo, Objects};
 pub(crate) use listing::Listing;
 pub(crate) use watch::Watch;
 
-use crate::{USAGE, fail};
+use crate::{USAGE, fail, worker::Gone};
 
 /// Why there is no policy set at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("cannot read {path}: {source}; check the path and who may read it")]
     Unreadable { path: String, source: io::Error },
+    #[error(transparent)]
+    Gone(#[from] Gone),
     #[error("{path} holds folders deeper than {most}; is a link pointing back?")]
     TooDeep { path: String, most: usize },
 }

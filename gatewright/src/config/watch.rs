@@ -14,6 +14,7 @@ use super::{
     ConfigError, Listing,
     notifier::{Notifier, Writers},
 };
+use crate::worker::{Gone, Worker};
 
 /// Two looks this far apart must agree before a change is read.
 const SETTLE: Duration = Duration::from_millis(60);
@@ -31,6 +32,7 @@ pub(crate) struct Watch {
     writers: Arc<Writers>,
     failing: bool,
     memo: Memo,
+    worker: Worker,
 }
 
 // === impl Watch ===
@@ -38,21 +40,20 @@ pub(crate) struct Watch {
 impl Watch {
     /// Reads the policy set for the first time and watches it from then on. Paths that are not there are an error now, and an
     /// outage later.
-    pub(crate) async fn start(paths: &[PathBuf]) -> Result<(Self, Objects), ConfigError> {
+    pub(crate) async fn start(paths: &[PathBuf], worker: Worker) -> Result<(Self, Objects), ConfigError> {
         let (notifier, woken) = Notifier::new();
         let writers = notifier.writers();
         let (applied, memo) = (Listing::default(), Memo::default());
-        let mut watch = Self { paths: paths.into(), applied, woken, notifier, writers, failing: false, memo };
+        let mut watch = Self { paths: paths.into(), applied, woken, notifier, writers, failing: false, memo, worker };
         let listing = Listing::of(paths)?;
         watch.notifier.arm(listing.folders());
         let listing = watch.settle(listing).await.map_or_else(|| Listing::of(paths), Ok)?;
-        let (objects, read) = listing.read(&mut watch.memo, |path| watch.writers.hold(path));
-        watch.applied = read;
+        let objects = watch.read(listing).await?;
         Ok((watch, objects))
     }
 
-    /// The next policy set. Never ends; a folder that cannot be read changes nothing.
-    pub(crate) async fn next(&mut self) -> Objects {
+    /// The next policy set. A folder that cannot be read changes nothing.
+    pub(crate) async fn next(&mut self) -> Result<Objects, Gone> {
         loop {
             let _ = time::timeout(LOOK, self.woken.changed()).await;
             let Some(listing) = self.look().await else { continue };
@@ -60,13 +61,16 @@ impl Watch {
                 continue;
             }
             let Some(settled) = self.settle(listing).await else { continue };
-            let (writers, mut memo) = (self.writers.clone(), std::mem::take(&mut self.memo));
-            let reading = spawn_blocking(move || (settled.read(&mut memo, |path| writers.hold(path)), memo));
-            if let Ok(((objects, read), memo)) = reading.await {
-                (self.applied, self.memo) = (read, memo);
-                return objects;
-            }
+            return self.read(settled).await;
         }
+    }
+
+    async fn read(&mut self, listing: Listing) -> Result<Objects, Gone> {
+        let (writers, mut memo) = (self.writers.clone(), std::mem::take(&mut self.memo));
+        let reading = move || (listing.read(&mut memo, |path| writers.hold(path)), memo);
+        let ((objects, read), memo) = self.worker.run(reading).await?;
+        (self.applied, self.memo) = (read, memo);
+        Ok(objects)
     }
 
     async fn look(&mut self) -> Option<Listing> {

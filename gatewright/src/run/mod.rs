@@ -6,18 +6,21 @@ mod publish;
 mod uses;
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use authz::server::LogLevel;
+use crds::documents::Objects;
 use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
     cli::RunArgs,
-    config::Watch,
+    config::{ConfigError, Watch},
     process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError, named},
+    worker::{Gone, Worker},
 };
 use publish::Publisher;
 use uses::Keeper;
@@ -31,30 +34,39 @@ pub(crate) fn command(args: &RunArgs) -> u8 {
 async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
     let mut core = Core::new(&args.process, data_dir.path(), args.process.network.with_loopback())?;
-    let (mut watch, objects) = Watch::start(&args.config.paths).await?;
+    let worker = Worker::start().map_err(ProcessError::Runtime)?;
+    let (mut watch, objects) = Watch::start(&args.config.paths, worker.clone()).await?;
     let broker = Broker {
         address: args.broker_address,
         issuer: args.signing_issuer.clone(),
         data_dir: data_dir.path().map(Path::to_owned),
     };
     let uses = data_dir.path().map(|path| Arc::new(Mutex::new(Keeper::open(path, core.uses.clone()))));
-    let mut publisher = Publisher::new(data_dir, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
-    publisher.publish(objects);
+    let publisher = Publisher::new(data_dir, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
+    let mut publisher = publish(&worker, publisher, objects).await.map_err(ConfigError::from)?;
     info!(version = env!("CARGO_PKG_VERSION"), policies = core.snapshots.load().entries().len(), "started");
     let addresses = Addresses { authz: args.authz_address.clone(), broker: Some(broker), admin: args.admin_address };
     let verdicts = publisher.verdicts();
     let mut parts = core.parts(&args.process, addresses, log_level, verdicts, Box::pin(std::future::ready(None)));
-    parts.spawn(async move {
+    parts.spawn(named("the watch of documents", async move {
         loop {
-            let objects = watch.next().await;
-            publisher.publish(objects);
+            let objects = watch.next().await.map_err(io::Error::other)?;
+            publisher = publish(&worker, publisher, objects).await.map_err(io::Error::other)?;
         }
-    });
+    }));
     if let Some(uses) = uses {
         parts.spawn(named("last uses of API keys", Keeper::run(uses.clone(), args.process.key_use_interval)));
         parts.at_the_end(Keeper::write(uses));
     }
     Ok(parts)
+}
+
+async fn publish(worker: &Worker, mut publisher: Publisher, objects: Objects) -> Result<Publisher, Gone> {
+    let published = move || {
+        publisher.publish(objects);
+        publisher
+    };
+    worker.run(published).await
 }
 
 fn default_data_dir() -> Option<PathBuf> {
