@@ -28,15 +28,15 @@ pub const APPS: &str = "apps";
 
 /// What the operator may do: API group, resource, verbs. The charts grant the same.
 pub const PERMISSIONS: [(&str, &str, &[&str]); 12] = [
-    ("gatewright.dev", "authpolicies", &["get", "list", "watch"]),
-    ("gatewright.dev", "datasources", &["get", "list", "watch"]),
-    ("gatewright.dev", "authpolicies/status", &["get", "patch"]),
-    ("gatewright.dev", "datasources/status", &["get", "patch"]),
+    ("gatewright.dev", "authpolicies", &["list", "watch"]),
+    ("gatewright.dev", "datasources", &["list", "watch"]),
+    ("gatewright.dev", "authpolicies/status", &["patch"]),
+    ("gatewright.dev", "datasources/status", &["patch"]),
     ("", "secrets", &["get", "list", "watch", "create", "patch", "update"]),
     ("", "configmaps", &["get", "list", "watch", "create", "patch"]),
-    ("", "namespaces", &["list", "watch"]),
+    ("", "namespaces", &["list"]),
     ("", "pods", &["get"]),
-    ("coordination.k8s.io", "leases", &["get", "create", "update", "patch"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
     ("events.k8s.io", "events", &["create", "patch"]),
     ("authentication.k8s.io", "tokenreviews", &["create"]),
     ("rbac.authorization.k8s.io", "clusterroles", &["get"]),

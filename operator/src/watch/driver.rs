@@ -64,11 +64,15 @@ pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, tro
                 Ended::Normally => {
                     failures = 0;
                     watching.over(&source, &mut told).await;
+                    // A moment every five minutes; longer each time where watches end before anything was said.
+                    sleep(backoff.pause(None)).await;
                 }
                 // kube-runtime would ask for the same version again, for ever.
                 Ended::Stale(cause, why) => {
                     troubles.failed(source.kind, cause);
                     debug!(kind = source.kind, "{why}: listing anew");
+                    // To whoever says so of every version, lists without a pause would be an attack.
+                    sleep(backoff.pause(None)).await;
                     break;
                 }
                 Ended::Failed(cause, why) => {
@@ -148,8 +152,8 @@ async fn watch<E: Send>(
             Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string()),
             Ok(Some(Ok(event))) => event,
         };
-        backoff.reset();
         if !matches!(event, WatchEvent::Error(_)) {
+            backoff.reset();
             watching.over(source, told).await;
         }
         match event {

@@ -12,6 +12,7 @@ use operator::{
     trouble::Troubles,
     watch::{Call, Change, Patience, Source, Told, follow},
 };
+use serde_json::json;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -68,6 +69,21 @@ async fn no_page_is_asked_for_before_the_one_before_it_was_taken() {
     }
     assert_eq!(heard, ["p0", "p1", "p2", "p3", "p4", "ends"]);
     assert_eq!((cluster.asked(false, ""), cluster.asked(false, "continue")), (3, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_for_which_every_version_is_gone_is_asked_less_and_less() {
+    let cluster = Arc::<Cluster>::default();
+    let gone = json!({"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}});
+    cluster.says.lock().extend(std::iter::repeat_n(gone, 20));
+    let (begun, mut changes) = (Instant::now(), followed(&cluster, 64));
+    while cluster.asked(false, "") < 12 {
+        changes.recv().await.expect("it goes on");
+    }
+    // 0.1 s, 0.2 s and so on up to 15 s, each at least by half.
+    assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+    cluster.put("p0", "x.test");
+    while said(changes.recv().await) != "p0" {}
 }
 
 #[tokio::test(start_paused = true)]
