@@ -14,7 +14,7 @@ use super::{
     ConfigError, Listing,
     notifier::{Notifier, Writers},
 };
-use crate::worker::{Gone, Worker};
+use crate::worker::{self, Gone};
 
 /// Two looks this far apart must agree before a change is read.
 const SETTLE: Duration = Duration::from_millis(60);
@@ -32,7 +32,6 @@ pub(crate) struct Watch {
     writers: Arc<Writers>,
     failing: bool,
     memo: Memo,
-    worker: Worker,
 }
 
 // === impl Watch ===
@@ -40,11 +39,11 @@ pub(crate) struct Watch {
 impl Watch {
     /// Reads the policy set for the first time and watches it from then on. Paths that are not there are an error now, and an
     /// outage later.
-    pub(crate) async fn start(paths: &[PathBuf], worker: Worker) -> Result<(Self, Objects), ConfigError> {
+    pub(crate) async fn start(paths: &[PathBuf]) -> Result<(Self, Objects), ConfigError> {
         let (notifier, woken) = Notifier::new();
         let writers = notifier.writers();
         let (applied, memo) = (Listing::default(), Memo::default());
-        let mut watch = Self { paths: paths.into(), applied, woken, notifier, writers, failing: false, memo, worker };
+        let mut watch = Self { paths: paths.into(), applied, woken, notifier, writers, failing: false, memo };
         let listing = Listing::of(paths)?;
         watch.notifier.arm(listing.folders());
         let listing = watch.settle(listing).await.map_or_else(|| Listing::of(paths), Ok)?;
@@ -68,7 +67,7 @@ impl Watch {
     async fn read(&mut self, listing: Listing) -> Result<Objects, Gone> {
         let (writers, mut memo) = (self.writers.clone(), std::mem::take(&mut self.memo));
         let reading = move || (listing.read(&mut memo, |path| writers.hold(path)), memo);
-        let ((objects, read), memo) = self.worker.run(reading).await?;
+        let ((objects, read), memo) = worker::run(reading).await?;
         (self.applied, self.memo) = (read, memo);
         Ok(objects)
     }

@@ -20,7 +20,7 @@ use crate::{
     cli::RunArgs,
     config::{ConfigError, Watch},
     process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError, named},
-    worker::{Gone, Worker},
+    worker::{self, Gone},
 };
 use publish::Publisher;
 use uses::Keeper;
@@ -34,8 +34,7 @@ pub(crate) fn command(args: &RunArgs) -> u8 {
 async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
     let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
     let mut core = Core::new(&args.process, data_dir.path(), args.process.network.with_loopback())?;
-    let worker = Worker::start().map_err(ProcessError::Runtime)?;
-    let (mut watch, objects) = Watch::start(&args.config.paths, worker.clone()).await?;
+    let (mut watch, objects) = Watch::start(&args.config.paths).await?;
     let broker = Broker {
         address: args.broker_address,
         issuer: args.signing_issuer.clone(),
@@ -43,7 +42,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
     };
     let uses = data_dir.path().map(|path| Arc::new(Mutex::new(Keeper::open(path, core.uses.clone()))));
     let publisher = Publisher::new(data_dir, core.snapshots.clone(), core.keys.clone(), &mut core.registry);
-    let mut publisher = publish(&worker, publisher, objects).await.map_err(ConfigError::from)?;
+    let mut publisher = publish(publisher, objects).await.map_err(ConfigError::from)?;
     info!(version = env!("CARGO_PKG_VERSION"), policies = core.snapshots.load().entries().len(), "started");
     let addresses = Addresses { authz: args.authz_address.clone(), broker: Some(broker), admin: args.admin_address };
     let verdicts = publisher.verdicts();
@@ -51,7 +50,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
     parts.spawn(named("the watch of documents", async move {
         loop {
             let objects = watch.next().await.map_err(io::Error::other)?;
-            publisher = publish(&worker, publisher, objects).await.map_err(io::Error::other)?;
+            publisher = publish(publisher, objects).await.map_err(io::Error::other)?;
         }
     }));
     if let Some(uses) = uses {
@@ -61,12 +60,12 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
     Ok(parts)
 }
 
-async fn publish(worker: &Worker, mut publisher: Publisher, objects: Objects) -> Result<Publisher, Gone> {
+async fn publish(mut publisher: Publisher, objects: Objects) -> Result<Publisher, Gone> {
     let published = move || {
         publisher.publish(objects);
         publisher
     };
-    worker.run(published).await
+    worker::run(published).await
 }
 
 fn default_data_dir() -> Option<PathBuf> {
