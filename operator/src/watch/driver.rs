@@ -64,8 +64,6 @@ pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, tro
                 Ended::Normally => {
                     failures = 0;
                     watching.over(&source, &mut told).await;
-                    // A moment every five minutes; longer each time where watches end before anything was said.
-                    sleep(backoff.pause(None)).await;
                 }
                 // kube-runtime would ask for the same version again, for ever.
                 Ended::Stale(cause, why) => {
