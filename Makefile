@@ -1,7 +1,7 @@
 # Everything a developer runs. `make` alone lists the targets.
 # Cargo's own variables hold: CARGO_TARGET_DIR moves the build, for example.
 .DEFAULT_GOAL := help
-.PHONY: help build quickstart cluster charts test test-agentflow test-keycloak test-node lint fmt clippy deny dockerfile doc fuzz mutants
+.PHONY: help build quickstart cluster charts test test-agentflow test-keycloak test-node test-resolver lint fmt clippy deny dockerfile doc fuzz mutants
 
 # One selection of packages everywhere: another one would have other features and compile again.
 WORKSPACE := --workspace --locked
@@ -47,6 +47,10 @@ test-node: build ## the life of an installation on a real node of this machine, 
 	tests/tools/install node
 	cargo test $(WORKSPACE) --test node -- --nocapture
 
+test-resolver: build ## names that fail, hang and move, by the system's own resolver, as root
+	tests/tools/install envoy
+	cargo test $(WORKSPACE) --test resolver
+
 lint: fmt clippy deny dockerfile ## formatting, clippy, dependencies, the Dockerfile
 
 fmt: ## formatting (cargo fmt corrects it)
@@ -54,7 +58,7 @@ fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
 clippy: ## clippy, warnings are errors
-	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow --test node -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow --test node --test resolver -- -D warnings
 
 deny: ## licences, sources and duplicates of the dependencies; builds cargo-deny on first use
 	"$$(tests/tools/install cargo-deny)" --locked check bans licenses sources
