@@ -14,7 +14,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::{accept, check::CheckService};
+use super::{
+    accept,
+    check::CheckService,
+    unfinished::{Room, Unfinished},
+};
 use crate::tls;
 
 /// Streams of one connection at once; a proxy that has more opens another connection or waits.
@@ -160,15 +164,16 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
     if let Some(peers) = peers.as_ref().filter(|_| on_this_machine) {
         peers.proved();
     }
+    let room = Room::default();
     let router = server
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
         .http2_keepalive_timeout(Some(KEEPALIVE.1))
         // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
         .http2_max_pending_accept_reset_streams(Some(64))
-        .add_service(health_service)
-        .add_service(service.reports(serving.drain.clone()))
-        .add_service(service);
+        .add_service(Unfinished::new(health_service, &room))
+        .add_service(Unfinished::new(service.reports(serving.drain.clone()), &room))
+        .add_service(Unfinished::new(service, &room));
     let drained = async move {
         tokio::select! {
             () = serving.ready.cancelled() => health.set_serving::<CheckService>().await,
