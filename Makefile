@@ -57,8 +57,9 @@ fmt: ## formatting (cargo fmt corrects it)
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 
-clippy: ## clippy, warnings are errors
+clippy: ## clippy, warnings are errors; the fuzz targets with the cfg that opens what they call
 	cargo clippy $(WORKSPACE) --all-targets --test keycloak --test agentflow --test node --test resolver -- -D warnings
+	RUSTFLAGS="--cfg fuzzing" cargo clippy --locked --manifest-path tests/fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}/fuzz -- -D warnings
 
 # Each of the two workspaces lacks something that the list allows for the other.
 DENY := -A license-exception-not-encountered -A license-not-encountered bans licenses sources
