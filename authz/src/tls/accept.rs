@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -11,7 +11,6 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{Stream, stream::unfold};
-use http::Extensions;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -59,16 +58,6 @@ impl Peer {
             self.identified.as_ref().is_some_and(|one| matches!(one.id, PeerId::Gateway { .. }) && now < one.not_after);
         proxy || self.address.ip().to_canonical().is_loopback()
     }
-}
-
-/// [`Peer::is_proven_proxy`] of the connection that a request came by; never true of one without TLS.
-pub(crate) fn by_proven_proxy(request: &Extensions) -> bool {
-    request.get::<Peer>().is_some_and(|peer| peer.is_proven_proxy(SystemTime::now()))
-}
-
-/// Where the peer is that a request came from; `None` of a connection without TLS.
-pub(crate) fn address(request: &Extensions) -> Option<IpAddr> {
-    request.get::<Peer>().map(|peer| peer.address.ip())
 }
 
 /// Connections whose handshake succeeded.
