@@ -25,8 +25,8 @@ use crate::{
 
 /// Our name as a manager of fields.
 pub(super) const MANAGER: &str = "gatewright-operator";
-/// Writes under way at once.
-const CONCURRENT: usize = 8;
+/// Writes under way at once. Few: an API server that writes statuses as fast as it can tells late of the edits that they are about.
+const CONCURRENT: usize = 2;
 /// Somebody who writes other words into our fields is answered at most this often.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How soon what could not be written is tried again.
@@ -114,8 +114,8 @@ impl Writer {
             while writes.len() >= CONCURRENT {
                 self.note(&mut results, writes.join_next().await);
             }
-            // Before each: a pass over thousands may outlast the lease.
-            if !self.gate.may_write() {
+            // Before each: a pass over thousands may outlast the lease, and what it says may be old.
+            if !self.gate.may_write() || self.wanted.has_changed().unwrap_or(true) {
                 left = true;
                 break;
             }
