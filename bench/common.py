@@ -39,11 +39,9 @@ class Server:
         for _ in range(6000):
             if self.process.poll() is not None:
                 sys.exit(f"{self.name} ended with {self.process.returncode}; its log is {self.log}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            if listens(self.port):
                 return self
-            except OSError:
-                time.sleep(0.005)
+            time.sleep(0.005)
         sys.exit(f"{self.name} does not listen; its log is {self.log}")
 
     def cpu(self) -> float:
@@ -52,9 +50,9 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_mib(self, which: str = "VmRSS") -> float:
-        """Memory now, or with VmHWM the most it ever was."""
+        """Memory now, or with VmHWM the most it ever was; 0 of a process that has ended."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(which)) / 1024
+        return next((int(line.split()[1]) for line in lines if line.startswith(which)), 0) / 1024
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -69,6 +67,14 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False
 
 
 def ready(admin: int) -> bool:

@@ -1,4 +1,7 @@
-//! What the programs of this crate share: a check as Envoy sends it, and the rule that load stays on this machine.
+//! What the programs of this crate share: a check as Envoy sends it, how answers are counted, and the rule that load stays on this
+//! machine.
+
+pub mod samples;
 
 use std::{collections::HashMap, net::IpAddr};
 

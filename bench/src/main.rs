@@ -10,12 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bench::{must_be_here, request};
+use bench::{
+    must_be_here, request,
+    samples::{Outcome, Sample, count},
+};
 use bytes::{Buf, BufMut, Bytes};
 use clap::Parser;
 use http::uri::PathAndQuery;
 use prost::Message;
-use serde::Serialize;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -53,33 +55,6 @@ struct Args {
     /// For how long.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-}
-
-/// Everything that was counted; times in microseconds.
-#[derive(Serialize, Default)]
-struct Counted {
-    checks: usize,
-    allowed: usize,
-    failed: usize,
-    p50: u32,
-    p99: u32,
-    p999: u32,
-    max: u32,
-    /// Of checks that were refused.
-    refused_p99: u32,
-    refused_max: u32,
-}
-
-struct Sample {
-    micros: u32,
-    outcome: Outcome,
-}
-
-#[derive(PartialEq, Clone, Copy)]
-enum Outcome {
-    Allowed,
-    Refused,
-    Failed,
 }
 
 /// Checks go out as bytes that were written once, and of an answer the status is read: what a load generator shares the processors for
@@ -166,7 +141,7 @@ async fn ask(
             Some(_) => Outcome::Refused,
             None => Outcome::Failed,
         };
-        samples.push(Sample { micros: u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX), outcome });
+        samples.push(Sample::since(begin, outcome));
     }
     samples
 }
@@ -207,30 +182,4 @@ impl Decoder for Bare {
             .map(Some)
             .map_err(|_| Status::internal("not a CheckResponse"))
     }
-}
-
-fn count(samples: &[Sample]) -> Counted {
-    let sorted = |wanted: Outcome| {
-        let mut micros: Vec<u32> =
-            samples.iter().filter(|sample| sample.outcome == wanted).map(|sample| sample.micros).collect();
-        micros.sort_unstable();
-        micros
-    };
-    let (allowed, refused) = (sorted(Outcome::Allowed), sorted(Outcome::Refused));
-    Counted {
-        checks: samples.len(),
-        allowed: allowed.len(),
-        failed: sorted(Outcome::Failed).len(),
-        p50: quantile(&allowed, 500),
-        p99: quantile(&allowed, 990),
-        p999: quantile(&allowed, 999),
-        max: allowed.last().copied().unwrap_or(0),
-        refused_p99: quantile(&refused, 990),
-        refused_max: refused.last().copied().unwrap_or(0),
-    }
-}
-
-fn quantile(sorted: &[u32], permille: usize) -> u32 {
-    let index = (sorted.len() * permille / 1000).min(sorted.len().saturating_sub(1));
-    sorted.get(index).copied().unwrap_or(0)
 }

@@ -86,6 +86,11 @@ impl Issuer {
         format!("http://{}", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// From the next connection on it behaves like this.
     pub fn set(&self, fault: Fault) {
         self.shared.lock().fault = fault;

@@ -22,6 +22,7 @@ pub mod client;
 pub mod collector;
 pub mod cq;
 pub mod demo;
+pub mod dns;
 pub mod envoy;
 pub mod error;
 pub mod fault_proxy;

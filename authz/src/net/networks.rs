@@ -9,7 +9,7 @@ use url::{Host, Url};
 use super::{
     address::special_kind,
     proxy::ProxySettings,
-    resolver::{Lookup, SystemLookup},
+    resolver::{Joined, Lookup, SystemLookup},
 };
 
 /// The networks that outgoing connections may reach: public addresses over `https`, and what the operator adds.
@@ -55,13 +55,13 @@ pub enum NetworkError {
 impl Networks {
     /// Public addresses over `https`, and `allowed` networks over `https` and `http`. Reads the proxy variables of the environment.
     pub fn new(allowed: Vec<IpNet>) -> Self {
-        Self::with(allowed, ProxySettings::read(|name| std::env::var(name).ok()), Arc::new(SystemLookup))
+        Self::with(allowed, ProxySettings::read(|name| std::env::var(name).ok()), system())
     }
 
     /// The same without any proxy, whatever the environment of the tests says.
     #[cfg(test)]
     pub(crate) fn without_proxy(allowed: Vec<IpNet>) -> Self {
-        Self::with(allowed, ProxySettings::default(), Arc::new(SystemLookup))
+        Self::with(allowed, ProxySettings::default(), system())
     }
 
     /// The same where another resolver knows the names.
@@ -131,6 +131,10 @@ impl Networks {
     pub(crate) fn proxies(&self) -> &ProxySettings {
         &self.proxies
     }
+}
+
+fn system() -> Arc<dyn Lookup> {
+    Arc::new(Joined::new(Arc::new(SystemLookup)))
 }
 
 impl Default for Networks {

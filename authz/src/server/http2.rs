@@ -39,6 +39,7 @@ use tracing::debug;
 use super::{
     calls::Calls,
     check::{Answering, CheckService},
+    unfinished::{Bounded, Room},
     wire::{Check, CheckCodec},
 };
 use crate::tls;
@@ -77,6 +78,8 @@ pub(super) struct Server {
     service: CheckService,
     /// Health, and what proxies report.
     others: Routes,
+    /// For messages that are begun, of all connections together.
+    room: Room,
     /// Cancelled when connections shall end.
     leave: CancellationToken,
 }
@@ -120,7 +123,7 @@ impl Caller {
 
 impl Server {
     pub(super) fn new(service: CheckService, others: Routes) -> Self {
-        Self { service, others: others.prepare(), leave: CancellationToken::new() }
+        Self { service, others: others.prepare(), room: Room::default(), leave: CancellationToken::new() }
     }
 
     /// Serves connections until `drained`, then asks them to end. Ends when the last one has.
@@ -201,7 +204,8 @@ fn builder(calls: Calls) -> Builder<Calls> {
 // === impl Asked ===
 
 impl Asked {
-    async fn answer(&self, mut request: http::Request<Incoming>) -> http::Response<InPieces> {
+    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<InPieces> {
+        let mut request = request.map(|body| Bounded::new(body, &self.server.room));
         let response = if request.uri().path() == CHECK {
             let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
             grpc.unary(self, request).await

@@ -24,6 +24,7 @@ mod reports;
 mod request;
 mod response;
 mod state;
+mod unfinished;
 mod waits;
 mod wire;
 mod writer;

@@ -18,7 +18,7 @@ use tracing::info;
 
 use crate::{
     cli::RunArgs,
-    config::{ConfigError, Watch},
+    config::{self, ConfigError, Watch},
     process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError, named},
     worker::{self, Gone},
 };
@@ -32,7 +32,9 @@ pub(crate) fn command(args: &RunArgs) -> u8 {
 
 /// Reads the configuration and puts it in force, before any socket is open.
 async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
-    let data_dir = DataDir::open(args.data_dir.clone().or_else(default_data_dir));
+    let data = args.data_dir.clone().or_else(default_data_dir);
+    data.iter().try_for_each(|data| config::apart(&args.config.paths, data))?;
+    let data_dir = DataDir::open(data);
     let mut core = Core::new(&args.process, data_dir.path(), args.process.network.with_loopback())?;
     let (mut watch, objects) = Watch::start(&args.config.paths).await?;
     let broker = Broker {

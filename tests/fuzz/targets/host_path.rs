@@ -110,7 +110,7 @@ fn spellings(path: &str) -> Vec<String> {
                 index += 3;
                 continue;
             }
-            if *byte == b'/' || !(chosen(index, *byte) || !byte.is_ascii()) {
+            if *byte == b'/' || (!chosen(index, *byte) && byte.is_ascii()) {
                 out.push(char::from(*byte));
             } else if upper {
                 out += &format!("%{byte:02X}");

@@ -94,6 +94,36 @@ async fn a_start_that_cannot_succeed_ends_with_2_and_says_why() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_data_folder_among_the_documents_is_refused() -> Outcome {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::create_dir(path("config")).expect("a folder");
+    std::os::unix::fs::symlink(path("config"), path("link")).expect("a link");
+    for (config, data) in [
+        ("config", "config"),
+        ("config", "config/data"),
+        ("config", "config/not/yet/there"),
+        ("link", "config/data"),
+        ("config", "link/data"),
+    ] {
+        let arguments = ["run", "--config", &path(config), "--data-dir", &path(data)];
+        let finished = product::command(&arguments).await?;
+        assert_eq!(finished.code, Some(2), "{config} {data}: {}", finished.output);
+        assert!(finished.output.contains("--data-dir"), "{config} {data}: {}", finished.output);
+        assert_eq!(std::fs::read_dir(path("config")).expect("the folder").count(), 0, "it was made all the same");
+    }
+    // Names that begin with a dot are not read, and a folder beside is not inside. What ends these two is the address.
+    for data in ["config/.data", "config-data"] {
+        let (config, data) = (path("config"), path(data));
+        let nowhere = ["--authz-address=192.0.2.1:1", "--broker-address=127.0.0.1:0", "--admin-address=127.0.0.1:0"];
+        let arguments = [&["run", "--config", &config, "--data-dir", &data][..], &nowhere].concat();
+        let finished = product::command(&arguments).await?;
+        assert_eq!(finished.code, Some(1), "{data}: {}", finished.output);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_admin_listener_answers_what_it_should_and_nothing_else() -> Outcome {
     let bench = Bench::start().await?;
     assert_allowed(&bench.good()?.http1().await?, "alice");

@@ -1,11 +1,15 @@
 //! Straight to the gRPC port: what no Envoy would send must be refused, and must not harm the next check.
 
+use std::io;
+
 use envoy_types::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, CheckResponse,
     attribute_context::{HttpRequest, Request},
     check_response::HttpResponse,
 };
-use tests::{Bench, PeerError, client, grpc};
+use futures_util::stream::{self, StreamExt};
+use tests::{Bench, PeerError, client, grpc, wait::LONG};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::Outcome;
 
@@ -141,6 +145,36 @@ async fn a_check_of_ten_megabytes_never_allows() -> Outcome {
         Err(status) => println!("refused by gRPC: {status}"),
     }
     assert_serves(&bench, "ten megabytes").await
+}
+
+/// Announces a message of one MiB, begins it, and says nothing more. The gRPC status of the answer.
+async fn unfinished(client: reqwest::Client, authz: String) -> Option<String> {
+    let mut begun = vec![0];
+    begun.extend((1_u32 << 20).to_be_bytes());
+    begun.extend([0; 1024]);
+    let parts = stream::once(async { Ok::<_, io::Error>(begun) }).chain(stream::pending());
+    let call = client.post(format!("http://{authz}/envoy.service.auth.v3.Authorization/Check"));
+    let call = call.header("content-type", "application/grpc").header("te", "trailers");
+    let answer = call.body(reqwest::Body::wrap_stream(parts)).send().await.ok()?;
+    Some(answer.headers().get("grpc-status")?.to_str().ok()?.to_owned())
+}
+
+/// Rows 200 and 202: forty of them announce forty MiB, more than there is room for.
+#[tokio::test]
+async fn messages_that_never_end_are_bounded_and_harm_nobody() -> Outcome {
+    let bench = Bench::start().await?;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let mut calls = JoinSet::new();
+    for _ in 0..40 {
+        calls.spawn(unfinished(client.clone(), bench.product.addresses.authz.clone()));
+    }
+    let refused = timeout(LONG, calls.join_next()).await.expect("nothing was refused, and nothing was given up");
+    // RESOURCE_EXHAUSTED; on a machine that takes longer than their time to send so much, DEADLINE_EXCEEDED.
+    let status = refused.expect("a call").expect("no panic");
+    assert!(matches!(status.as_deref(), Some("8" | "4")), "{status:?}");
+    assert_serves(&bench, "messages without an end").await?;
+    drop(calls);
+    assert_serves(&bench, "their end").await
 }
 
 #[tokio::test]

@@ -1,0 +1,153 @@
+//! Messages that peers have begun and not ended: bounded in bytes, over all connections, and in time.
+//!
+//! Owns the count. A check comes as a whole, and then nothing is counted. A message of which a part came is counted with the length that it
+//! announces, while more of it is waited for: tonic makes room for all of that at once, so that a few bytes on each of a thousand streams
+//! would otherwise take a gigabyte. Reads how long messages are, and must never look into one.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+use tonic::Status;
+use tower::BoxError;
+
+/// Room for unfinished messages together. Envoy sends a check with one write, so that this is thousands of peers on slow networks.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// How long one may take, from when it is first waited for. Envoy itself gives up after 200 ms, unless told otherwise.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Before each message of gRPC: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// What unfinished messages take now. A clone is the same.
+#[derive(Clone, Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+/// The body of one request.
+pub(super) struct Bounded<B> {
+    inner: B,
+    room: Room,
+    message: Message,
+    /// What of the room is taken.
+    taken: usize,
+    late: Option<Pin<Box<Sleep>>>,
+}
+
+/// Where in a message a body is.
+#[derive(Default)]
+struct Message {
+    prefix: [u8; PREFIX],
+    /// Bytes of the prefix that came.
+    begun: usize,
+    /// What the prefix announces.
+    length: usize,
+    /// What of that has not come.
+    left: usize,
+}
+
+// === impl Message ===
+
+impl Message {
+    /// These bytes came.
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let part = if self.left > 0 {
+                let part = bytes.len().min(self.left);
+                self.left -= part;
+                part
+            } else {
+                let room = self.prefix.get_mut(self.begun..).unwrap_or_default();
+                let part = bytes.len().min(room.len());
+                room.iter_mut().zip(bytes).for_each(|(own, byte)| *own = *byte);
+                self.begun += part;
+                if self.begun == PREFIX {
+                    let [_, length @ ..] = self.prefix;
+                    self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+                    (self.left, self.begun) = (self.length, 0);
+                }
+                part
+            };
+            bytes = bytes.get(part..).unwrap_or_default();
+        }
+    }
+
+    /// The room that it takes while it is waited for; 0 between messages.
+    fn room(&self) -> usize {
+        if self.left > 0 { self.length } else { self.begun }
+    }
+}
+
+// === impl Bounded ===
+
+impl<B> Bounded<B> {
+    pub(super) fn new(inner: B, room: &Room) -> Self {
+        Self { inner, room: room.clone(), message: Message::default(), taken: 0, late: None }
+    }
+
+    /// More is waited for. Where nothing was begun, nothing is kept: how many such streams there are is bounded for each connection.
+    fn wait(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let wanted = self.message.room();
+        if wanted != self.taken && !self.take(wanted) {
+            return Poll::Ready(Status::resource_exhausted("too many unfinished messages"));
+        }
+        if wanted == 0 {
+            self.late = None;
+            return Poll::Pending;
+        }
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        late.as_mut().poll(context).map(|()| Status::deadline_exceeded("the message was not finished in time"))
+    }
+
+    /// Takes so much of the room in place of what was taken before; false: more than that, and there is less.
+    fn take(&mut self, wanted: usize) -> bool {
+        let all = self.room.0.fetch_add(wanted, Ordering::Relaxed).saturating_add(wanted).saturating_sub(self.taken);
+        self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
+        let grows = wanted > std::mem::replace(&mut self.taken, wanted);
+        !grows || all <= MOST_BYTES
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Bounded<B> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let own = self.get_mut();
+        let polled = Pin::new(&mut own.inner).poll_frame(context);
+        match &polled {
+            Poll::Pending => return own.wait(context).map(|status| Some(Err(status))),
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    own.message.advance(data);
+                }
+            }
+            Poll::Ready(_) => {}
+        }
+        polled.map(|frame| frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> Drop for Bounded<B> {
+    fn drop(&mut self) {
+        self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Bodies whose parts come when the test says so.
+
+use std::future::poll_fn;
+
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::unconstrained,
+    time::advance,
+};
+use tonic::Code;
+
+use super::*;
+
+struct Parts(UnboundedReceiver<Bytes>);
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.0.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part))))
+    }
+}
+
+/// A body under way, and where its parts are put in.
+fn begun(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
+    let (parts, body) = unbounded_channel();
+    (parts, Bounded::new(Parts(body), room))
+}
+
+/// What announces a message of this length.
+fn prefix(length: usize) -> Vec<u8> {
+    [&[0], &u32::try_from(length).unwrap().to_be_bytes()[..]].concat()
+}
+
+/// Everything that is there; the error that ended it, or `None`: it waits, or is at its end.
+async fn drain(body: &mut Bounded<Parts>) -> Option<Code> {
+    let drained = poll_fn(|context| {
+        loop {
+            match Pin::new(&mut *body).poll_frame(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(status.code())),
+                Poll::Ready(None) | Poll::Pending => return Poll::Ready(None),
+            }
+        }
+    });
+    // Or the channel would say that it is empty whenever it thinks that others should have a turn.
+    unconstrained(drained).await
+}
+
+fn taken(room: &Room) -> usize {
+    room.0.load(Ordering::Relaxed)
+}
+
+#[tokio::test]
+async fn what_comes_as_a_whole_takes_no_room() {
+    let room = Room::default();
+    let (parts, mut body) = begun(&room);
+    for _ in 0..2 {
+        let mut message = prefix(MOST_BYTES);
+        message.resize(PREFIX + MOST_BYTES, 0);
+        parts.send(message.into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        assert_eq!(taken(&room), 0, "it waits for the next one, of which nothing came");
+    }
+}
+
+/// However a message is cut: what it announces is what counts, from the end of its prefix to its last byte.
+#[tokio::test]
+async fn the_announced_length_counts_until_the_message_is_there() {
+    let message =
+        [prefix(3), b"one".to_vec(), prefix(0), prefix(1000), vec![b'x'; 1000], prefix(2), b"no".to_vec()].concat();
+    let expected = |sent: usize| match sent {
+        // The prefix; the body; the empty message; a prefix; a body; a prefix; a body.
+        0..5 => sent,
+        5..8 => 3,
+        8..13 => sent - 8,
+        13..18 => sent - 13,
+        18..1018 => 1000,
+        1018..1023 => sent - 1018,
+        1023..1025 => 2,
+        _ => 0,
+    };
+    for step in [1, 2, 7, 64, 1500] {
+        let room = Room::default();
+        let (parts, mut body) = begun(&room);
+        let mut sent = 0;
+        for part in message.chunks(step) {
+            parts.send(part.to_vec().into()).unwrap();
+            assert_eq!(drain(&mut body).await, None);
+            sent += part.len();
+            assert_eq!(taken(&room), expected(sent), "{sent} bytes, {step} at a time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unfinished_messages_share_one_room() {
+    let room = Room::default();
+    let half = MOST_BYTES / 2;
+    let mut two = Vec::new();
+    for _ in 0..2 {
+        let (parts, mut body) = begun(&room);
+        parts.send(prefix(half).into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        // Asked again, with nothing new: nothing counts twice.
+        assert_eq!(drain(&mut body).await, None);
+        two.push((parts, body));
+    }
+    assert_eq!(taken(&room), MOST_BYTES);
+    let (parts, mut one_more) = begun(&room);
+    parts.send(prefix(1).into()).unwrap();
+    assert_eq!(drain(&mut one_more).await, Some(Code::ResourceExhausted));
+    // A whole one passes all the same.
+    let (parts, mut whole) = begun(&room);
+    parts.send([prefix(4), b"good".to_vec()].concat().into()).unwrap();
+    drop(parts);
+    assert_eq!(drain(&mut whole).await, None);
+    drop((one_more, whole));
+    assert_eq!(taken(&room), MOST_BYTES);
+    two.pop();
+    assert_eq!(taken(&room), half, "who is gone takes nothing");
+    two.pop();
+    assert_eq!(taken(&room), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_never_ends_is_ended() {
+    let room = Room::default();
+    let (parts, mut body) = begun(&room);
+    // A stream that says nothing has all the time of the world, and so has one between its messages.
+    for _ in 0..2 {
+        assert_eq!(drain(&mut body).await, None);
+        advance(3 * PATIENCE).await;
+        parts.send([prefix(4), b"good".to_vec()].concat().into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+    }
+    parts.send(prefix(100).into()).unwrap();
+    assert_eq!(drain(&mut body).await, None);
+    // A byte now and then buys no time.
+    for _ in 0..9 {
+        advance(PATIENCE / 10).await;
+        parts.send(Bytes::from_static(b"x")).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+    }
+    advance(PATIENCE / 10).await;
+    assert_eq!(drain(&mut body).await, Some(Code::DeadlineExceeded));
+}
