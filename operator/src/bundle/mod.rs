@@ -1,8 +1,9 @@
 //! What proxies need to trust us and to be trusted: ConfigMap `gatewright-ca` and Secret `gatewright-client-tls`, in our own namespace
 //! and in those that ask for them by label.
 //!
-//! Owns objects of these names that carry our label, and no other: one that somebody else made is never overwritten. Copies stay when a
-//! namespace asks no more: whoever mounts them may still need them. Must never write while not leading.
+//! Owns objects of these names that carry our label and were written by us, and no other: one that somebody else made is never
+//! overwritten, whatever it carries. Copies stay when a namespace asks no more: whoever mounts them may still need them. Must never write
+//! while not leading.
 
 mod kube;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub enum Piece {
 /// An object as it is.
 #[derive(Clone, Default)]
 pub struct Found {
-    /// Whether it carries our label.
+    /// Whether we made it.
     pub ours: bool,
     /// `metadata.uid`.
     pub uid: String,
@@ -150,7 +151,7 @@ impl Bundles {
         if let Some(found) = &found {
             if !found.ours {
                 let text = format!(
-                    "{} {namespace}/{} was made by somebody else and is left alone; delete it, or give it the label app.kubernetes.io/managed-by=gatewright-operator",
+                    "{} {namespace}/{} was made by somebody else and is left alone: delete or rename it, and ours is put there",
                     piece.kind(),
                     piece.name()
                 );

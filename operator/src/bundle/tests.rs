@@ -130,7 +130,7 @@ async fn what_somebody_else_made_is_left_alone_and_told_once() {
     let complaints = memory.complaints.lock();
     assert_eq!(complaints.len(), 1);
     assert!(
-        complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("managed-by"),
+        complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("delete or rename"),
         "{complaints:?}"
     );
 }
