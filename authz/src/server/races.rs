@@ -200,9 +200,9 @@ async fn what_was_remembered_of_a_policy_does_not_outlive_it() {
     let one = |service: &mut CheckService| {
         let before = edits.load(Ordering::SeqCst);
         let number = ask(service, &check)?;
-        if before % 2 == 0 && edits.load(Ordering::SeqCst) == before {
+        if before.is_multiple_of(2) && edits.load(Ordering::SeqCst) == before {
             let state = (before / 2) % states.len();
-            if number.is_some() != (state % 2 == 0) {
+            if number.is_some() != state.is_multiple_of(2) {
                 return Err(format!("{number:?} in state {state} after {before} steps"));
             }
             counts[state].fetch_add(1, Ordering::Relaxed);
