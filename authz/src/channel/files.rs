@@ -120,9 +120,14 @@ impl Files {
         self.write(IDENTITY, credentials)
     }
 
-    /// Keeps what is in force.
+    /// Keeps what is in force. If that fails, nothing is kept: a restart waits for the operator rather than bring back what was replaced.
     pub(super) fn keep_state(&self, copy: &Copy) -> io::Result<()> {
-        self.write(STATE, copy)
+        let kept = self.write(STATE, copy);
+        if let (Err(_), Some((folder, _))) = (&kept, &self.place) {
+            // Where not even this can be done, the warning about the write has to do.
+            let _ = fs::remove_file(file(folder, STATE));
+        }
+        kept
     }
 
     fn read<T: DeserializeOwned>(&self, what: &str) -> Option<T> {

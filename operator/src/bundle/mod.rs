@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -34,6 +34,8 @@ pub const CLIENT_TLS: &str = "gatewright-client-tls";
 /// When a certificate is replaced, as an annotation.
 const RENEW_AT: &str = "gatewright.dev/renew-at";
 
+/// No certificate is made to be replaced later than so: one that says so is of a clock that was ahead.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often namespaces are asked for.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether what was written is still there.
@@ -203,9 +205,11 @@ fn stamp(time: SystemTime) -> String {
 // === impl Found ===
 
 impl Found {
-    /// Whether its certificate is not due yet. A time that cannot be read is due.
+    /// Whether its certificate is not due yet. A time that cannot be read is due, and one that makes no sense.
     fn is_fresh(&self) -> bool {
-        self.renew_at.as_ref().and_then(|text| text.parse::<Timestamp>().ok()).is_some_and(|due| Timestamp::now() < due)
+        let due = self.renew_at.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        let left = due.map(|due| due.duration_since(Timestamp::now()));
+        left.is_some_and(|left| left.is_positive() && left <= FARTHEST)
     }
 }
 
