@@ -19,6 +19,8 @@ mod metrics;
 mod observe;
 mod peers;
 mod publish;
+#[cfg(test)]
+mod races;
 mod readiness;
 mod reports;
 mod request;

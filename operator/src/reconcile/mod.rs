@@ -15,6 +15,8 @@ mod dereference;
 mod fetch;
 mod held;
 mod listing;
+#[cfg(test)]
+mod reads;
 mod slots;
 #[cfg(test)]
 mod tests;
