@@ -44,7 +44,12 @@ impl Called {
     fn of(method: &Method, path: &str, query: Option<&str>) -> Self {
         let mut parts = path.trim_matches('/').split('/');
         // `api/VERSION` or `apis/GROUP/VERSION`.
-        let prefix = if parts.next() == Some("api") { 1 } else { 2 };
+        let prefix = match parts.next() {
+            Some("api") => 1,
+            Some("apis") => 2,
+            // Of those that are no resource we ask for descriptions alone.
+            _ => return Self { verb: "get", resource: "/openapi/v3".to_owned() },
+        };
         let mut parts = parts.skip(prefix).peekable();
         let (mut resource, mut name) = (parts.next().unwrap_or_default(), parts.next());
         // What is inside a namespace; else the namespace itself is meant.
@@ -91,7 +96,8 @@ mod tests {
             (Method::PUT, "/api/v1/namespaces/apps/secrets/watch=true", "update", "secrets"),
             (Method::POST, "/apis/authentication.k8s.io/v1/tokenreviews", "create", "tokenreviews"),
             (Method::GET, "/apis/rbac.authorization.k8s.io/v1/clusterroles/operator", "get", "clusterroles"),
-            (Method::GET, "/", "list", ""),
+            (Method::GET, "/openapi/v3", "get", "/openapi/v3"),
+            (Method::GET, "/openapi/v3/apis/gatewright.dev/v1alpha1?hash=1", "get", "/openapi/v3"),
         ] {
             let uri: http::Uri = path.parse().unwrap();
             let called = Called::of(&method, uri.path(), uri.query());

@@ -9,6 +9,7 @@
 //! `docs/operator.md` is the design. Must never decide a request, and never hold more of the cluster than policies name.
 
 pub mod bundle;
+pub mod definitions;
 pub mod denied;
 pub mod identity;
 pub mod last_good;

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     bundle::{Bundles, KubePlaces},
-    denied,
+    definitions, denied,
     identity::{self, Identity, IdentityError, KubeProofs, KubeStore, Lives},
     last_good::{self, LastGoodStore},
     leader::{self, Durations, Leader},
@@ -188,6 +188,7 @@ impl Operator {
                 what = reconciler.run(call, &scope, standings) => what,
                 () = writer.run() => "status",
                 () = teller.run() => "events of troubles",
+                () = definitions::follow(Call::new(client.clone()), troubles.clone()) => "definitions",
                 () = note_leading(leader.is_leading(), &troubles) => "leadership",
                 () = kept.run(&leader) => "last good versions",
                 () = signing.run(|| leader.guard().is_some_and(|guard| guard.holds())) => "signing keys",

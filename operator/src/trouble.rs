@@ -22,7 +22,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::watch::CallError;
 
@@ -36,6 +36,8 @@ struct Inner {
     metrics: Metrics,
     /// Sources of each kind that cannot be read at the moment.
     sources: Mutex<BTreeMap<&'static str, BTreeSet<usize>>>,
+    /// Fields that the definition of each kind lacks, as they were told last.
+    lacks: Mutex<BTreeMap<&'static str, BTreeSet<String>>>,
     news: mpsc::Sender<News>,
 }
 
@@ -63,6 +65,7 @@ struct Metrics {
     failures: Family<Failure, Counter>,
     unread: Family<Kind, Gauge>,
     statuses: Family<Outcome, Counter>,
+    lacks: Family<Kind, Gauge>,
     leading: Gauge,
 }
 
@@ -86,6 +89,8 @@ struct Outcome {
 const WAITING: usize = 64;
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Fields that are named.
+const NAMED: usize = 10;
 /// Longest note that the API takes.
 const MAX_NOTE: usize = 1024;
 /// Who says so.
@@ -101,7 +106,8 @@ impl Troubles {
         let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(pod.to_owned()) };
         let recorder = Recorder::new(client.clone(), reporter);
         let teller = Teller { client, recorder, namespace: namespace.to_owned(), pod: pod.to_owned(), news: receiver };
-        (Self { inner: Arc::new(Inner { metrics, sources: Mutex::default(), news }) }, teller)
+        let inner = Inner { metrics, sources: Mutex::default(), lacks: Mutex::default(), news };
+        (Self { inner: Arc::new(inner) }, teller)
     }
 
     /// Sources of this kind are going to be followed: its series are there before its first trouble.
@@ -129,6 +135,34 @@ impl Troubles {
             None => ("CanRead", format!("{kind} can be read again")),
         };
         self.tell(News { object: None, good: why.is_none(), reason, action: "Watch", note });
+    }
+
+    /// The cluster's definition of this kind lacks these fields of ours, or none.
+    pub fn definition(&self, kind: &'static str, lacks: &BTreeSet<String>) {
+        self.inner.metrics.lacks.get_or_create(&Kind { kind }).set(i64::try_from(lacks.len()).unwrap_or(i64::MAX));
+        {
+            let mut told = self.inner.lacks.lock();
+            let told = told.entry(kind).or_default();
+            if told == lacks {
+                return;
+            }
+            told.clone_from(lacks);
+        }
+        let (good, reason, note) = if lacks.is_empty() {
+            (true, "DefinitionComplete", format!("the definition of {kind} has every field again"))
+        } else {
+            let named: Vec<&str> = lacks.iter().take(NAMED).map(String::as_str).collect();
+            let more = lacks.len() - named.len();
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let names = named.join(", ");
+            let note = format!(
+                "the definition of {kind} is older than the operator, and what policies say in these fields is dropped before it is seen: \
+                 {names}{rest}; upgrade the chart gatewright-crds"
+            );
+            warn!("{note}");
+            (false, "DefinitionOlder", note)
+        };
+        self.tell(News { object: None, good, reason, action: "Read", note });
     }
 
     /// An object (`namespace/name`) of ours makes no sense, and its last version stays.
@@ -218,6 +252,8 @@ impl Metrics {
         registry.register("gatewright_watch_unread", help, own.unread.clone());
         let help = "Statuses written, and those that could not be";
         registry.register("gatewright_status_writes", help, own.statuses.clone());
+        let help = "Fields that the definition of a kind lacks: what is written into them is dropped";
+        registry.register("gatewright_definition_lacks_fields", help, own.lacks.clone());
         registry.register("gatewright_leading", "Whether this replica leads", own.leading.clone());
         own
     }

@@ -56,7 +56,10 @@ const IDENTITY: &str = "identity";
 impl Files {
     pub(super) fn new(folder: Option<PathBuf>, key_file: Option<PathBuf>) -> Self {
         let place = match (folder, key_file) {
-            (Some(folder), Some(key_file)) => Some((folder.into(), key_file)),
+            (Some(folder), Some(key_file)) => {
+                sweep(&folder);
+                Some((folder.into(), key_file))
+            }
             (None, None) => None,
             _ => {
                 warn!("nothing is kept across a restart: that needs both a data folder and a sealing key");
@@ -117,9 +120,14 @@ impl Files {
         self.write(IDENTITY, credentials)
     }
 
-    /// Keeps what is in force.
+    /// Keeps what is in force. If that fails, nothing is kept: a restart waits for the operator rather than bring back what was replaced.
     pub(super) fn keep_state(&self, copy: &Copy) -> io::Result<()> {
-        self.write(STATE, copy)
+        let kept = self.write(STATE, copy);
+        if let (Err(_), Some((folder, _))) = (&kept, &self.place) {
+            // Where not even this can be done, the warning about the write has to do.
+            let _ = fs::remove_file(file(folder, STATE));
+        }
+        kept
     }
 
     fn read<T: DeserializeOwned>(&self, what: &str) -> Option<T> {
@@ -168,6 +176,18 @@ impl Copy {
             accepted: kept.is_refused().then(|| kept.accepted.clone()).flatten(),
         });
         Self { form: FORM, epoch: held.epoch(), resources: resources.collect() }
+    }
+}
+
+/// Takes away what processes that were killed while they wrote have left: with each of them there would be less room.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_suffix(".tmp")) else { continue };
+        if [STATE, IDENTITY].iter().any(|what| rest.strip_prefix(what).is_some_and(|rest| rest.starts_with('.'))) {
+            // One that stays takes room and nothing else.
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl Held {
         self.counter = None;
     }
 
-    /// Forgets what the operator was told to be here: the next stream sends everything.
+    /// Believes no version of what is here: the next stream sends everything.
     pub(super) fn doubt(&mut self) {
         self.resources.values_mut().for_each(|kept| kept.refused = true);
     }
@@ -131,10 +131,11 @@ impl Held {
         self.epoch
     }
 
-    /// Versions by name, for the first message of a stream.
+    /// Versions by name, for the first message of a stream. Of what shall be sent again the name alone: were it left out, nobody would say
+    /// that it is gone, and no change would ever be complete.
     pub(super) fn versions(&self) -> HashMap<String, String> {
-        let good = self.resources.iter().filter(|(_, kept)| !kept.refused);
-        good.map(|(name, kept)| (name.to_string(), kept.version.to_string())).collect()
+        let version = |kept: &Kept| if kept.refused { String::new() } else { kept.version.to_string() };
+        self.resources.iter().map(|(name, kept)| (name.to_string(), version(kept))).collect()
     }
 
     /// Everything in force.

@@ -220,8 +220,9 @@ async fn keep_copies(shared: &Shared) {
         let credentials = identities.borrow_and_update().clone().filter(|_| identity);
         let files = shared.files.clone();
         let written = tokio::task::spawn_blocking(move || {
-            credentials.map_or(Ok(()), |credentials| files.keep_identity(&credentials))?;
-            copy.map_or(Ok(()), |copy| files.keep_state(&copy))
+            // Both are tried: an older state is worse than none.
+            let kept = copy.map_or(Ok(()), |copy| files.keep_state(&copy));
+            credentials.map_or(Ok(()), |credentials| files.keep_identity(&credentials)).and(kept)
         });
         match written.await {
             Ok(Ok(())) => (state, identity) = (false, false),

@@ -1,6 +1,6 @@
 //! What is held: whole changes or none, in order, of the newest leadership.
 
-use std::sync::Arc;
+use std::{fs, path::PathBuf, sync::Arc};
 
 use crds::{
     documents::Document,
@@ -9,7 +9,7 @@ use crds::{
 use serde_json::{Value, json};
 
 use super::{
-    files::Copy,
+    files::{Copy, Files},
     held::{Applied, Held, Incoming, Kept, Refusal},
     wire,
 };
@@ -102,8 +102,14 @@ fn a_change_that_came_before_or_is_incomplete_is_refused() {
     assert_eq!(refusal, Refusal::Incomplete { announced: 3, counted: 2 });
     assert_eq!(held.versions().len(), 1);
     held.doubt();
-    assert!(held.versions().is_empty(), "everything is asked for again");
+    assert_eq!(again(&held), ["policy/a/p"], "everything is asked for again");
     assert_eq!(held.resources().count(), 1, "and kept meanwhile");
+}
+
+/// What is held and shall be sent again.
+fn again(held: &Held) -> Vec<String> {
+    let again = held.versions().into_iter().filter(|(_, version)| version.is_empty());
+    again.map(|(name, _)| name).collect()
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn a_refused_document_is_asked_for_again_and_named() {
         Some("a/p"),
         "what was accepted before, for the hosts it has now"
     );
-    assert!(held.versions().is_empty());
+    assert_eq!(again(&held), ["policy/a/p"]);
     // Named as long as it is refused.
     let applied = held.take(vec![state(2, 3, 1)], Vec::new()).unwrap().unwrap();
     assert_eq!(applied.rejected.len(), 1);
@@ -158,7 +164,59 @@ fn a_restart_keeps_the_version_before_a_refused_one() {
     assert_eq!(answers(&applied, "new.test").as_deref(), Some("a/p"), "in force, not held");
     assert_eq!(applied.rejected.len(), 1);
     assert_eq!(restored.epoch(), 7);
-    assert!(restored.versions().is_empty());
+    assert_eq!(again(&restored), ["policy/a/p"]);
+}
+
+/// Removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("gatewright-channel-{:016x}", fastrand::u64(..)));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// A folder below in which a file of a short name fits, and one of a longer name does not: a path has 4,095 bytes at most.
+    fn narrow(&self) -> PathBuf {
+        const LENGTH: usize = 4075;
+        let mut path = self.0.clone();
+        loop {
+            let left = LENGTH - path.as_os_str().len() - 1;
+            // What is left after it must be room for one more name.
+            path.push("d".repeat(if left <= 200 { left } else { 150 }));
+            if path.as_os_str().len() == LENGTH {
+                break;
+            }
+        }
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_kept_leaves_no_older_one_for_a_restart() {
+    let folder = Folder::new();
+    let key = folder.0.join("key");
+    fs::write(&key, [3; crate::seal::KEY_LEN]).unwrap();
+    let files = |place: PathBuf| Files::new(Some(place), Some(key.clone()));
+    let copy = Copy::of(&held());
+    let roomy = files(folder.0.clone());
+    roomy.keep_state(&copy).unwrap();
+    assert_eq!(roomy.state().map(|held| held.epoch()), Some(2));
+    // Where drafts cannot be written, as on a full disk.
+    let narrow = folder.narrow();
+    fs::rename(folder.0.join("state.sealed"), narrow.join("state.sealed")).unwrap();
+    let narrow = files(narrow);
+    assert_eq!(narrow.state().map(|held| held.epoch()), Some(2));
+    assert!(narrow.keep_state(&copy).is_err());
+    assert!(narrow.state().is_none(), "a restart waits for the operator");
 }
 
 #[test]

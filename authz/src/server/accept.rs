@@ -13,7 +13,6 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     time::{Sleep, sleep},
 };
-use tonic::transport::server::Connected;
 use tracing::warn;
 
 /// How long a connection may say nothing before it has said anything. HTTP/2 keepalive takes over after the preface.
@@ -115,14 +114,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     /// own. To others it gathers answers below 1,024 bytes, and sends all that are ready by one.
     fn is_write_vectored(&self) -> bool {
         false
-    }
-}
-
-impl<S: Connected> Connected for Accepted<S> {
-    type ConnectInfo = S::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
     }
 }
 

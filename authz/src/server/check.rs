@@ -2,12 +2,10 @@
 
 use std::{
     borrow::Cow,
-    convert::Infallible,
     future::{Ready, ready},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,26 +16,21 @@ use opentelemetry::{Context as Trace, context::FutureExt};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Response, Status,
-    body::Body,
-    server::{Grpc, NamedService, UnaryService},
-    transport::server::UdsConnectInfo,
-};
-use tower::Service;
+use tonic::{Request, Response, Status};
 use tracing::error;
 
 use super::{
     audit::Audit,
     connections::Connections,
     deadline::budget,
+    http2::Caller,
     metrics::Metrics,
     observe::{Observer, Seen},
     peers::Peers,
     reports::Reports,
     request, response,
     state::SnapshotCell,
-    wire::{Check, CheckCodec},
+    wire::Check,
 };
 use crate::{
     cache::TokenCache,
@@ -50,15 +43,9 @@ use crate::{
     request::RequestView,
     shared::SharedStores,
     signers::{NoKeys, OwnKeys, SignerStore},
-    tls,
     trace::Traces,
     uses::Ledger,
 };
-
-/// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
-const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
-/// The one method.
-const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Limits of the check service.
 #[derive(Debug, Clone)]
@@ -116,7 +103,10 @@ pub(super) struct Arrived {
     id: u64,
 }
 
+/// The answer of a check, as bytes.
 type Answered = Result<Response<Vec<u8>>, Status>;
+/// A check that waits for nothing costs no future.
+pub(super) type Answering = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
 /// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
 struct InFlight<'a>(&'a Gauge);
@@ -124,14 +114,14 @@ struct InFlight<'a>(&'a Gauge);
 // === impl Arrived ===
 
 impl Arrived {
-    fn new(request: Request<Check>, deadline: Duration) -> Self {
+    fn new(request: Request<Check>, caller: &Caller, deadline: Duration) -> Self {
         let began = Instant::now();
         Self {
             began,
             deadline: began + budget(&request, deadline),
             now_ms: now_ms(),
-            proven: is_on_this_machine(&request) || tls::by_proven_proxy(request.extensions()),
-            from: tls::address(request.extensions()),
+            proven: caller.is_proven(),
+            from: caller.address(),
             id: fastrand::u64(..),
             check: request.into_inner(),
         }
@@ -212,23 +202,9 @@ impl CheckService {
         let _ = self.inner.peers.set(peers);
     }
 
-    pub(super) fn peers(&self) -> Option<Arc<Peers>> {
-        self.inner.peers.get().cloned()
-    }
-
-    /// Hears what proxies tell of the connections that checks have let in, until it drains.
-    pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
-        Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
-    }
-}
-
-impl UnaryService<Check> for CheckService {
-    type Response = Vec<u8>;
-    type Future = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
-
-    /// Nearly every check is decided without waiting for anything, and then costs no future.
-    fn call(&mut self, request: Request<Check>) -> Self::Future {
-        let arrived = Arrived::new(request, self.inner.deadline);
+    /// Answers one check. Nearly every one is decided without waiting for anything.
+    pub(super) fn check(&self, request: Request<Check>, caller: &Caller) -> Answering {
+        let arrived = Arrived::new(request, caller, self.inner.deadline);
         match self.inner.at_once(&arrived) {
             Ok(answer) => Either::Left(ready(Ok(Response::new(answer)))),
             Err(need) => {
@@ -237,32 +213,15 @@ impl UnaryService<Check> for CheckService {
             }
         }
     }
-}
 
-/// What `envoy_types` generates, with our codec.
-impl Service<http::Request<Body>> for CheckService {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    pub(super) fn peers(&self) -> Option<Arc<Peers>> {
+        self.inner.peers.get().cloned()
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move {
-            if request.uri().path() != CHECK {
-                return Ok(Status::unimplemented("only Check is served here").into_http());
-            }
-            let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-            Ok(grpc.unary(service, request).await)
-        })
+    /// Hears what proxies tell of the connections that checks have let in, until it drains.
+    pub(super) fn reports(&self, drain: CancellationToken) -> AccessLogServiceServer<Reports> {
+        Reports::service(self.inner.snapshots.clone(), self.inner.connections.clone(), drain)
     }
-}
-
-impl NamedService for CheckService {
-    const NAME: &'static str = "envoy.service.auth.v3.Authorization";
 }
 
 // === impl Inner ===
@@ -379,14 +338,6 @@ impl Inner {
             uses.note(namespace, id, now_s);
         }
     }
-}
-
-/// Unix sockets and loopback: whoever can reach those already runs beside us.
-pub(super) fn is_on_this_machine<T>(request: &Request<T>) -> bool {
-    if request.extensions().get::<UdsConnectInfo>().is_some() {
-        return true;
-    }
-    request.remote_addr().is_some_and(|address| address.ip().to_canonical().is_loopback())
 }
 
 /// Milliseconds since the epoch; before it, every token has yet to begin.

@@ -1,33 +1,25 @@
 //! Sockets: TCP or Unix, gRPC with health, and a drain that ends.
 
 use std::{
-    fmt, io,
+    fmt,
     net::SocketAddr,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     str::FromStr,
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
-use futures_util::{StreamExt, stream::unfold};
-use tokio::net::{TcpListener, UnixListener};
+use futures_util::{Stream, StreamExt, stream::unfold};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
+use tonic::service::Routes;
 
 use super::{
-    accept,
+    accept::{self, Accepted},
     check::CheckService,
-    unfinished::{Room, Unfinished},
+    http2::{Caller, Server},
 };
 use crate::tls;
-
-/// Streams of one connection at once; a proxy that has more opens another connection or waits.
-const MAX_STREAMS: u32 = 1024;
-/// A peer that does not answer a ping for this long is gone.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(10));
-
-/// How long a proxy may keep one TLS connection: its certificate is looked at when it connects. It is asked to leave, and connects anew.
-const MAX_AGE: Duration = Duration::from_hours(1);
 
 /// Where to listen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +46,6 @@ pub enum ListenError {
         /// Why.
         source: std::io::Error,
     },
-    /// Serving ended by itself.
-    #[error("the gRPC server ended: {0}")]
-    Serve(#[from] tonic::transport::Error),
 }
 
 /// A socket that listens and is not served yet.
@@ -149,13 +138,9 @@ async fn is_dead_socket(path: &Path) -> bool {
 }
 
 /// Serves until drained. Ends when every check under way has ended; the caller bounds that time.
-pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Result<(), ListenError> {
+pub async fn serve(bound: Bound, service: CheckService, serving: Serving) {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_not_serving::<CheckService>().await;
-    let server = match &bound.socket {
-        Socket::Tls(..) => Server::builder().max_connection_age(MAX_AGE),
-        Socket::Tcp(_) | Socket::Unix(_) => Server::builder(),
-    };
     let peers = service.peers();
     let on_this_machine = match &bound.address {
         Address::Unix(_) => true,
@@ -164,16 +149,8 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
     if let Some(peers) = peers.as_ref().filter(|_| on_this_machine) {
         peers.proved();
     }
-    let room = Room::default();
-    let router = server
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE.0))
-        .http2_keepalive_timeout(Some(KEEPALIVE.1))
-        // What rapid resets may pile up (CVE-2023-44487) before the connection is ended.
-        .http2_max_pending_accept_reset_streams(Some(64))
-        .add_service(Unfinished::new(health_service, &room))
-        .add_service(Unfinished::new(service.reports(serving.drain.clone()), &room))
-        .add_service(Unfinished::new(service, &room));
+    let others = Routes::new(health_service).add_service(service.reports(serving.drain.clone()));
+    let server = Server::new(service, others);
     let drained = async move {
         tokio::select! {
             () = serving.ready.cancelled() => health.set_serving::<CheckService>().await,
@@ -183,30 +160,33 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) -> Res
         health.set_not_serving::<CheckService>().await;
     };
     match bound.socket {
-        Socket::Tcp(listener) => {
-            let incoming =
-                unfold(listener, async |listener| Some((Ok::<_, io::Error>(accept::tcp(&listener).await.0), listener)));
-            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
-        }
+        Socket::Tcp(listener) => server.serve(plain(listener), drained).await,
         Socket::Tls(listener, config) => {
-            let incoming = tls::incoming(listener, config).inspect(move |connection| {
-                if let (Some(peers), Ok(connection)) = (&peers, connection)
-                    && connection.peer().is_proven_proxy(SystemTime::now())
-                {
+            let incoming = tls::incoming(listener, config).filter_map(async |connection| connection.ok());
+            let incoming = incoming.map(move |connection| {
+                let peer = connection.peer().clone();
+                if let Some(peers) = peers.as_ref().filter(|_| peer.is_proven_proxy(SystemTime::now())) {
                     peers.proved();
                 }
+                (connection, Caller::Tls(peer))
             });
-            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
+            server.serve(incoming, drained).await;
         }
         Socket::Unix(listener) => {
             let incoming =
-                unfold(listener, async |listener| Some((Ok::<_, io::Error>(accept::unix(&listener).await), listener)));
-            router.serve_with_incoming_shutdown(Box::pin(incoming), drained).await?;
+                unfold(listener, async |listener| Some(((accept::unix(&listener).await, Caller::Unix), listener)));
+            server.serve(incoming, drained).await;
             if let Address::Unix(path) = &bound.address {
                 // Gone already is as good.
                 let _ = std::fs::remove_file(path);
             }
         }
     }
-    Ok(())
+}
+
+fn plain(listener: TcpListener) -> impl Stream<Item = (Accepted<TcpStream>, Caller)> {
+    unfold(listener, async |listener| {
+        let (stream, address) = accept::tcp(&listener).await;
+        Some(((stream, Caller::Plain(address)), listener))
+    })
 }

@@ -5,11 +5,13 @@
 mod accept;
 mod admin;
 mod audit;
+mod calls;
 mod check;
 mod connections;
 mod deadline;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod http2;
 mod latency;
 mod listen;
 mod log;
@@ -17,6 +19,8 @@ mod metrics;
 mod observe;
 mod peers;
 mod publish;
+#[cfg(test)]
+mod races;
 mod readiness;
 mod reports;
 mod request;

@@ -22,16 +22,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    check::{is_on_this_machine, now_ms},
-    connections::Connections,
-    response::METADATA,
-    state::SnapshotCell,
-};
-use crate::{
-    limits::{Lease, Sign},
-    tls,
-};
+use super::{check::now_ms, connections::Connections, http2::Caller, response::METADATA, state::SnapshotCell};
+use crate::limits::{Lease, Sign};
 
 /// Where Envoy files what ext_authz says.
 const FILTER: &str = "envoy.filters.http.ext_authz";
@@ -91,7 +83,7 @@ impl AccessLogService for Reports {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        if !is_on_this_machine(&request) && !tls::by_proven_proxy(request.extensions()) {
+        if !request.extensions().get().is_some_and(Caller::is_proven) {
             return Err(Status::permission_denied("reports are taken from proxies with a certificate of the operator"));
         }
         let mut stream = request.into_inner();

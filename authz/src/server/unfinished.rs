@@ -5,7 +5,6 @@
 //! would otherwise take a gigabyte. Reads how long messages are, and must never look into one.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
@@ -18,8 +17,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
-use tonic::{Status, body::Body, server::NamedService};
-use tower::Service;
+use tonic::Status;
+use tower::BoxError;
 
 /// Room for unfinished messages together. Envoy sends a check with one write, so that this is thousands of peers on slow networks.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -32,16 +31,9 @@ const PREFIX: usize = 5;
 #[derive(Clone, Default)]
 pub(super) struct Room(Arc<AtomicUsize>);
 
-/// A service whose requests share this room.
-#[derive(Clone)]
-pub(super) struct Unfinished<S> {
-    inner: S,
-    room: Room,
-}
-
 /// The body of one request.
-struct Bounded {
-    inner: Body,
+pub(super) struct Bounded<B> {
+    inner: B,
     room: Room,
     message: Message,
     /// What of the room is taken.
@@ -59,35 +51,6 @@ struct Message {
     length: usize,
     /// What of that has not come.
     left: usize,
-}
-
-// === impl Unfinished ===
-
-impl<S> Unfinished<S> {
-    pub(super) fn new(inner: S, room: &Room) -> Self {
-        Self { inner, room: room.clone() }
-    }
-}
-
-impl<S> Service<http::Request<Body>> for Unfinished<S>
-where
-    S: Service<http::Request<Body>, Error = Infallible>,
-{
-    type Response = S::Response;
-    type Error = Infallible;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        self.inner.call(request.map(|body| Body::new(Bounded::new(body, &self.room))))
-    }
-}
-
-impl<S: NamedService> NamedService for Unfinished<S> {
-    const NAME: &'static str = S::NAME;
 }
 
 // === impl Message ===
@@ -124,8 +87,8 @@ impl Message {
 
 // === impl Bounded ===
 
-impl Bounded {
-    fn new(inner: Body, room: &Room) -> Self {
+impl<B> Bounded<B> {
+    pub(super) fn new(inner: B, room: &Room) -> Self {
         Self { inner, room: room.clone(), message: Message::default(), taken: 0, late: None }
     }
 
@@ -152,7 +115,7 @@ impl Bounded {
     }
 }
 
-impl HttpBody for Bounded {
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Bounded<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -168,7 +131,7 @@ impl HttpBody for Bounded {
             }
             Poll::Ready(_) => {}
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(|error| Status::from_error(error.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -180,7 +143,7 @@ impl HttpBody for Bounded {
     }
 }
 
-impl Drop for Bounded {
+impl<B> Drop for Bounded<B> {
     fn drop(&mut self) {
         self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
     }

@@ -1,6 +1,7 @@
-//! Handshakes, beside each other: one that takes its time delays no other.
+//! Handshakes, beside each other: one that takes its time delays no other, and who begins many shuts out nobody but himself.
 
 use std::{
+    collections::{HashMap, VecDeque},
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
@@ -11,12 +12,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::{Stream, stream::unfold};
-use http::Extensions;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -28,7 +28,7 @@ use crate::server::{Accepted, accept_tcp};
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes under way at once; more wait in the system's queue.
+/// Handshakes under way at once.
 const HANDSHAKES: usize = 256;
 
 /// The configuration for the next handshake; connections that stand keep theirs.
@@ -61,39 +61,68 @@ impl Peer {
     }
 }
 
-/// [`Peer::is_proven_proxy`] of the connection that a request came by; never true of one without TLS.
-pub(crate) fn by_proven_proxy(request: &Extensions) -> bool {
-    request.get::<Peer>().is_some_and(|peer| peer.is_proven_proxy(SystemTime::now()))
+/// Handshakes under way, the oldest first.
+#[derive(Default)]
+struct Shaking {
+    tasks: JoinSet<Option<Connection>>,
+    begun: VecDeque<(IpAddr, AbortHandle)>,
 }
 
-/// Where the peer is that a request came from; `None` of a connection without TLS.
-pub(crate) fn address(request: &Extensions) -> Option<IpAddr> {
-    request.get::<Peer>().map(|peer| peer.address.ip())
+// === impl Shaking ===
+
+impl Shaking {
+    /// Begins one more. When all places are taken, the address that has most of them loses its oldest.
+    fn begin(&mut self, stream: Accepted<TcpStream>, peer: SocketAddr, config: &Shared) {
+        if self.begun.len() >= HANDSHAKES {
+            self.give_one_up();
+        }
+        let acceptor = TlsAcceptor::from(config.load_full());
+        let task = self.tasks.spawn(async move {
+            match timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => Some(Connection::new(stream, peer)),
+                Ok(Err(error)) => {
+                    debug!(%peer, %error, "a handshake failed");
+                    None
+                }
+                Err(_) => {
+                    debug!(%peer, "a handshake took too long");
+                    None
+                }
+            }
+        });
+        self.begun.push_back((peer.ip(), task));
+    }
+
+    fn give_one_up(&mut self) {
+        let mut count: HashMap<IpAddr, usize> = HashMap::new();
+        for (address, _) in &self.begun {
+            *count.entry(*address).or_default() += 1;
+        }
+        let Some(most) = count.into_iter().max_by_key(|(_, count)| *count).map(|(address, _)| address) else { return };
+        let oldest = self.begun.iter().position(|(address, _)| *address == most);
+        if let Some((address, task)) = oldest.and_then(|at| self.begun.remove(at)) {
+            debug!(%address, "a handshake made room for another");
+            task.abort();
+        }
+    }
+
+    /// The next that has ended; `Some(None)`: without success. `None`: there is none.
+    async fn next(&mut self) -> Option<Option<Connection>> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+        self.begun.retain(|(_, task)| task.id() != id);
+        Some(ended.ok().and_then(|(_, connection)| connection))
+    }
 }
 
 /// Connections whose handshake succeeded.
 pub fn incoming(listener: TcpListener, config: Shared) -> impl Stream<Item = io::Result<Connection>> + Send {
-    unfold((listener, config, JoinSet::new()), async |(listener, config, mut shaking)| {
+    unfold((listener, config, Shaking::default()), async |(listener, config, mut shaking)| {
         loop {
             tokio::select! {
-                (stream, peer) = accept_tcp(&listener), if shaking.len() < HANDSHAKES => {
-                    let acceptor = TlsAcceptor::from(config.load_full());
-                    shaking.spawn(async move {
-                        match timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => Some(Connection::new(stream, peer)),
-                            Ok(Err(error)) => {
-                                debug!(%peer, %error, "a handshake failed");
-                                None
-                            }
-                            Err(_) => {
-                                debug!(%peer, "a handshake took too long");
-                                None
-                            }
-                        }
-                    });
-                }
-                Some(shaken) = shaking.join_next() => {
-                    if let Ok(Some(stream)) = shaken {
+                (stream, peer) = accept_tcp(&listener) => shaking.begin(stream, peer, &config),
+                Some(shaken) = shaking.next() => {
+                    if let Some(stream) = shaken {
                         return Some((Ok(stream), (listener, config, shaking)));
                     }
                 }

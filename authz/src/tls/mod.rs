@@ -18,7 +18,6 @@ use rustls::{
 };
 
 pub use accept::{Connection, Peer, Shared, incoming};
-pub(crate) use accept::{address, by_proven_proxy};
 pub use peer::{Identified, PeerId, identify, not_after, not_before};
 
 /// Why certificates or a key cannot be used.

@@ -85,3 +85,39 @@ fn parts_that_do_not_fit_are_refused() {
     assert!(matches!(server_config(&chain, "", &chain), Err(TlsError::Pem { .. })));
     assert!(matches!(server_config(&chain, &key.serialize_pem(), ""), Err(TlsError::Empty(_))));
 }
+
+/// Whoever opens connections and never speaks takes no place from others.
+#[tokio::test]
+async fn handshakes_that_are_begun_and_left_shut_out_nobody() {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let chain = params.self_signed(&key).unwrap().pem();
+    let config = server_config(&chain, &key.serialize_pem(), &chain).unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = listener.local_addr().unwrap();
+    let mut connections = Box::pin(incoming(listener, Arc::new(arc_swap::ArcSwap::new(config))));
+    let served = tokio::spawn(async move { futures_util::StreamExt::next(&mut connections).await });
+
+    let dial = async |from: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(to).await.unwrap()
+    };
+    let mut silent = Vec::new();
+    for _ in 0..600 {
+        silent.push(dial([127, 0, 0, 2]).await);
+    }
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificates("the chain", &chain).unwrap().remove(0)).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = client.with_root_certificates(roots).with_no_client_auth();
+    let client = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let begun = std::time::Instant::now();
+    let stream = client.connect("localhost".try_into().unwrap(), dial([127, 0, 0, 3]).await).await.unwrap();
+    let connection = served.await.unwrap().unwrap().unwrap();
+    assert_eq!(connection.peer().address, stream.get_ref().0.local_addr().unwrap());
+    // Handshakes that say nothing are given up after ten seconds: nobody waited for those.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    drop(silent);
+}

@@ -114,7 +114,7 @@ pub(crate) async fn until_drained(
             drain(&readiness, &serving, checks, &ends, last, args.drain_timeout, &mut stop).await;
             return Ok(());
         }
-        ended = &mut checks => return Err(ended_early(ended)),
+        _ = &mut checks => return Err(ProcessError::Task("gRPC server")),
         Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
     }
     serving.ready.cancel();
@@ -125,7 +125,7 @@ pub(crate) async fn until_drained(
     info!("ready");
     tokio::select! {
         () = stop.told() => {}
-        ended = &mut checks => return Err(ended_early(ended)),
+        _ = &mut checks => return Err(ProcessError::Task("gRPC server")),
         Some(ended) = tasks.join_next() => return Err(task_ended(ended)),
     }
     let last = async { tokio::join!(farewell, keys.shutdown()) };
@@ -133,7 +133,7 @@ pub(crate) async fn until_drained(
     Ok(())
 }
 
-type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<Result<(), server::ListenError>>>>;
+type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<()>>>;
 
 /// Not ready first, so that nobody sends more; then what is under way finishes, and what is to be done `last`; a second signal ends at
 /// once.
@@ -150,7 +150,7 @@ async fn drain<T>(
     info!("draining");
     serving.drain.cancel();
     let finish = async {
-        if let Ok(Ok(())) = checks.await {
+        if checks.await.is_ok() {
             info!("drained");
         } else {
             warn!("the gRPC server did not end cleanly");
@@ -227,13 +227,6 @@ fn write_addresses(path: &Path, addresses: &Addresses) -> io::Result<()> {
     serde_json::to_writer(&mut file, addresses)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
-}
-
-fn ended_early(ended: Result<Result<(), server::ListenError>, tokio::task::JoinError>) -> ProcessError {
-    match ended {
-        Ok(Err(error)) => ProcessError::Listen(error),
-        Ok(Ok(())) | Err(_) => ProcessError::Task("gRPC server"),
-    }
 }
 
 fn task_ended(ended: Result<Ended, tokio::task::JoinError>) -> ProcessError {

@@ -198,10 +198,9 @@ fn object(piece: Piece, content: Content) -> Value {
 
 impl Found {
     fn of(metadata: &ObjectMeta, authorities: Option<String>) -> Self {
-        let labels = metadata.labels.as_ref();
         let annotations = metadata.annotations.as_ref();
         Self {
-            ours: labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|owner| owner == MANAGER),
+            ours: is_ours(metadata),
             uid: metadata.uid.clone().unwrap_or_default(),
             authorities,
             renew_at: annotations.and_then(|annotations| annotations.get(RENEW_AT)).cloned(),
@@ -209,10 +208,45 @@ impl Found {
     }
 }
 
+/// Whether we made it. The label alone is anybody's to put on anything; who wrote an object is noted by the API server.
+fn is_ours(metadata: &ObjectMeta) -> bool {
+    let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER);
+    let mut writers = metadata.managed_fields.iter().flatten();
+    labelled && writers.any(|entry| entry.manager.as_deref() == Some(MANAGER))
+}
+
 async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, PlaceError> {
     match timeout(PATIENCE, call).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(PlaceError(error.to_string())),
         Err(_) => Err(PlaceError("no answer in time".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+    use super::*;
+
+    #[test]
+    fn a_label_alone_makes_nothing_ours() {
+        let labels = |by: &str| Some(BTreeMap::from([(MANAGED_BY.to_owned(), by.to_owned())]));
+        let writer =
+            |name: &str| ManagedFieldsEntry { manager: Some(name.to_owned()), ..ManagedFieldsEntry::default() };
+        for (label, writers, ours) in [
+            (Some(MANAGER), vec!["kubectl", MANAGER], true),
+            (Some(MANAGER), vec!["kubectl-client-side-apply"], false),
+            (Some(MANAGER), vec![], false),
+            (Some("Helm"), vec![MANAGER], false),
+            (None, vec![MANAGER], false),
+        ] {
+            let metadata = ObjectMeta {
+                labels: label.and_then(labels),
+                managed_fields: Some(writers.iter().copied().map(writer).collect()),
+                ..ObjectMeta::default()
+            };
+            assert_eq!(is_ours(&metadata), ours, "{label:?} {writers:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What proxies need to trust us and to be trusted: ConfigMap `gatewright-ca` and Secret `gatewright-client-tls`, in our own namespace
 //! and in those that ask for them by label.
 //!
-//! Owns objects of these names that carry our label, and no other: one that somebody else made is never overwritten. Copies stay when a
-//! namespace asks no more: whoever mounts them may still need them. Must never write while not leading.
+//! Owns objects of these names that carry our label and were written by us, and no other: one that somebody else made is never
+//! overwritten, whatever it carries. Copies stay when a namespace asks no more: whoever mounts them may still need them. Must never write
+//! while not leading.
 
 mod kube;
 #[cfg(test)]
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
@@ -33,6 +34,8 @@ pub const CLIENT_TLS: &str = "gatewright-client-tls";
 /// When a certificate is replaced, as an annotation.
 const RENEW_AT: &str = "gatewright.dev/renew-at";
 
+/// No certificate is made to be replaced later than so: one that says so is of a clock that was ahead.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often namespaces are asked for.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether what was written is still there.
@@ -50,7 +53,7 @@ pub enum Piece {
 /// An object as it is.
 #[derive(Clone, Default)]
 pub struct Found {
-    /// Whether it carries our label.
+    /// Whether we made it.
     pub ours: bool,
     /// `metadata.uid`.
     pub uid: String,
@@ -150,7 +153,7 @@ impl Bundles {
         if let Some(found) = &found {
             if !found.ours {
                 let text = format!(
-                    "{} {namespace}/{} was made by somebody else and is left alone; delete it, or give it the label app.kubernetes.io/managed-by=gatewright-operator",
+                    "{} {namespace}/{} was made by somebody else and is left alone: delete or rename it, and ours is put there",
                     piece.kind(),
                     piece.name()
                 );
@@ -202,9 +205,11 @@ fn stamp(time: SystemTime) -> String {
 // === impl Found ===
 
 impl Found {
-    /// Whether its certificate is not due yet. A time that cannot be read is due.
+    /// Whether its certificate is not due yet. A time that cannot be read is due, and one that makes no sense.
     fn is_fresh(&self) -> bool {
-        self.renew_at.as_ref().and_then(|text| text.parse::<Timestamp>().ok()).is_some_and(|due| Timestamp::now() < due)
+        let due = self.renew_at.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        let left = due.map(|due| due.duration_since(Timestamp::now()));
+        left.is_some_and(|left| left.is_positive() && left <= FARTHEST)
     }
 }
 

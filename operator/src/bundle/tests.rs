@@ -119,6 +119,20 @@ async fn a_certificate_that_is_due_is_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_of_a_clock_that_was_ahead_is_replaced() {
+    let (mut ahead, memory, _) = bundles(HOUR * 24 * 400);
+    ahead.round(&|| true).await;
+    written(&memory);
+    let made = Arc::new(Made { bundle: Mutex::new("one".into()), life: HOUR });
+    let mut bundles = Bundles::new(memory.clone(), made, "home");
+    bundles.round(&|| true).await;
+    assert_eq!(written(&memory), ["home/gatewright-client-tls"]);
+    tokio::time::advance(AGAIN).await;
+    bundles.round(&|| true).await;
+    assert_eq!(written(&memory), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_else_made_is_left_alone_and_told_once() {
     let (mut bundles, memory, _) = bundles(HOUR);
     let foreign = Found { uid: "9".to_owned(), ..Found::default() };
@@ -130,7 +144,7 @@ async fn what_somebody_else_made_is_left_alone_and_told_once() {
     let complaints = memory.complaints.lock();
     assert_eq!(complaints.len(), 1);
     assert!(
-        complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("managed-by"),
+        complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("delete or rename"),
         "{complaints:?}"
     );
 }

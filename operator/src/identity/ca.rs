@@ -10,6 +10,9 @@
 //!
 //! A CA may be given instead (`given`): then nothing is made here, a new one in the given Secret is what `next` is, and the time of the
 //! last step is written down, as its own dates say nothing of when it came.
+//!
+//! A leader whose clock is far ahead makes a CA that nobody's TLS believes before its time. Once a clock that is right leads, such a CA is
+//! replaced without the usual wait: nobody who would have to hear of the next one believes this one.
 
 use std::{
     collections::BTreeMap,
@@ -199,14 +202,21 @@ impl Authorities {
         {
             return Ok(Some(Self { next: Some(given.clone()), since: Some(now), ..self.clone() }));
         }
+        let is_made = matches!(origin, Origin::Made);
+        if let Some(next) = &self.next
+            && is_made
+            && next.is_ahead(now, lives)?
+        {
+            return Ok(Some(Self { next: None, ..self.clone() }));
+        }
+        let ahead = is_made && self.signing.is_ahead(now, lives)?;
         let since = now.duration_since(made).unwrap_or_default();
         if let Some(next) = &self.next {
             let announced = now.duration_since(self.since.map_or_else(|| next.issued(), Ok)?).unwrap_or_default();
-            let due = announced >= lives.overlap || now >= to;
-            return Ok(due.then(|| self.turned(next, now)));
+            let due = announced >= lives.overlap || now >= to || ahead;
+            return Ok(due.then(|| self.turned(next, now, ahead)));
         }
-        let given = matches!(origin, Origin::Given(_));
-        if !given && since * 3 >= to.duration_since(made).unwrap_or_default() * 2 {
+        if is_made && (ahead || since * 3 >= to.duration_since(made).unwrap_or_default() * 2) {
             let next = Authority::create(now, lives)?;
             return Ok(Some(Self { next: Some(next), since: None, ..self.clone() }));
         }
@@ -216,9 +226,10 @@ impl Authorities {
         Ok((!self.previous.is_empty() && now >= forgotten).then(|| Self { previous: Vec::new(), ..self.clone() }))
     }
 
-    /// The next one signs. Given ones may follow each other quickly: all that may have signed lately are believed.
-    fn turned(&self, next: &Authority, now: SystemTime) -> Self {
-        let before = self.since.iter().flat_map(|_| &self.previous);
+    /// The next one signs. Given ones may follow each other quickly, as may one that is right and one of a clock that was `ahead`: all that
+    /// may have signed lately are believed.
+    fn turned(&self, next: &Authority, now: SystemTime, ahead: bool) -> Self {
+        let before = if ahead || self.since.is_some() { self.previous.as_slice() } else { &[] };
         let mut previous: Vec<Arc<str>> = std::iter::once(&self.signing.certificate).chain(before).cloned().collect();
         previous.truncate(MOST_PREVIOUS);
         Self { signing: next.clone(), next: None, previous, since: self.since.map(|_| now) }
@@ -265,6 +276,11 @@ impl Authority {
     /// When it was made.
     fn issued(&self) -> Result<SystemTime, CaError> {
         Ok(self.life()?.0 + SKEW)
+    }
+
+    /// Whether a clock made it that was far ahead of this one.
+    fn is_ahead(&self, now: SystemTime, lives: &Lives) -> Result<bool, CaError> {
+        Ok(self.issued()?.duration_since(now).unwrap_or_default() > lives.overlap)
     }
 
     /// Signs for this key. Nothing of the certificate comes from whoever has the key.

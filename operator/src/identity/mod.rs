@@ -13,6 +13,7 @@ mod store;
 mod tests;
 
 use std::{
+    ops::Range,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -85,8 +86,8 @@ struct Inner {
     bundle: watch::Sender<Arc<str>>,
     server: Shared,
     own: ArcSwap<Own>,
-    /// When our own certificate is replaced.
-    due: Mutex<SystemTime>,
+    /// When our own certificate was made, and when it is replaced: before the one it is of a clock that was ahead, and good for nobody.
+    good: Mutex<Range<SystemTime>>,
     seal: Arc<Seal>,
     limits: Limits,
 }
@@ -184,7 +185,7 @@ impl Identity {
                 sleep(RETRY).await;
             }
         };
-        let (own, server, due) = own_certificate(&authorities, &settings)?;
+        let (own, server, good) = own_certificate(&authorities, &settings)?;
         let inner = Inner {
             store,
             proofs,
@@ -194,7 +195,7 @@ impl Identity {
             authorities: ArcSwap::from_pointee(authorities),
             server: Arc::new(ArcSwap::new(server)),
             own: ArcSwap::from_pointee(own),
-            due: Mutex::new(due),
+            good: Mutex::new(good),
             seal: Arc::new(seal),
             limits: Limits::default(),
         };
@@ -287,11 +288,11 @@ impl Identity {
             *old = bundle;
             new
         });
-        if told || !signs || now >= *inner.due.lock() {
-            let (own, server, due) = own_certificate(&inner.authorities.load(), &inner.settings)?;
+        if told || !signs || !inner.good.lock().contains(&now) {
+            let (own, server, good) = own_certificate(&inner.authorities.load(), &inner.settings)?;
             inner.server.store(server);
             inner.own.store(Arc::new(own));
-            *inner.due.lock() = due;
+            *inner.good.lock() = good;
         }
         Ok(())
     }
@@ -329,11 +330,11 @@ impl Identity {
     }
 }
 
-/// Our own certificate, and when it is replaced.
+/// Our own certificate, and how long it is used.
 fn own_certificate(
     authorities: &Authorities,
     settings: &Settings,
-) -> Result<(Own, Arc<rustls::ServerConfig>, SystemTime), IdentityError> {
+) -> Result<(Own, Arc<rustls::ServerConfig>, Range<SystemTime>), IdentityError> {
     let now = SystemTime::now();
     let life = settings.lives.leaf.min(authorities.signing().left(now)?);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(CaError::from)?;
@@ -343,7 +344,7 @@ fn own_certificate(
     let certificate = authorities.signing().sign(&Subject { uri, dns, life }, &key, now)?;
     let own = Own { certificate, key: key.serialize_pem() };
     let config = server_config(&own.certificate, &own.key, &authorities.bundle())?;
-    Ok((own, config, now + life * 2 / 3))
+    Ok((own, config, now..now + life * 2 / 3))
 }
 
 /// The names of a Service, as pods spell them.

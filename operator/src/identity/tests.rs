@@ -1,6 +1,10 @@
 //! The CA over the years: believed before it signs, believed as long as what it signed lives.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use authz::tls::{certificates, not_after};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,10 +13,13 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm,
 };
 
+use parking_lot::Mutex;
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use tokio::sync::watch;
 use x509_parser::der_parser::parse_der;
 
 use super::{
+    Identity, Kept, ProofError, Proofs, Settings, Store, StoreError, Workload,
     ca::{Authorities, Authority, Lives, Origin, Subject},
     given::{self, GivenError},
 };
@@ -82,6 +89,88 @@ fn an_expired_ca_is_replaced_at_once_and_outlived_by_nothing() {
     let after_the_end = begin + DAY * 366;
     let signs = announced.rotated(after_the_end, &lives(), Origin::Made).unwrap().unwrap();
     assert!(!signs.signing().is(old.signing()));
+}
+
+/// A leader whose clock was years ahead for a minute made CAs that nobody believes before their time.
+#[test]
+fn what_a_clock_that_was_ahead_made_is_replaced_once_it_is_right() {
+    let (now, ahead) = (SystemTime::now(), SystemTime::now() + DAY * 1000);
+    let good = Authorities::create(now, &lives()).unwrap();
+    let next = |of: &Authorities, now| of.rotated(now, &lives(), Origin::Made).unwrap();
+    // The old one had ended by that clock, so that the new one signs at once.
+    let announced = next(&good, ahead).unwrap();
+    let signs = next(&announced, ahead + Duration::from_secs(10)).unwrap();
+    assert!(!signs.signing().is(good.signing()));
+    // Healed while it was only announced: it is dropped, and nothing is left to do.
+    let healed = next(&announced, now + Duration::from_secs(20)).unwrap();
+    assert_eq!(healed.bundle(), good.bundle());
+    assert!(next(&healed, now + Duration::from_secs(30)).is_none());
+    // Healed while it signs: the next one does so with the second look.
+    let after = now + Duration::from_mins(1);
+    let announced = next(&signs, after).unwrap();
+    let healed = next(&announced, after + Duration::from_secs(10)).unwrap();
+    assert!(!healed.signing().is(signs.signing()) && !healed.signing().is(good.signing()));
+    assert!(healed.signing().left(after).unwrap() <= lives().authority);
+    assert_eq!(count(&healed.bundle()), 3, "what the one from before the clock went wrong signed is still believed");
+    assert!(next(&healed, after + DAY).is_none());
+    // A clock that is a little behind changes nothing.
+    assert!(next(&good, now - Duration::from_hours(23)).is_none());
+    // Given ones are somebody else's business.
+    let given = Authorities::adopt(adopted(30), now);
+    assert!(given.rotated(now - DAY * 40, &lives(), Origin::Given(None)).unwrap().is_none());
+}
+
+/// A Secret store of one CA.
+#[derive(Default)]
+struct Memory(Mutex<BTreeMap<String, Kept>>);
+
+#[tonic::async_trait]
+impl Store for Memory {
+    async fn read(&self, name: &str) -> Result<Option<Kept>, StoreError> {
+        Ok(self.0.lock().get(name).cloned())
+    }
+
+    async fn write(&self, name: &str, data: Data, _: Option<String>) -> Result<Kept, StoreError> {
+        let kept = Kept { data, version: "1".to_owned() };
+        self.0.lock().insert(name.to_owned(), kept.clone());
+        Ok(kept)
+    }
+}
+
+#[tonic::async_trait]
+impl Proofs for Memory {
+    async fn prove(&self, _: &str) -> Result<Workload, ProofError> {
+        Err(ProofError::Refused("nobody is expected"))
+    }
+
+    async fn labels(&self, _: &str, _: &str) -> Result<BTreeMap<String, String>, ProofError> {
+        Ok(BTreeMap::new())
+    }
+}
+
+#[tokio::test]
+async fn our_own_certificate_is_made_anew_when_the_clock_goes_back() {
+    let text = str::to_owned;
+    let settings = Settings {
+        namespace: text("gatewright"),
+        pod: text("operator-0"),
+        account: text("gatewright-operator"),
+        service: text("gatewright-operator"),
+        authz_account: text("gatewright-authz"),
+        authz_service: text("gatewright-authz"),
+        given: None,
+        lives: lives(),
+        look: DAY,
+    };
+    let memory = Arc::<Memory>::default();
+    let leads = watch::Sender::new(true);
+    let identity = Identity::start_with(memory.clone(), memory, settings, leads.subscribe()).await.unwrap();
+    let certificate = || identity.inner.own.load().certificate.clone();
+    let first = certificate();
+    identity.look(SystemTime::now()).await.unwrap();
+    assert_eq!(certificate(), first, "it is good");
+    identity.look(SystemTime::now() - Duration::from_hours(12)).await.unwrap();
+    assert_ne!(certificate(), first);
 }
 
 #[test]

@@ -238,3 +238,26 @@ async fn of_a_part_that_does_not_fit_nothing_older_stays() {
     assert_eq!(store.inner.metrics.failures.get(), 1);
     assert_eq!(in_force(load(&memory).await.1, &names), 0);
 }
+
+/// A build that was rolled back may have written more than this one knows.
+#[tokio::test(start_paused = true)]
+async fn what_a_later_build_kept_is_read_as_far_as_it_is_known() {
+    use std::io::Write;
+    let names = names(40);
+    let all = compiler(LastGood::default(), &names);
+    let memory = Arc::<Memory>::default();
+    for part in 0..PARTS {
+        let mut json = serde_json::to_value(all.last_good().part(part)).unwrap();
+        json["format"] = 2.into();
+        for kept in json["policies"].as_object_mut().unwrap().values_mut() {
+            kept["since"] = "2030-01-01".into();
+        }
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(json.to_string().as_bytes()).unwrap();
+        let sealed = seal().seal(&format!("last-good {part}"), gzip.finish().unwrap()).unwrap();
+        memory.secrets.lock().insert(secret(part), (1, BTreeMap::from([(ENTRY.to_owned(), sealed)])));
+    }
+    let (store, found) = load(&memory).await;
+    assert_eq!(in_force(found, &names), names.len());
+    assert_eq!(store.inner.metrics.unreadable.get(), 0);
+}

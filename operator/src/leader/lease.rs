@@ -9,6 +9,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
+use super::EPOCHS;
 use crate::owner::Owner;
 
 /// The number of a leadership.
@@ -130,7 +131,10 @@ impl Seen {
             lease: Duration::from_secs(seconds),
             address: annotation(ADDRESS).filter(|address| !address.is_empty()),
             // What cannot be read counts as none: a higher one is heard from data planes.
-            epoch: annotation(EPOCH).and_then(|text| text.parse().ok()).unwrap_or_default(),
+            epoch: annotation(EPOCH)
+                .and_then(|text| text.parse().ok())
+                .filter(|epoch| *epoch < EPOCHS)
+                .unwrap_or_default(),
             transitions: spec.lease_transitions.unwrap_or_default(),
             version: lease.metadata.resource_version.clone().unwrap_or_default(),
             lease_object: lease,

@@ -90,6 +90,9 @@ struct Campaign {
     told: Option<String>,
 }
 
+/// Leaderships below this are believed. Nobody counts so far: a number above it is damage or malice, and one that could not be outrun would
+/// end every leadership for good.
+pub(crate) const EPOCHS: u64 = 1 << 48;
 /// The leader's pause after a call that failed: what is left of two thirds of a Lease is enough for some attempts.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The longest time that giving the Lease back may take.

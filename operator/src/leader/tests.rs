@@ -116,6 +116,25 @@ impl Replica {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
+async fn a_leadership_that_nobody_reached_by_counting_is_none() {
+    let memory = Arc::<Memory>::default();
+    let first = replica(&memory, "a");
+    first.leads().await;
+    assert_eq!(first.epoch(), 1);
+    for text in [u64::MAX.to_string(), EPOCHS.to_string(), "-1".to_owned(), "many".to_owned()] {
+        {
+            let mut lease = memory.lease.lock();
+            let annotations = lease.1.as_mut().and_then(|lease| lease.metadata.annotations.as_mut()).unwrap();
+            annotations.insert("gatewright.dev/epoch".to_owned(), text.clone());
+        }
+        sleep(SECOND * 20).await;
+        assert!(first.leader.guard().is_some_and(|guard| guard.holds()), "{text}");
+        assert_eq!(memory.seen().unwrap().epoch, first.epoch(), "{text}: written back");
+        assert!((1..100).contains(&first.epoch()), "{text}: {}", first.epoch());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_of_two_leads_and_the_other_knows_where() {
     let memory = Arc::default();
     let first = replica(&memory, "a");

@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     net::IpAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crds::push::{Name, PeerReport, Rejection, Report};
@@ -227,6 +230,24 @@ impl Tallies {
         }
         for (policy, reports) in &other.issuers {
             self.issuers.entry(policy.clone()).or_default().extend(reports.iter().cloned());
+        }
+    }
+
+    /// Notes in `proved` whether a proxy proved itself to data planes of our own, and goes by that for the policies that those take: a data
+    /// plane that starts has met no proxy, which says nothing of the proxies.
+    pub(super) fn remember(&mut self, published: &Published, proved: &AtomicBool) {
+        let own = published.versions().map(|(policy, _)| policy).filter(|policy| published.is_for_own(policy));
+        let own: Vec<&Arc<str>> = own.collect();
+        let proves = |policy: &&Arc<str>| self.policies.get(*policy).is_some_and(|tally| tally.proxies.proved);
+        if own.iter().any(proves) {
+            proved.store(true, Ordering::Relaxed);
+        }
+        if proved.load(Ordering::Relaxed) {
+            for policy in own {
+                if let Some(tally) = self.policies.get_mut(policy) {
+                    tally.proxies.proved = true;
+                }
+            }
         }
     }
 

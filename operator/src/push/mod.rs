@@ -26,7 +26,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,7 +37,6 @@ use crds::{
     push::{Name, Pushed, SigningKeys, Trust},
     v1alpha1::SigningAlgorithm,
 };
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, watch},
@@ -48,7 +47,7 @@ use tokio_util::sync::CancellationToken;
 pub use clients::{IssuerReport, Proxies, Standing, Standings};
 pub use relay::Replicas;
 pub use serve::serve;
-pub use service::Discovery;
+pub use service::Service;
 
 use self::{
     audiences::Audiences,
@@ -106,6 +105,8 @@ struct Inner {
     clients: Arc<Clients>,
     /// What other replicas know, by pod.
     reported: Mutex<HashMap<String, Tallies>>,
+    /// Whether a proxy ever proved itself to data planes of our own.
+    proved: AtomicBool,
     /// When API keys were used last, as data planes and other replicas tell.
     uses: Ledger,
     metrics: Metrics,
@@ -138,6 +139,7 @@ impl Push {
             audiences: Audiences::default(),
             clients: Clients::new(),
             reported: Mutex::default(),
+            proved: AtomicBool::new(false),
             uses,
             metrics: Metrics::register(registry),
             streams: AtomicU64::new(0),
@@ -189,8 +191,10 @@ impl Push {
 
     /// How far each policy has come.
     pub fn standings(&self) -> Standings {
-        let mut tallies = self.inner.tallies();
+        let published = self.inner.published.borrow().clone();
+        let mut tallies = self.inner.clients.tallies(&published, &self.inner.audiences);
         self.inner.reported.lock().values().for_each(|theirs| tallies.merge(theirs));
+        tallies.remember(&published, &self.inner.proved);
         tallies.standings()
     }
 
@@ -205,8 +209,8 @@ impl Push {
     }
 
     /// The gRPC service. Its listener must give it the certificates of its peers: see [`serve`].
-    pub fn service(&self) -> AggregatedDiscoveryServiceServer<Discovery> {
-        AggregatedDiscoveryServiceServer::new(Discovery::new(self.inner.clone()))
+    pub fn service(&self) -> Service {
+        Service::new(self.inner.clone())
     }
 
     /// Publishes what [`Push::publish`] was given: the first after silence at once, then one per `pace`. For ever.
@@ -243,6 +247,11 @@ impl Inner {
     fn tallies(&self) -> Tallies {
         let published = self.published.borrow().clone();
         self.clients.tallies(&published, &self.audiences)
+    }
+
+    /// Whether the data planes of this account are our own.
+    fn is_own(&self, namespace: &str, account: &str) -> bool {
+        namespace == self.options.namespace && account == self.options.account
     }
 
     /// A data plane of ours has seen this leadership.

@@ -20,7 +20,8 @@ pub(super) struct Outgoing {
     /// The CA certificates, if they are part of it.
     pub(super) trust: Option<Arc<Encoded>>,
     diff: Arc<Diff>,
-    sent: usize,
+    /// How many of what changed and of what is removed went out.
+    sent: (usize, usize),
     messages: usize,
     /// The nonce of the last message, once that is made.
     pub(super) last: Option<String>,
@@ -30,7 +31,7 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(table: Arc<Table>, diff: Arc<Diff>, trust: Option<Arc<Encoded>>, state: State) -> Self {
-        Self { table, state, trust, diff, sent: 0, messages: 0, last: None }
+        Self { table, state, trust, diff, sent: (0, 0), messages: 0, last: None }
     }
 
     /// Whether every message was made.
@@ -38,24 +39,31 @@ impl Outgoing {
         self.last.is_some()
     }
 
-    /// The next message; the last one has what is removed, and the state.
+    /// The next message; the last one has the state.
     pub(super) fn next(&mut self) -> DeltaDiscoveryResponse {
-        let mut resources = Vec::new();
+        let (mut resources, mut removed_resources) = (Vec::new(), Vec::new());
         let mut bytes = 0;
-        while let Some(one) = self.diff.changed.get(self.sent) {
+        while let Some(one) = self.diff.changed.get(self.sent.0) {
             if !resources.is_empty() && bytes + one.bytes.len() > MESSAGE_BYTES {
                 break;
             }
             bytes += one.bytes.len();
             resources.push(resource(one));
-            self.sent += 1;
+            self.sent.0 += 1;
+        }
+        while self.sent.0 == self.diff.changed.len()
+            && bytes < MESSAGE_BYTES
+            && let Some(name) = self.diff.removed.get(self.sent.1)
+        {
+            let name = name.to_string();
+            bytes += name.len();
+            removed_resources.push(name);
+            self.sent.1 += 1;
         }
         self.messages += 1;
         let nonce = format!("{}.{}", self.state.counter, self.messages);
-        let mut removed_resources = Vec::new();
-        if self.sent == self.diff.changed.len() {
+        if self.sent == (self.diff.changed.len(), self.diff.removed.len()) {
             resources.extend(self.trust.as_deref().map(resource));
-            removed_resources.extend(self.diff.removed.iter().map(ToString::to_string));
             resources.extend(Encoded::new(Name::State, &self.state).as_deref().map(resource));
             self.last = Some(nonce.clone());
         }

@@ -30,6 +30,7 @@ use super::{
     outgoing::Outgoing,
     table::{Audience, Diff, Encoded, Published, Table},
 };
+use crate::leader::EPOCHS;
 
 /// How long a peer may take to say what it wants.
 const HELLO: Duration = Duration::from_secs(10);
@@ -256,7 +257,7 @@ impl Stream {
             Some(Kind::StringValue(text)) => Some(text.as_str()),
             _ => None,
         };
-        if let Some(epoch) = text(EPOCH).and_then(|text| text.parse().ok()) {
+        if let Some(epoch) = text(EPOCH).and_then(|text| text.parse().ok()).filter(|epoch| *epoch < EPOCHS) {
             self.seen = self.seen.max(epoch);
             // Only our own are believed: any pod could claim a leadership that nobody can follow.
             if self.peer.audience == Audience::Own {

@@ -155,6 +155,11 @@ impl Published {
         self.policies.iter().map(|(name, one)| (name, one.encoded.version.as_str()))
     }
 
+    /// Whether our own data planes take a policy.
+    pub(super) fn is_for_own(&self, policy: &str) -> bool {
+        self.policies.get(policy).is_some_and(|one| Audience::Own.takes(policy, one.labels.as_ref()))
+    }
+
     /// Whether a policy has tokens signed with a key that is not made yet.
     fn lacks_key(&self, policy: &EncodedPolicy) -> bool {
         let has = |one| self.signing.as_ref().is_some_and(|signing| signing.algorithms.contains(one));

@@ -1,10 +1,12 @@
-//! Tables: who gets what, what changed when, and how a change is cut.
+//! Tables: who gets what, what changed when, and how a change is cut. The pace of publications.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
+use authz::server::Registry;
 use crds::{
     compile::{Compiler, LastGood, Options},
     documents::Objects,
@@ -12,11 +14,18 @@ use crds::{
     secret::Secret,
     v1alpha1::SigningAlgorithm,
 };
+use parking_lot::Mutex;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
+    PACE, Push,
     outgoing::Outgoing,
     table::{Audience, Diff, Published, Signing, Table},
 };
+use crate::identity::{ProofError, Proofs, Workload};
 
 const KEYED: &str =
     "authenticators: [{name: app, jwt: {keys: [{algorithm: HS256, secretKeyRef: {name: app, key: jwt}}]}}]";
@@ -180,7 +189,7 @@ fn a_change_is_cut_between_resources_and_ends_with_its_state() {
         let bytes: usize = message.resources.iter().map(|one| one.resource.as_ref().unwrap().value.len()).sum();
         assert!(bytes < 2 * 1024 * 1024 + 1000, "{bytes}");
         let last = at + 1 == messages.len();
-        assert_eq!(message.removed_resources.len(), usize::from(last));
+        assert_eq!(message.removed_resources.len(), usize::from(last), "one name fits anywhere");
         assert_eq!(message.resources.last().unwrap().name == "state", last);
         for one in &message.resources {
             assert!(seen.insert(one.name.clone(), at).is_none(), "{} twice", one.name);
@@ -188,4 +197,100 @@ fn a_change_is_cut_between_resources_and_ends_with_its_state() {
     }
     assert_eq!(seen.len(), 15);
     assert_eq!(outgoing.last, Some(messages.last().unwrap().nonce.clone()));
+}
+
+#[test]
+fn what_is_removed_is_cut_as_well() {
+    let name = |one: usize| Name::Policy(format!("{}/{one:0>253}", "n".repeat(63)).into());
+    let removed: Vec<Name> = (0..20_000).map(name).collect();
+    let mut outgoing = Outgoing::new(
+        Arc::default(),
+        Arc::new(Diff { removed: removed.clone(), changed: Vec::new() }),
+        None,
+        State { epoch: 1, counter: 1, policies: 0 },
+    );
+    let (mut names, mut messages) = (Vec::new(), 0);
+    while !outgoing.is_sent() {
+        let message = outgoing.next();
+        let bytes: usize = message.removed_resources.iter().map(String::len).sum();
+        assert!(bytes < 2 * 1024 * 1024 + 1000, "{bytes}");
+        assert_eq!(message.resources.len(), usize::from(outgoing.is_sent()), "the state alone, and last");
+        names.extend(message.removed_resources);
+        messages += 1;
+    }
+    assert_eq!(names, removed.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(messages, 4);
+}
+
+/// Nobody connects.
+struct Nobody;
+
+#[tonic::async_trait]
+impl Proofs for Nobody {
+    async fn prove(&self, _: &str) -> Result<Workload, ProofError> {
+        Err(ProofError::Refused("nobody is expected"))
+    }
+
+    async fn labels(&self, _: &str, _: &str) -> Result<BTreeMap<String, String>, ProofError> {
+        Ok(BTreeMap::new())
+    }
+}
+
+fn push() -> Push {
+    let options = super::Options {
+        namespace: "gatewright".to_owned(),
+        account: "gatewright-authz".to_owned(),
+        operator_account: "gatewright-operator".to_owned(),
+        proofs: Arc::new(Nobody),
+        pace: PACE,
+        uses: PACE,
+    };
+    Push::new(options, watch::Sender::new(1).subscribe(), &mut Registry::default())
+}
+
+/// Ten minutes by a paused clock.
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_a_thousand_changes_a_second_are_ten_pushes_a_second_and_the_last_one_wins() {
+    const TICK: Duration = Duration::from_millis(10);
+    let state = |spec: &str| {
+        let mut objects = Objects::default();
+        objects.read("cluster", &policy("a", "p", spec));
+        (Compiler::new(Options::default(), LastGood::default()).compile(&objects).pushed, Arc::new(objects))
+    };
+    let [flip, flop, last] =
+        ["requireAuth: false", "requireAuth: true", "requireAuth: false, unmatched: Forbid"].map(state);
+    let push = push();
+    let runs = push.clone();
+    let run = tokio::spawn(async move { runs.run().await });
+    let mut published = push.inner.published.subscribe();
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = times.clone();
+    let watches = tokio::spawn(async move {
+        while published.changed().await.is_ok() {
+            noted.lock().push(Instant::now());
+        }
+    });
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_mins(10) {
+        for (pushed, objects) in [&flip, &flop].into_iter().cycle().take(10) {
+            push.publish(pushed.clone(), objects.clone());
+        }
+        sleep(TICK).await;
+    }
+    let number = push.publish(last.0.clone(), last.1.clone());
+    sleep(PACE * 2).await;
+    assert_eq!((number, push.published()), (600_001, 600_001));
+    let version = |published: &Published| published.versions().map(|(_, version)| version.to_owned()).next();
+    let expected = version(&Published::next(&Published::default(), last.0, last.1));
+    assert_eq!(version(&push.inner.published.borrow()), expected);
+
+    let times = times.lock();
+    assert_eq!(u64::try_from(times.len()).unwrap(), push.inner.published.borrow().counter, "every push was seen");
+    assert!(times[0] - begun <= TICK, "the first one at once");
+    for (at, pair) in times.windows(2).enumerate() {
+        let gap = pair[1] - pair[0];
+        assert!(gap >= PACE && gap <= PACE + TICK, "{gap:?} after push {at}");
+    }
+    run.abort();
+    watches.abort();
 }

@@ -1,17 +1,21 @@
 //! The content of referenced Secrets and ConfigMaps: read by name, or by the labels that a policy selects, and nothing else.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use crds::{
     documents::{ReferenceKind, SharedValues},
     secret::Secret,
 };
+use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{held, slots};
-use crate::watch::{Call, CallError};
+use crate::watch::{Backoff, Call, CallError};
 
 /// What to read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,13 +56,33 @@ pub(super) enum Fetched {
 /// Reads in the background, a bounded number at once.
 pub(super) struct Fetcher {
     call: Call,
-    slots: std::sync::Arc<Semaphore>,
+    slots: Arc<Semaphore>,
+    rest: Arc<Rest>,
     sender: mpsc::UnboundedSender<Fetched>,
     results: mpsc::UnboundedReceiver<Fetched>,
 }
 
+/// A pause for all reads: of a server that takes no call, twenty thousand of them are not asked one by one.
+struct Rest {
+    state: Mutex<Refusals>,
+}
+
+/// How the server has refused of late.
+struct Refusals {
+    backoff: Backoff,
+    /// How many in a row, and since when.
+    row: u32,
+    since: Instant,
+    /// When the rest is over.
+    until: Instant,
+}
+
 /// Reads at once.
 const CONCURRENT: usize = 32;
+/// So many refusals in a row within a second are the server's and not that of one broken Secret.
+const ROW: (u32, Duration) = (8, Duration::from_secs(1));
+/// First and longest rest.
+const RESTS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(15));
 /// Secrets a page of a selection: each may hold a megabyte.
 const PAGE: usize = 50;
 
@@ -67,24 +91,28 @@ const PAGE: usize = 50;
 impl Fetcher {
     pub(super) fn new(call: Call) -> Self {
         let (sender, results) = mpsc::unbounded_channel();
-        Self { call, slots: Semaphore::new(CONCURRENT).into(), sender, results }
+        Self { call, slots: Semaphore::new(CONCURRENT).into(), rest: Rest::new().into(), sender, results }
     }
 
     /// Reads it after `pause`.
     pub(super) fn fetch(&self, (wanted, pause): (Wanted, Duration)) {
         let (call, slots, sender) = (self.call.clone(), self.slots.clone(), self.sender.clone());
+        let rest = self.rest.clone();
         tokio::spawn(async move {
             if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+                sleep(pause).await;
             }
             let Ok(_slot) = slots.acquire().await else { return };
+            rest.over().await;
             let fetched = match wanted {
                 Wanted::Named { kind, name } => {
                     let content = named(&call, kind, &name).await;
+                    rest.note(content.as_ref().err());
                     Fetched::Named(kind, name, content)
                 }
                 Wanted::Selected { ref namespace, ref labels } => {
                     let found = selected(&call, namespace, labels).await;
+                    rest.note(found.as_ref().err());
                     Fetched::Selected(wanted, found)
                 }
             };
@@ -103,6 +131,39 @@ impl Fetcher {
     /// One more that is there already.
     pub(super) fn ready(&mut self) -> Option<Fetched> {
         self.results.try_recv().ok()
+    }
+}
+
+// === impl Rest ===
+
+impl Rest {
+    fn new() -> Self {
+        let (backoff, now) = (Backoff::new(RESTS.0, RESTS.1), Instant::now());
+        Self { state: Mutex::new(Refusals { backoff, row: 0, since: now, until: now }) }
+    }
+
+    async fn over(&self) {
+        let until = self.state.lock().until;
+        sleep_until(until).await;
+    }
+
+    /// What came of a read. An error that is about what was read keeps nobody else.
+    fn note(&self, error: Option<&CallError>) {
+        let (now, mut state) = (Instant::now(), self.state.lock());
+        let Some(error) = error.filter(|error| error.is_of_server()) else {
+            state.backoff.reset();
+            state.row = 0;
+            return;
+        };
+        if state.row == 0 || now - state.since > ROW.1 {
+            (state.row, state.since) = (0, now);
+        }
+        state.row += 1;
+        // Those that were under way together are one refusal.
+        if state.row >= ROW.0 && state.until <= now {
+            state.until = now + state.backoff.pause(error.retry_after());
+            state.row = 0;
+        }
     }
 }
 

@@ -15,6 +15,8 @@ mod dereference;
 mod fetch;
 mod held;
 mod listing;
+#[cfg(test)]
+mod reads;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ use self::{
     validate::Validated,
 };
 use crate::{
+    push::PACE,
     trouble::Troubles,
     watch::{Call, Change, Patience, Source, Told, follow},
 };
@@ -73,8 +76,9 @@ enum Event {
     Values(ReferenceKind, usize, Change),
 }
 
-/// Statuses are worked out at most this often: acknowledgements of a thousand data planes are one change.
-const STATUS_PACE: Duration = Duration::from_millis(50);
+/// Statuses are worked out once nothing has changed for the first, and at the latest after the second: acknowledgements of a thousand
+/// data planes are one change, and edits of a thousand policies are not each told to be on their way.
+const STATUS_PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// How often what waits for a reference is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -94,6 +98,16 @@ pub struct Reconciler<S, R> {
     starting: Option<Pending>,
     applied: Option<Applied>,
     kept: u64,
+    /// When the next state may be worked out: the data planes take none earlier, and working it out for each edit of a thousand would
+    /// take the time of the API server that tells of them.
+    next: Instant,
+}
+
+/// Something that is done a while after the last reason for it, and in any case a longer while after the first.
+#[derive(Default)]
+struct Due {
+    first: Option<Instant>,
+    at: Option<Instant>,
 }
 
 /// The newest state that was handed to the data planes.
@@ -132,6 +146,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             starting: Some(starting),
             applied: None,
             kept: 0,
+            next: Instant::now(),
         }
     }
 
@@ -139,7 +154,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
     pub async fn run(mut self, call: Call, scope: &Scope, mut standings: watch::Receiver<u64>) -> &'static str {
         let (told, mut events) = mpsc::channel(WAITING);
         let mut watches = watches(&call, scope, &self.troubles, &told);
-        let (mut look, mut status_due) = (Instant::now() + LOOK, None);
+        let (mut look, mut statuses, mut reconcile) = (Instant::now() + LOOK, Due::default(), None);
         loop {
             let changed = tokio::select! {
                 Some(event) = events.recv() => {
@@ -160,22 +175,29 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
                     if moved.is_err() {
                         return "push";
                     }
-                    status_due.get_or_insert_with(|| Instant::now() + STATUS_PACE);
+                    statuses.touch(Instant::now());
                     false
                 }
                 () = sleep_until(look) => {
                     look = Instant::now() + LOOK;
                     self.store.look(Instant::now())
                 }
-                () = until(status_due) => {
-                    status_due = None;
+                () = until(reconcile) => {
+                    reconcile = None;
+                    if self.reconcile() {
+                        statuses.touch(Instant::now());
+                    }
+                    false
+                }
+                () = until(statuses.at) => {
+                    statuses = Due::default();
                     self.statuses();
                     false
                 }
                 Some(_) = watches.join_next() => return "watch",
             };
-            if changed && self.reconcile() {
-                status_due.get_or_insert_with(|| Instant::now() + STATUS_PACE);
+            if changed {
+                reconcile.get_or_insert(self.next);
             }
         }
     }
@@ -212,6 +234,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         }
         let Some(Dereferenced { objects, changed }) = self.store.dereference(now) else { return false };
         if changed {
+            self.next = now + PACE;
             // Milliseconds of work, at most hundreds of them: not on a thread that others wait for.
             let validated = tokio::task::block_in_place(|| validate::validate(&mut self.compiler, objects));
             let (rejected, total) = (validated.rejected(), validated.verdicts().len());
@@ -239,6 +262,15 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         }
         let desired = build::build(&applied.validated, &self.store, Some(&self.sink.standings()));
         self.reports.statuses(desired);
+    }
+}
+
+// === impl Due ===
+
+impl Due {
+    fn touch(&mut self, now: Instant) {
+        let first = *self.first.get_or_insert(now);
+        self.at = Some((now + STATUS_PACE.0).min(first + STATUS_PACE.1));
     }
 }
 

@@ -5,6 +5,9 @@
 
 mod document;
 mod events;
+mod pace;
+#[cfg(test)]
+mod paces;
 #[cfg(test)]
 mod tests;
 mod writer;

@@ -16,23 +16,30 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{EventSink, Gate, Wanted, document, events};
+use super::{EventSink, Gate, Wanted, document, events, pace::Pace};
 use crate::{
     reconcile::Desired,
     trouble::Troubles,
-    watch::{Call, CallError},
+    watch::{Backoff, Call, CallError},
 };
 
 /// Our name as a manager of fields.
 pub(super) const MANAGER: &str = "gatewright-operator";
-/// Writes under way at once.
-const CONCURRENT: usize = 8;
+/// Writes under way at once. Few: an API server that writes statuses as fast as it can tells late of the edits that they are about.
+const CONCURRENT: usize = 2;
+/// Writes in a row that fail because of the server, after which the others are not tried for a while.
+const REFUSED: usize = 8;
 /// Somebody who writes other words into our fields is answered at most this often.
 const AGAIN: Duration = Duration::from_secs(10);
-/// How soon what could not be written is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often it is looked whether this process may write now.
+/// How often it is looked whether this process may write now, and whether anything that waits is due.
 const LOOK: Duration = Duration::from_millis(500);
+/// The same when nothing waits.
+const IDLE: Duration = Duration::from_secs(30);
+/// First and longest pause while the server takes nothing at all.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+
+/// Of an object.
+type Key = (Kind, Arc<str>);
 
 /// Where wishes are left.
 #[derive(Clone)]
@@ -48,7 +55,9 @@ pub struct Writer {
     troubles: Troubles,
     wanted: watch::Receiver<Arc<Wanted>>,
     /// What was written last, and when: until the watch shows it, it is not written again.
-    written: BTreeMap<(Kind, Arc<str>), Written>,
+    written: BTreeMap<Key, Written>,
+    /// Between passes while the server takes nothing.
+    backoff: Backoff,
 }
 
 struct Written {
@@ -56,6 +65,34 @@ struct Written {
     status: Value,
     at: Instant,
     failed: bool,
+    pace: Pace,
+}
+
+/// What a pass left.
+enum Left {
+    /// Nothing.
+    Nothing,
+    /// Something that is not due yet, or failed.
+    Something,
+    /// The server takes nothing from anybody, and may have asked for a pause.
+    Away(Option<Duration>),
+}
+
+/// What became of the writes of a pass.
+#[derive(Default)]
+struct Results {
+    done: HashMap<Key, Outcome>,
+    /// Failures of the server in a row, and the longest pause it asked for.
+    refused: usize,
+    asked: Option<Duration>,
+}
+
+struct Outcome {
+    uid: String,
+    status: Value,
+    failed: bool,
+    /// The pause that the server asked for.
+    asked: Option<Duration>,
 }
 
 // === impl Statuses ===
@@ -64,7 +101,8 @@ impl Statuses {
     /// A place for wishes, and the task that fulfils them.
     pub fn new(call: Call, gate: Arc<dyn Gate>, events: Arc<dyn EventSink>, troubles: Troubles) -> (Self, Writer) {
         let (sender, wanted) = watch::channel(Arc::default());
-        (Self { wanted: sender }, Writer { call, gate, events, troubles, wanted, written: BTreeMap::new() })
+        let (written, backoff) = (BTreeMap::new(), Backoff::new(PAUSES.0, PAUSES.1));
+        (Self { wanted: sender }, Writer { call, gate, events, troubles, wanted, written, backoff })
     }
 
     /// Replaces every wish.
@@ -80,15 +118,24 @@ impl Writer {
     /// Writes for as long as anybody wishes.
     pub async fn run(mut self) {
         loop {
-            let more = if self.gate.may_write() {
+            let left = if self.gate.may_write() {
                 let wanted = self.wanted.borrow_and_update().clone();
                 self.pass(&wanted).await
             } else {
                 // What another leader writes meanwhile is not ours to remember.
                 self.written.clear();
-                true
+                Left::Something
             };
-            let pause = if more { LOOK } else { RETRY * 30 };
+            let pause = match left {
+                Left::Nothing => IDLE,
+                Left::Something => LOOK,
+                Left::Away(asked) => {
+                    // Whatever is wished meanwhile: nobody would take it.
+                    sleep(self.backoff.pause(asked)).await;
+                    continue;
+                }
+            };
+            self.backoff.reset();
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
                 () = sleep(pause) => {}
@@ -96,51 +143,65 @@ impl Writer {
         }
     }
 
-    /// One pass over all wishes. Whether anything is left to do.
-    async fn pass(&mut self, wanted: &Arc<Wanted>) -> bool {
+    /// One pass over all wishes.
+    async fn pass(&mut self, wanted: &Arc<Wanted>) -> Left {
         self.written.retain(|key, _| wanted.contains_key(key));
-        let (now, mut left) = (Instant::now(), false);
+        let (due, mut left) = self.due(wanted);
         let mut writes = JoinSet::new();
-        let mut due: Vec<(&(Kind, Arc<str>), Value)> = Vec::new();
-        for (key, desired) in wanted.iter() {
-            let Some(status) = document::status(desired, Timestamp::now()) else { continue };
-            match self.written.get(key) {
-                Some(written) if !Self::is_due(written, desired, &status, now) => left = true,
-                _ => due.push((key, status)),
-            }
-        }
-        let mut results = HashMap::new();
+        let mut results = Results::default();
         for (key, status) in due {
             while writes.len() >= CONCURRENT {
                 self.note(&mut results, writes.join_next().await);
             }
-            // Before each: a pass over thousands may outlast the lease.
-            if !self.gate.may_write() {
+            // Before each: a pass over thousands may outlast the lease and the server's patience, and what it says may be old.
+            if results.refused >= REFUSED || !self.gate.may_write() || self.wanted.has_changed().unwrap_or(true) {
                 left = true;
                 break;
             }
-            let Some(desired) = wanted.get(key).cloned() else { continue };
+            let Some(desired) = wanted.get(&key).cloned() else { continue };
             let (call, events) = (self.call.clone(), self.events.clone());
             writes.spawn(async move { (write(&call, &*events, &desired, &status).await, desired, status) });
         }
         while !writes.is_empty() {
             self.note(&mut results, writes.join_next().await);
         }
-        for (key, (uid, status, failed)) in results {
-            left |= failed;
-            self.written.insert(key, Written { uid, status, at: Instant::now(), failed });
+        let (refused, asked) = (results.refused, results.asked);
+        for (key, outcome) in results.done {
+            left |= outcome.failed;
+            self.remember(key, outcome);
         }
-        left
+        match (refused >= REFUSED, left) {
+            (true, _) => Left::Away(asked),
+            (false, true) => Left::Something,
+            (false, false) => Left::Nothing,
+        }
+    }
+
+    /// What is to be written now, and whether anything has to wait.
+    fn due(&self, wanted: &Wanted) -> (Vec<(Key, Value)>, bool) {
+        let (now, mut due, mut waits) = (Instant::now(), Vec::new(), false);
+        for (key, desired) in wanted {
+            let Some(status) = document::status(desired, Timestamp::now()) else { continue };
+            match self.written.get(key) {
+                Some(written) if !written.is_due(desired, &status, now) => waits = true,
+                _ => due.push((key.clone(), status)),
+            }
+        }
+        (due, waits)
     }
 
     /// What became of a write.
-    fn note(
-        &self,
-        results: &mut HashMap<(Kind, Arc<str>), (String, Value, bool)>,
-        done: Option<Result<Result3, tokio::task::JoinError>>,
-    ) {
+    fn note(&self, results: &mut Results, done: Option<Result<Result3, tokio::task::JoinError>>) {
         let Some(Ok((result, desired, status))) = done else { return };
         self.troubles.status(&result);
+        let asked = result.as_ref().err().and_then(CallError::retry_after);
+        match &result {
+            Err(error) if error.is_of_server() => {
+                results.refused += 1;
+                results.asked = results.asked.max(asked);
+            }
+            Ok(()) | Err(_) => results.refused = 0,
+        }
         let failed = match &result {
             Ok(()) => false,
             // Gone, or another object by now: the watch will say so.
@@ -153,15 +214,31 @@ impl Writer {
                 true
             }
         };
-        results.insert((desired.kind, desired.name.clone()), (desired.observed.uid.clone(), status, failed));
+        let outcome = Outcome { uid: desired.observed.uid.clone(), status, failed, asked };
+        results.done.insert((desired.kind, desired.name.clone()), outcome);
     }
 
-    /// Whether a wish that was written before is written again.
-    fn is_due(written: &Written, desired: &Desired, status: &Value, now: Instant) -> bool {
-        if written.uid != desired.observed.uid || !same_but_times(&written.status, status) {
-            return !written.failed || now - written.at >= RETRY;
+    fn remember(&mut self, key: Key, outcome: Outcome) {
+        let Outcome { uid, status, failed, asked } = outcome;
+        let at = Instant::now();
+        // Whoever deletes an object and makes it anew does not make it a new budget.
+        let mut pace = self.written.remove(&key).map_or_else(|| Pace::new(at), |written| written.pace);
+        if failed {
+            pace.failed(at, asked);
+        } else {
+            pace.wrote(at);
         }
-        now - written.at >= if written.failed { RETRY } else { AGAIN }
+        self.written.insert(key, Written { uid, status, at, failed, pace });
+    }
+}
+
+// === impl Written ===
+
+impl Written {
+    /// Whether a wish that was written before is written again.
+    fn is_due(&self, desired: &Desired, status: &Value, now: Instant) -> bool {
+        let news = self.uid != desired.observed.uid || !same_but_times(&self.status, status);
+        self.pace.may(now) && (news || self.failed || now - self.at >= AGAIN)
     }
 }
 

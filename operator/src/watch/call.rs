@@ -161,6 +161,15 @@ impl CallError {
         self.status() == Some(StatusCode::GONE.as_u16())
     }
 
+    /// Whether it says nothing about what was asked for: the server is busy, broken or away.
+    pub const fn is_of_server(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => matches!(status, 429 | 500..=599),
+            Self::Unreachable { .. } => true,
+            Self::Unreadable { .. } => false,
+        }
+    }
+
     /// What it was, as a label.
     pub const fn cause(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use http::{Request, header};
 use kube::core::WatchEvent;
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{
@@ -19,6 +19,10 @@ use crate::trouble::Troubles;
 const PAGE: usize = 500;
 /// How long the server keeps a watch open.
 const WATCH_SECONDS: u64 = 290;
+/// A watch that ends before was ended by somebody who stops.
+const IN_TIME: Duration = Duration::from_secs(WATCH_SECONDS - 10);
+/// A watch that stood so long was a good one, whatever it said.
+const STOOD: Duration = Duration::from_secs(10);
 /// Errors of watches in a row after which the version itself is suspected, and everything is listed again.
 const SUSPECT: u32 = 2;
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -37,6 +41,8 @@ enum Ended {
 const GONE: Ended = Ended::Stale("gone", "the version is gone");
 /// To a version of the future, which a restored etcd may make of ours, API servers say nothing, for as long as it takes them to reach it.
 const SILENT: Ended = Ended::Stale("silent", "nothing was said for too long");
+/// Whoever answers next may be a server of another past, such as that of a restored etcd, to which our version is one of the future.
+const CUT_SHORT: Ended = Ended::Stale("short", "the watch ended before its time");
 
 /// Follows a source for ever. Changes are told in order, and never one that was not seen.
 pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, troubles: Troubles, mut told: Told<E>) {
@@ -69,7 +75,7 @@ pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, tro
                 Ended::Stale(cause, why) => {
                     troubles.failed(source.kind, cause);
                     debug!(kind = source.kind, "{why}: listing anew");
-                    // To whoever says so of every version, lists without a pause would be an attack.
+                    // To whoever does so every time, lists without a pause would be an attack.
                     sleep(backoff.pause(None)).await;
                     break;
                 }
@@ -143,16 +149,21 @@ async fn watch<E: Send>(
         Err(_) => return SILENT,
     };
     let mut stream = pin!(stream);
+    let opened = Instant::now();
     loop {
         let event = match timeout(silence, stream.next()).await {
             Err(_) => return SILENT,
+            Ok(None) if opened.elapsed() < IN_TIME => return CUT_SHORT,
             Ok(None) => return Ended::Normally,
             Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string()),
             Ok(Some(Ok(event))) => event,
         };
         if !matches!(event, WatchEvent::Error(_)) {
-            backoff.reset();
             watching.over(source, told).await;
+            // A bookmark costs a server nothing: one that says it and ends is not a good one yet.
+            if !matches!(event, WatchEvent::Bookmark(_)) || opened.elapsed() > STOOD {
+                backoff.reset();
+            }
         }
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {

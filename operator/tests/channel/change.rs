@@ -1,17 +1,18 @@
 //! Changes: whole or not at all, only what differs, last wins.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crds::documents::Document;
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use operator::push::Standing;
 use rcgen::CertificateParams;
 
 use crate::{
-    raw::{Cable, Raw, sign},
+    raw::{Cable, Raw, hello, sign},
     world::{Api, KEYED, OPEN, Operator, Start, compile, policy, secret, until},
 };
 
@@ -286,4 +287,21 @@ async fn a_workload_gets_what_selects_it_and_nothing_else() {
     operator.stands("a/mine", &PROGRAMMED).await;
     assert_eq!(operator.push.standings().policies["a/sister"], Standing::NoDataPlane);
     assert_eq!(operator.push.standings().policies["b/foreign"], Standing::NoDataPlane);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_plane_that_holds_very_much_can_connect_and_is_told_what_is_gone() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 1).await;
+    operator.publish(&[policy("a", "p", "p.test", OPEN)]);
+    let pair = sign(&operator, "gatewright-operator gatewright gatewright-authz raw", CertificateParams::default());
+    let pair = pair.await.unwrap();
+    let name = |one: usize| format!("policy/{}/{one:0>253}", "n".repeat(63));
+    let held: HashMap<String, String> = (0..30_000).map(|one| (name(one), "0".repeat(32))).collect();
+    let hello = DeltaDiscoveryRequest { initial_resource_versions: held.clone(), ..hello() };
+    assert!(prost::Message::encoded_len(&hello) > 10 << 20);
+    let mut raw = Raw::open_with(&operator, Some(&pair), hello).await.unwrap();
+    let (names, removed) = raw.change().await;
+    assert_eq!(names, ["policy/a/p", "trust"]);
+    assert_eq!(removed.into_iter().collect::<HashSet<_>>(), held.into_keys().collect::<HashSet<_>>());
 }

@@ -54,6 +54,27 @@ async fn a_workload_of_others_cannot_invent_a_leadership() {
     assert_eq!(*operator.push.highest_epoch().borrow(), 0, "only our own are believed");
 }
 
+/// Damaged state of a data plane of ours: a leadership that could not be outrun would end every other for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leadership_that_nobody_reaches_by_counting_is_not_heard() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 1).await;
+    operator.publish(&[policy("a", "p", "x.test", OPEN)]);
+    let token = "gatewright-operator gatewright gatewright-authz authz-0";
+    let pair = crate::raw::sign(&operator, token, rcgen::CertificateParams::default()).await.unwrap();
+    for (epoch, heard) in [(u64::MAX, 0), (1 << 48, 0), (7, 7)] {
+        let mut hello = crate::raw::hello();
+        hello.node = Some(claims(epoch));
+        let mut raw = crate::raw::Raw::open_with(&operator, Some(&pair), hello).await.unwrap();
+        if heard == 0 {
+            assert!(raw.change().await.0.contains(&"policy/a/p".to_owned()), "{epoch}: it is served all the same");
+        } else {
+            until("it is heard", || *operator.push.highest_epoch().borrow() == heard).await;
+        }
+        assert_eq!(*operator.push.highest_epoch().borrow(), heard);
+    }
+}
+
 fn claims(epoch: u64) -> envoy_types::pb::envoy::config::core::v3::Node {
     use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
     let text = Value { kind: Some(Kind::StringValue(epoch.to_string())) };

@@ -18,6 +18,7 @@ mod proxy;
 mod raw;
 mod replicas;
 mod restart;
+mod rollback;
 mod rotate;
 mod signing;
 mod uses;

@@ -3,11 +3,12 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use authz::tls::{PeerId, certificates, identify};
+use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use tonic::Code;
 
 use crate::{
-    raw::{Pair, Raw, dial, sign, sign_for},
+    raw::{Pair, Raw, dial, hello, sign, sign_for},
     world::{Api, OPEN, Operator, Start, policy, until},
 };
 
@@ -125,4 +126,25 @@ async fn an_operator_of_another_ca_is_not_believed() {
     until("it tried more than once", || plane.metric("gatewright_channel_failures_total") > 2).await;
     assert!(!*plane.in_force.borrow());
     assert!(plane.credentials.borrow().is_none());
+}
+
+/// Any pod may have a certificate: what it says is bounded by what a pod can hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_our_own_data_planes_may_say_very_much() {
+    let api = Arc::new(Api::default());
+    let operator = Operator::start(&api, 1).await;
+    operator.publish(&[policy("a", "p", "p.test", OPEN)]);
+    let held = (0..40_000).map(|one| (format!("policy/a/p{one}"), "0".repeat(32))).collect();
+    let hello = DeltaDiscoveryRequest { initial_resource_versions: held, ..hello() };
+    for (token, heard) in
+        [("gatewright-operator a shop shop-0", false), ("gatewright-operator gatewright gatewright-authz own", true)]
+    {
+        let pair = sign(&operator, token, CertificateParams::default()).await.unwrap();
+        let raw = Raw::open_with(&operator, Some(&pair), hello.clone()).await;
+        let answered = match raw {
+            Ok(mut raw) => raw.responses.message().await.is_ok_and(|message| message.is_some()),
+            Err(_) => false,
+        };
+        assert_eq!(answered, heard, "{token}");
+    }
 }

@@ -148,4 +148,12 @@ async fn only_a_proxy_that_proved_itself_is_given_secrets_and_believed() {
     assert!(!format!("{:?}", ask(&operator, address, Some(&proxy), &named).await).contains("not-for-anybody"));
     assert_eq!(status(&ask(&operator, address, Some(&proxy), &named).await), 200);
     assert_eq!(status(&ask(&operator, address, None, &named).await), 503, "not believed: its host's policy decides");
+
+    // A data plane that starts has met nobody: that a proxy can prove itself is known all the same.
+    plane.stop().await;
+    until("it left", || operator.push.standings().replicas == 0).await;
+    let plane = Start::own("authz-1").run(&operator);
+    plane.holds(&["a/open", "a/secretive"]).await;
+    operator.stands("a/secretive", &Standing::Programmed { replicas: 1 }).await;
+    assert_eq!(proxies(), Proxies { proved: true, strangers: BTreeSet::new() });
 }

@@ -79,11 +79,20 @@ pub(crate) async fn sign_for(
 }
 
 impl Raw {
-    /// Opens a stream and says what is held.
+    /// Opens a stream and says that nothing is held.
     pub(crate) async fn open(operator: &Operator, pair: Option<&Pair>) -> Result<Self, Status> {
+        Self::open_with(operator, pair, hello()).await
+    }
+
+    /// Opens a stream with this first message.
+    pub(crate) async fn open_with(
+        operator: &Operator,
+        pair: Option<&Pair>,
+        hello: DeltaDiscoveryRequest,
+    ) -> Result<Self, Status> {
         let channel = dial(operator, pair).await.map_err(|error| Status::unknown(format!("{error:?}")))?;
         let (requests, inbound) = mpsc::channel(16);
-        requests.send(hello()).await.unwrap();
+        requests.send(hello).await.unwrap();
         let outbound = unfold(inbound, async |mut inbound| Some((inbound.recv().await?, inbound)));
         let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(16 << 20);
         let responses = client.delta_aggregated_resources(Box::pin(outbound)).await?.into_inner();

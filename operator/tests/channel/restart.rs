@@ -170,3 +170,18 @@ async fn it_goes_on_where_it_was_when_the_operator_is_back() {
     until("it is connected", || plane.metric("gatewright_channel_changes_total") == 2).await;
     assert_eq!(operator.metric("gatewright_push_resources_total"), sent + 1, "the state alone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_half_written_is_taken_away() {
+    let start = Start::own("authz-0");
+    let (cable, authorities) = before(&start).await;
+    let data = start.folder.path().join("data");
+    let (halves, others) = (["state.00ff.tmp", "identity.1.tmp"], ["other.1.tmp", "state.tmp", "statement.1.tmp"]);
+    for name in halves.iter().chain(&others) {
+        fs::write(data.join(name), "half").unwrap();
+    }
+    let plane = start.towards(cable.address, &authorities);
+    assert_eq!(plane.policies(), ["a/keyed", "b/open"]);
+    assert!(halves.iter().all(|name| !data.join(name).exists()));
+    assert!(others.iter().all(|name| data.join(name).exists()), "and nothing else is touched");
+}

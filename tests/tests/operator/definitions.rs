@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{
     apiserver::ApiServer,
-    operator::HOME,
+    operator::{APPS, HOME},
     wait::{self, LONG},
 };
 
@@ -115,4 +115,58 @@ async fn a_definition_that_lacks_a_part_of_the_status_keeps_nothing_out_of_force
     .await?;
     world.api.apply_crds().await?;
     until_condition(&world.api, "shop", "Programmed", "True", "Programmed").await.map(|_| ())
+}
+
+/// Waits until so many fields of policies are lacked. It is looked at several times a minute.
+async fn until_lacks(world: &World, fields: u32) -> Outcome {
+    let line = format!("gatewright_definition_lacks_fields{{kind=\"authpolicies\"}} {fields}");
+    wait::until(&line, LONG * 3, || async {
+        let page = world.operator.admin("/metrics").await.1;
+        page.lines().any(|one| one == line).then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_definition_that_lacks_a_field_is_told_of_by_name() -> Outcome {
+    let world = World::start().await?;
+    until_lacks(&world, 0).await?;
+    change(&world.api, |version| {
+        let fields = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+        assert!(fields.as_object_mut().is_some_and(|fields| fields.remove("unmatched").is_some()));
+        let route = &mut fields["routes"]["items"]["properties"];
+        assert!(route.as_object_mut().is_some_and(|fields| fields.remove("respond").is_some()));
+        // Rules about what is no longer there would be refused.
+        let rules = &mut version["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        forget_rules(rules);
+    })
+    .await?;
+    until_lacks(&world, 2).await?;
+    let (regarding, note) = event(&world.api, HOME, "DefinitionOlder").await?;
+    assert_eq!((&regarding["kind"], &regarding["name"]), (&json!("Pod"), &json!("operator-0")));
+    assert!(note.contains("spec.routes[].respond, spec.unmatched;"), "{note}");
+    // That is what goes on without a word: somebody asked for 403, and nobody gets it.
+    let edited = json!({"externalHostnames": ["shop.test"], "requireAuth": false, "unmatched": "Forbid"});
+    let object = json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": "shop"}, "spec": edited});
+    let made =
+        world.api.create(&format!("/apis/gatewright.dev/v1alpha1/namespaces/{APPS}/authpolicies"), &object).await?;
+    assert_eq!((made.status, &made.body["spec"]["unmatched"]), (201, &Value::Null), "{}", made.body);
+    world.plane.until_answer("shop.test", 200).await?;
+    assert_eq!(world.operator.admin("/readyz").await.0, 200);
+
+    world.api.apply_crds().await?;
+    until_lacks(&world, 0).await?;
+    event(&world.api, HOME, "DefinitionComplete").await.map(drop)
+}
+
+/// Takes the rules of a schema away, and those of what is below.
+fn forget_rules(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            members.remove("x-kubernetes-validations");
+            members.values_mut().for_each(forget_rules);
+        }
+        Value::Array(items) => items.iter_mut().for_each(forget_rules),
+        _ => {}
+    }
 }

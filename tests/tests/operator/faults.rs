@@ -1,5 +1,7 @@
 //! What the API server does on bad days takes nothing out of force.
 
+use std::time::Duration;
+
 use axum::http::Method;
 use serde_json::json;
 use tests::{
@@ -9,7 +11,12 @@ use tests::{
     wait::{self, LONG},
 };
 
-use crate::{Outcome, World, apply, broken, marker, open, path, until_condition};
+use crate::{
+    Outcome, World, apply, apply_secret, broken, marker, open, path, signed, token, troubles::until_metric,
+    until_condition,
+};
+
+const KEYS: [&str; 2] = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"];
 
 #[tokio::test]
 async fn a_restart_without_an_api_server_pushes_nothing() -> Outcome {
@@ -92,6 +99,37 @@ async fn a_watch_that_is_told_410_lists_anew() -> Outcome {
         world.api.delete(&path("healed")).await?;
     }
     Ok(())
+}
+
+/// How long a watch may say nothing.
+const SILENCE: Duration = Duration::from_secs(150);
+
+#[tokio::test]
+async fn an_edit_that_a_frozen_watch_hides_is_in_force_in_the_time_that_is_promised() -> Outcome {
+    let world = World::start().await?;
+    apply_secret(&world.api, "key", "jwt", KEYS[0]).await?;
+    apply(&world.api, "app", signed("app.test", "key")).await?;
+    apply(&world.api, "shop", open("shop.test")).await?;
+    apply(&world.api, "gone", open("gone.test")).await?;
+    marker(&world, "before").await?;
+    // It stands, at both ends, and not a byte of it comes through.
+    world.operator.proxy.fault(Where::path("/authpolicies").watches(), Fault::Freeze);
+    let closed = json!({"externalHostnames": ["shop.test"], "requireAuth": false, "unmatched": "Forbid"});
+    apply(&world.api, "shop", closed).await?;
+    world.api.delete(&path("gone")).await?;
+    // Another watch is not frozen: what was edited after them is in force before.
+    apply_secret(&world.api, "key", "jwt", KEYS[1]).await?;
+    let token = token(KEYS[1]);
+    wait::until("the new key to count", LONG, || async {
+        (world.plane.answer_with("app.test", &[("authorization", &token)]).await == 200).then_some(())
+    })
+    .await?;
+    assert_eq!((world.plane.answer("shop.test").await, world.plane.answer("gone.test").await), (200, 200));
+    wait::until("what the watch hides to be in force", SILENCE + LONG, || async {
+        ((world.plane.answer("shop.test").await, world.plane.answer("gone.test").await) == (403, 403)).then_some(())
+    })
+    .await?;
+    until_metric(&world.operator, "gatewright_watch_failures_total{kind=\"authpolicies\",cause=\"silent\"} 1").await
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@
 )]
 
 mod accounts;
+mod bundles;
 mod canary;
 mod converge;
 mod crash;
 mod definitions;
+mod dials;
 mod faults;
 mod given;
 mod leaders;
@@ -24,6 +26,7 @@ mod permissions;
 mod restore;
 mod scope;
 mod signing;
+mod storms;
 mod troubles;
 mod uses;
 

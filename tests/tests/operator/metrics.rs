@@ -75,6 +75,10 @@ async fn every_panel_and_every_document_is_about_a_metric_that_is_there() -> Out
     }
 
     let documents = read("docs/operating.md")?;
+    let shown = names_in(&text);
+    for name in names_in(section(&documents, "The operator's troubles:")) {
+        assert!(shown.contains(name), "the dashboard has no panel for {name}");
+    }
     let documented = names_in(&documents);
     for name in families(&plane).union(&families(&operator)).filter(|name| name.starts_with("gatewright_")) {
         let known = documented.contains(name.as_str()) || documented.contains(format!("{name}_total").as_str());
@@ -95,6 +99,14 @@ const ELSEWHERE: [&str; 5] = [
     "gatewright_snapshots_total",
     "gatewright_last_good_write_errors_total",
 ];
+
+/// The table below this line.
+fn section<'a>(documents: &'a str, title: &str) -> &'a str {
+    let (_, rest) = documents.split_once(title).expect("the documents have it");
+    let table = rest.trim_start();
+    assert!(table.starts_with("| metric |"), "a table follows {title}");
+    table.split("\n\n").next().unwrap_or_default()
+}
 
 /// A histogram is named without its suffixes.
 fn series_begin(there: &BTreeSet<&str>, name: &str) -> bool {

@@ -23,9 +23,9 @@ impl HttpBody for Parts {
 }
 
 /// A body under way, and where its parts are put in.
-fn begun(room: &Room) -> (UnboundedSender<Bytes>, Bounded) {
+fn begun(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
     let (parts, body) = unbounded_channel();
-    (parts, Bounded::new(Body::new(Parts(body)), room))
+    (parts, Bounded::new(Parts(body), room))
 }
 
 /// What announces a message of this length.
@@ -34,7 +34,7 @@ fn prefix(length: usize) -> Vec<u8> {
 }
 
 /// Everything that is there; the error that ended it, or `None`: it waits, or is at its end.
-async fn drain(body: &mut Bounded) -> Option<Code> {
+async fn drain(body: &mut Bounded<Parts>) -> Option<Code> {
     let drained = poll_fn(|context| {
         loop {
             match Pin::new(&mut *body).poll_frame(context) {

@@ -1,9 +1,8 @@
-//! What a local limit costs a decision: `cargo bench -p authz --bench limits`. Prints nanoseconds a decision for policies that differ in
-//! their limits only, decided in turn in one run; asserts nothing, for a machine that is slow today is no defect.
+//! `limited`: prints what a local limit costs a decision, in nanoseconds, for policies that differ in their limits only.
+//!
+//! Owns the policies, which are decided on in turn in one run. Asserts nothing: a machine that is slow today is no defect.
 
 #![allow(
-    missing_docs,
-    clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::indexing_slicing,
