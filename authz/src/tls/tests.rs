@@ -119,5 +119,8 @@ async fn handshakes_that_are_begun_and_left_shut_out_nobody() {
     assert_eq!(connection.peer().address, stream.get_ref().0.local_addr().unwrap());
     // Handshakes that say nothing are given up after ten seconds: nobody waited for those.
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    drop(silent);
+    // They gave up their oldest for it, one after the other: no more are kept than there are places for.
+    let first = silent.first_mut().unwrap();
+    let read = tokio::time::timeout(Duration::from_secs(5), tokio::io::AsyncReadExt::read(first, &mut [0])).await;
+    assert!(matches!(read, Ok(Ok(0) | Err(_))), "the first one still has its place");
 }
