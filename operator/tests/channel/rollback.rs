@@ -77,7 +77,9 @@ async fn what_was_refused_and_then_deleted_out_of_sight_holds_up_nothing() {
     operator.stands("a/q", &PROGRAMMED).await;
     cable.lead_to("127.0.0.1:1".parse().unwrap());
     until("it left", || operator.push.standings().replicas == 0).await;
+    // Published before it is back: else it would be told on the new stream.
     operator.publish(&[policy("a", "q", "new.test", OPEN)]);
+    until("it is published", || operator.metric("gatewright_push_publications_total") == 2).await;
     cable.lead_to(operator.address);
     operator.stands("a/q", &PROGRAMMED).await;
     plane.holds(&["a/q"]).await;
