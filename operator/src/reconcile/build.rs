@@ -20,8 +20,8 @@ pub struct Observed {
     pub uid: String,
     /// `metadata.generation`.
     pub generation: i64,
-    /// `status`.
-    pub status: Value,
+    /// `status`. Thousands are wished for while they are held.
+    pub status: Arc<Value>,
 }
 
 /// What an object's status shall say.
@@ -62,7 +62,7 @@ impl Observed {
         Self {
             uid: object.pointer("/metadata/uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
             generation: object.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
-            status: object.get("status").cloned().unwrap_or(Value::Null),
+            status: Arc::new(object.get("status").cloned().unwrap_or(Value::Null)),
         }
     }
 }

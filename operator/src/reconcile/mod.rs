@@ -78,7 +78,7 @@ enum Event {
 
 /// Statuses are worked out once nothing has changed for the first, and at the latest after the second: acknowledgements of a thousand
 /// data planes are one change, and edits of a thousand policies are not each told to be on their way.
-const STATUS_PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
+const STATUS_PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// How often what waits for a reference is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 

@@ -99,7 +99,7 @@ fn wish(server: &Server, reason: &str) -> Vec<Desired> {
         Desired {
             kind: Kind::AuthPolicy,
             name: format!("a/{name}").into(),
-            observed: Observed { uid: name.clone(), generation: 1, status: server.status(&name) },
+            observed: Observed { uid: name.clone(), generation: 1, status: server.status(&name).into() },
             conditions: vec![said],
             hostnames: None,
             programmed: None,

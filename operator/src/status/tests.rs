@@ -15,7 +15,7 @@ fn desired(conditions: Vec<Said>, old: Value) -> Desired {
     Desired {
         kind: Kind::AuthPolicy,
         name: "a/b".into(),
-        observed: Observed { uid: "u".to_owned(), generation: 4, status: old },
+        observed: Observed { uid: "u".to_owned(), generation: 4, status: old.into() },
         conditions,
         hostnames: Some(vec!["x.test".to_owned()]),
         programmed: Some(4),
