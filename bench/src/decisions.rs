@@ -9,14 +9,12 @@
 
 #![allow(clippy::panic, reason = "a program for people who measure: it ends where its own documents are wrong")]
 
-use std::{error::Error, fs, path::PathBuf, sync::Arc};
+use std::{error::Error, fs, path::PathBuf};
 
 use authz::{
     cache::TokenCache,
     decide::{Awaited, Deps, Step, Verdict, decide},
-    keystore::{KeyState, KeyStore},
     limits::LocalLimits,
-    remote::{AskId, Kept, RemoteStore},
     request::{Headers, RequestView},
     signers::NoKeys,
 };
@@ -27,11 +25,12 @@ use aws_lc_rs::{
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use bench::Nothing;
 use clap::{Parser, ValueEnum};
 use crds::{
     compile::{Compiler, LastGood, Options},
     documents::Objects,
-    snapshot::{KeySetId, Snapshot},
+    snapshot::Snapshot,
 };
 use mimalloc::MiMalloc;
 use serde_json::json;
@@ -44,6 +43,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://sso.example.com";
+const HOST: &str = "api.example.com";
+const PATH: &str = "/v1/x?y=1";
 const API_KEY: &str = "a-key-of-some-length-that-nobody-has-but-this-program";
 
 /// Decide many times.
@@ -67,21 +68,6 @@ enum Kind {
     Cold,
     /// An API key.
     Key,
-}
-
-/// Nothing is fetched and nobody is asked here.
-struct Nothing;
-
-impl KeyStore for Nothing {
-    fn state(&self, _: &KeySetId) -> KeyState {
-        KeyState::default()
-    }
-}
-
-impl RemoteStore for Nothing {
-    fn kept(&self, _: &AskId) -> Option<Arc<Kept>> {
-        None
-    }
 }
 
 fn main() -> Result<(), Failure> {
@@ -114,26 +100,15 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The headers that Envoy sends for a small request.
+/// Decides on one request, which has to pass.
 fn allowed(deps: &Deps<'_>, authorization: &str) {
-    let lines = [
-        (":authority", "api.example.com"),
-        (":path", "/v1/x?y=1"),
-        (":method", "GET"),
-        (":scheme", "http"),
-        ("user-agent", "curl/8.5.0"),
-        ("accept", "*/*"),
-        ("x-forwarded-proto", "http"),
-        ("x-forwarded-for", "127.0.0.1"),
-        ("x-request-id", "7d7b2b0a-3c3c-4b5f-9d4c-1f2e3d4c5b6a"),
-        ("authorization", authorization),
-    ];
-    let mut headers = Headers::with_capacity(lines.len());
-    lines.into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+    let mut headers = Headers::with_capacity(10);
+    bench::headers(HOST, PATH).into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+    headers.push("authorization", authorization.as_bytes());
     let request = RequestView {
         method: "GET",
-        host: "api.example.com",
-        path: "/v1/x?y=1",
+        host: HOST,
+        path: PATH,
         scheme: "http",
         headers,
         source: Some([127, 0, 0, 1].into()),
@@ -154,7 +129,7 @@ fn snapshot(keys: &str) -> Snapshot {
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "people", "namespace": "demo"},
                "stringData": {(sha256): r#"{"sub":"alice"}"#}}),
         json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": "api", "namespace": "demo"},
-               "spec": {"externalHostnames": ["api.example.com"], "authenticators": [
+               "spec": {"externalHostnames": [HOST], "authenticators": [
                    {"name": "sso", "jwt": {"issuer": ISSUER, "audiences": ["api"], "jwks": {"configMapKeyRef": {"name": "keys", "key": "jwks"}}}},
                    {"name": "keys", "apiKey": {"sha256": {"secretRef": {"name": "people"}}}}]}}),
     ];

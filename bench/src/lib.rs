@@ -3,8 +3,13 @@
 
 pub mod samples;
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
+use authz::{
+    keystore::{KeyState, KeyStore},
+    remote::{AskId, Kept, RemoteStore},
+};
+use crds::snapshot::KeySetId;
 use envoy_types::pb::envoy::{
     config::core::v3::{Address, SocketAddress, address::Address as Kind},
     service::auth::v3::{
@@ -22,10 +27,10 @@ pub fn must_be_here(address: &str) -> Result<(), &'static str> {
     Err("load is for servers on this machine: give a loopback address")
 }
 
-/// A check with the attributes and headers that Envoy sends for a small request.
+/// The headers that Envoy sends with a small request, its credential aside.
 #[must_use]
-pub fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
-    let mut headers: HashMap<String, String> = [
+pub fn headers<'a>(host: &'a str, path: &'a str) -> [(&'static str, &'a str); 9] {
+    [
         (":authority", host),
         (":path", path),
         (":method", "GET"),
@@ -36,9 +41,28 @@ pub fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
         ("x-forwarded-for", "127.0.0.1"),
         ("x-request-id", "7d7b2b0a-3c3c-4b5f-9d4c-1f2e3d4c5b6a"),
     ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
+}
+
+/// Stores for decisions that fetch nothing and ask nobody.
+pub struct Nothing;
+
+impl KeyStore for Nothing {
+    fn state(&self, _: &KeySetId) -> KeyState {
+        KeyState::default()
+    }
+}
+
+impl RemoteStore for Nothing {
+    fn kept(&self, _: &AskId) -> Option<Arc<Kept>> {
+        None
+    }
+}
+
+/// A check with the attributes and headers that Envoy sends for a small request.
+#[must_use]
+pub fn request(host: &str, path: &str, token: Option<&str>) -> CheckRequest {
+    let headers = headers(host, path).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut headers: HashMap<String, String> = headers.collect();
     if let Some(token) = token {
         headers.insert("authorization".to_owned(), format!("Bearer {token}"));
     }

@@ -9,41 +9,26 @@
     reason = "a program for people who measure: it prints, and ends where its own documents are wrong"
 )]
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use authz::{
     cache::TokenCache,
     decide::{Awaited, Deps, Step, Verdict, decide},
-    keystore::{KeyState, KeyStore},
     limits::LocalLimits,
-    remote::{AskId, Kept, RemoteStore},
     request::{Headers, RequestView},
     signers::NoKeys,
 };
+use bench::Nothing;
 use crds::{
     compile::{Compiler, LastGood, Options},
     documents::Objects,
-    snapshot::{KeySetId, Snapshot},
+    snapshot::Snapshot,
 };
 
 /// SHA-256 of `key`.
 const DIGEST: &str = "2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683";
 const ROUNDS: usize = 40;
 const DECISIONS: u32 = 20_000;
-
-struct Nothing;
-
-impl KeyStore for Nothing {
-    fn state(&self, _: &KeySetId) -> KeyState {
-        KeyState::default()
-    }
-}
-
-impl RemoteStore for Nothing {
-    fn kept(&self, _: &AskId) -> Option<Arc<Kept>> {
-        None
-    }
-}
 
 fn snapshot(limits: &str) -> Snapshot {
     let mut objects = Objects::default();

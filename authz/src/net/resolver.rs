@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
@@ -62,7 +63,8 @@ impl Joined {
     fn depart(&self, name: String) -> Flight {
         let (asked, flights) = (self.inner.addresses(name.clone()), self.flights.clone());
         let landed = tokio::spawn(async move {
-            let found = asked.await.ok().map(Arc::from);
+            // A panic ends the flight too, or nobody would ask for this name again.
+            let found = AssertUnwindSafe(asked).catch_unwind().await.ok().and_then(Result::ok).map(Arc::from);
             flights.lock().remove(&name);
             found
         });

@@ -145,7 +145,10 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
 
 impl<B> Drop for Bounded<B> {
     fn drop(&mut self) {
-        self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
+        // Nearly no body ever took any: all threads would write to one place for nothing.
+        if self.taken > 0 {
+            self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
+        }
     }
 }
 

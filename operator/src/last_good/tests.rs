@@ -132,9 +132,12 @@ async fn what_was_in_force_is_there_after_a_restart() {
         let store = store.clone();
         async move { store.run(&leader).await }
     });
-    while store.inner.metrics.pending.get() > 0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    let written = async {
+        while store.inner.metrics.pending.get() > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), written).await.expect("everything is written");
     writer.abort();
     assert_eq!(memory.writes.lock().len(), PARTS);
     let text: Vec<u8> = memory.secrets.lock().values().flat_map(|(_, data)| data[ENTRY].clone()).collect();
