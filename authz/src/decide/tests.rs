@@ -135,7 +135,7 @@ impl World {
             source: request.source,
             certificate: request.certificate,
             policy: None,
-            forced_external: false,
+            forced_external: request.forced_external,
             proven_peer: request.proven_peer,
         };
         decide(
@@ -173,6 +173,7 @@ struct Ask<'a> {
     headers: Vec<(&'a str, &'a str)>,
     source: Option<std::net::IpAddr>,
     certificate: Option<&'a str>,
+    forced_external: bool,
     proven_peer: bool,
 }
 
@@ -184,6 +185,7 @@ fn get<'a>(path: &'a str, headers: &[(&'a str, &'a str)]) -> Ask<'a> {
         headers: headers.to_vec(),
         source: None,
         certificate: None,
+        forced_external: false,
         proven_peer: true,
     }
 }

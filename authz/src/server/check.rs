@@ -108,6 +108,12 @@ type Answered = Result<Response<Vec<u8>>, Status>;
 /// A check that waits for nothing costs no future.
 pub(super) type Answering = Either<Ready<Answered>, BoxFuture<'static, Answered>>;
 
+/// A check that has to wait: for what first, and its span.
+struct Waiting {
+    need: Need,
+    trace: Option<Trace>,
+}
+
 /// A check under way. Counted back on drop: a proxy that gives up ends the future where it waits.
 struct InFlight<'a>(&'a Gauge);
 
@@ -207,9 +213,9 @@ impl CheckService {
         let arrived = Arrived::new(request, caller, self.inner.deadline);
         match self.inner.at_once(&arrived) {
             Ok(answer) => Either::Left(ready(Ok(Response::new(answer)))),
-            Err(need) => {
+            Err(waiting) => {
                 let inner = self.inner.clone();
-                Either::Right(Box::pin(async move { Ok(Response::new(inner.later(&arrived, need).await)) }))
+                Either::Right(Box::pin(async move { Ok(Response::new(inner.later(&arrived, waiting).await)) }))
             }
         }
     }
@@ -229,30 +235,26 @@ impl CheckService {
 impl Inner {
     /// The answer, if nothing has to be waited for; else the first thing that has. Shedding comes first and costs one atomic: refusing
     /// late would spend what is short.
-    fn at_once(&self, arrived: &Arrived) -> Result<Vec<u8>, Option<Need>> {
-        // A span is begun where the decision is, and ends there.
-        if self.observer.traces.are_made() {
-            return Err(None);
-        }
+    fn at_once(&self, arrived: &Arrived) -> Result<Vec<u8>, Waiting> {
         let (view, request_id) = arrived.read();
+        let trace = self.observer.begin(view.as_ref().ok());
         let decision = match &view {
             Ok(view) => match self.slots.try_acquire() {
                 Ok(_slot) => match self.step(&self.snapshots.load(), view, &Awaited::default(), arrived.now_ms) {
                     Step::Done(decision) => decision,
-                    Step::Wait(need) => return Err(Some(need)),
+                    Step::Wait(need) => return Err(Waiting { need, trace }),
                 },
                 Err(_) => self.shed(),
             },
             Err(deny) => Decision::refusal(deny.clone()),
         };
-        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms: arrived.now_ms, trace: None };
+        let seen = Seen { view: view.as_ref().ok(), request_id: &request_id, now_ms: arrived.now_ms, trace };
         Ok(self.conclude(arrived, &seen, decision))
     }
 
-    /// The answer, whatever has to be waited for. Nothing was counted before `need`, so that beginning anew counts nothing twice.
-    async fn later(&self, arrived: &Arrived, need: Option<Need>) -> Vec<u8> {
+    /// The answer, whatever has to be waited for. Nothing was counted before, so that beginning anew counts nothing twice.
+    async fn later(&self, arrived: &Arrived, Waiting { need, trace }: Waiting) -> Vec<u8> {
         let (view, request_id) = arrived.read();
-        let trace = self.observer.begin(view.as_ref().ok());
         let decision = match &view {
             Ok(view) => self.decide(view, arrived, trace.as_ref(), need).await,
             Err(deny) => Decision::refusal(deny.clone()),
@@ -272,20 +274,18 @@ impl Inner {
         view: &RequestView<'_>,
         arrived: &Arrived,
         trace: Option<&Trace>,
-        mut need: Option<Need>,
+        mut need: Need,
     ) -> Decision {
         let Ok(_slot) = self.slots.try_acquire() else { return self.shed() };
         let _in_flight = InFlight::begin(&self.metrics.in_flight);
         let snapshot = self.snapshots.load_full();
         let mut awaited = Awaited::default();
         loop {
-            if let Some(need) = need {
-                let trace = trace.cloned().unwrap_or_default();
-                self.fetch(need, arrived.deadline, arrived.now_ms, &mut awaited).with_context(trace).await;
-            }
+            let trace = trace.cloned().unwrap_or_default();
+            self.fetch(need, arrived.deadline, arrived.now_ms, &mut awaited).with_context(trace).await;
             match self.step(&snapshot, view, &awaited, arrived.now_ms) {
                 Step::Done(decision) => return decision,
-                Step::Wait(next) => need = Some(next),
+                Step::Wait(next) => need = next,
             }
         }
     }

@@ -47,11 +47,6 @@ impl Traces {
         Self(Some(Arc::new(Inner { provider, tracer })))
     }
 
-    /// Whether there are any.
-    pub(crate) fn are_made(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// The span of a check, in the trace that its headers name or in a new one; `None`: nobody traces.
     pub(crate) fn check(&self, headers: Option<&Headers<'_>>) -> Option<Context> {
         let inner = self.0.as_ref()?;

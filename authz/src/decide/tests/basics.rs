@@ -25,6 +25,7 @@ fn no_host_method_or_path_is_read_in_two_ways() {
             headers: Vec::new(),
             source: None,
             certificate: None,
+            forced_external: false,
             proven_peer: true,
         });
         assert_eq!(code(&decision), Err(expected), "{method} {host} {path}");
@@ -119,12 +120,24 @@ fn internal_traffic_is_proven_not_claimed() {
         ("evil.example", "10.1.2.3", Err(Code::NotFound)),
     ] {
         assert_eq!(code(&world.ask(&from(host, source))), expected, "{host} {source}");
+        let told = Ask { forced_external: true, ..from(host, source) };
+        assert_eq!(code(&world.ask(&told)), Err(Code::NotFound), "{host} {source}: the proxy knows better");
     }
     let mut bad = from("a.research.svc", "10.1.2.3");
     bad.headers.push(("authorization", "Bearer bad.bad.bad"));
     let decision = world.ask(&bad);
     assert_eq!(set(&decision, "x-auth-type"), Some("unverified-jwt"));
     assert!(!removed(&decision, "authorization"), "passing it on is the purpose");
+}
+
+#[test]
+fn a_host_that_is_external_and_internal_is_external() {
+    let world =
+        World::new(&policy("internal: {access: Public, hostnames: [a.test, inside.test], sourceCIDRs: [10.0.0.0/8]}"));
+    for (host, expected) in [("inside.test", Ok(())), ("a.test", Err(Code::MissingCredential))] {
+        let ask = Ask { host, source: Some("10.1.2.3".parse().unwrap()), ..get("/", &[]) };
+        assert_eq!(code(&world.ask(&ask)), expected, "{host}");
+    }
 }
 
 #[test]
