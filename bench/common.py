@@ -1,6 +1,6 @@
 """What the measurements share: where things are, processes, ports, waiting.
 
-Owns no measurement. A script that imports this asserts nothing: a machine that is slow today is no defect.
+Owns no measurement. Nothing here asserts a time: a machine that is slow today is no defect.
 """
 import base64
 import os

@@ -1,6 +1,6 @@
 """Peers that mean harm: HTTP/2 by hand, at the port that proxies ask.
 
-Owns the frames and the attacks (rows 200 to 202 of the corpus in docs/security.md). Each attack is a loop on a connection of
+Owns the frames and the attacks. Each attack is a loop on a connection of
 its own that starts again when the server ends it, and is told how many frames a second it may send: the machine is shared.
 """
 import contextlib

@@ -116,7 +116,7 @@ pub struct ProcessArgs {
     /// How long keys stay in force after they should have been refreshed, while their issuer cannot be reached.
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub max_stale_keys: Duration,
-    /// Longest time a check may wait for keys. Keep it under the proxy's own timeout (Envoy: 200ms).
+    /// Longest time a check may wait. Keep it under the proxy's own timeout (Envoy: 200ms).
     #[arg(long, value_name = "DURATION", default_value = "150ms", value_parser = duration)]
     pub check_timeout: Duration,
     /// Checks under way at once; one more is refused with 503.
@@ -129,7 +129,7 @@ pub struct ProcessArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub workers: Option<u16>,
     /// How often the last use of API keys is told to the operator or, without one, written to the data folder.
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = period)]
     pub key_use_interval: Duration,
     /// How long checks under way may take to finish after SIGTERM.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
@@ -226,7 +226,7 @@ pub struct OperatorArgs {
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "gatewright-operator")]
     pub pod_name: String,
     /// How often the leader writes the last use of API keys into Secrets gatewright-last-used-N beside their records.
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = period)]
     pub key_use_interval: Duration,
     /// The address of this pod, at which other replicas reach it while it leads.
     #[arg(long, value_name = "IP", env = "POD_IP")]
@@ -341,6 +341,19 @@ pub struct EnvoyConfigArgs {
 /// Durations as the documents write them.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     crds::v1alpha1::Duration(text.to_owned()).parse().map_err(|error| error.to_string())
+}
+
+/// Where `run` keeps what it has to, unless told otherwise: the XDG base directory for state.
+pub(crate) fn default_data_dir() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join("gatewright"))
+}
+
+/// Between two times at which something is done again.
+fn period(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time.is_zero() { Err("write a time above zero, such as 5m".to_owned()) } else { Ok(time) }
 }
 
 fn grant(text: &str) -> Result<(String, crds::hosts::HostPattern), String> {

@@ -147,7 +147,7 @@ fn now_ms(args: &ExplainArgs) -> i64 {
     args.now.unwrap_or_else(jiff::Timestamp::now).as_millisecond()
 }
 
-/// The answer as JSON, in the shape of the contract, section 6.
+/// The answer as JSON, for programs: its members are a promise.
 fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {

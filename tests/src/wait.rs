@@ -1,4 +1,4 @@
-//! Waiting for a condition. The only place that sleeps; no test asserts how long anything took.
+//! Waiting for a condition. The only place that sleeps to wait for something; no test asserts how long anything took.
 
 use std::{future::Future, time::Duration};
 

@@ -104,7 +104,7 @@ async fn asked_again(dns: &Dns) -> Outcome {
     wait::until("the name to be asked for", FETCHED, || async { (dns.asked() > before).then_some(()) }).await
 }
 
-/// Row R18.
+/// Row R18 of docs/security.md.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_are_asked_for_again_whatever_came_before() -> Outcome {
     let dns = Dns::start(Answer::NxDomain).await?;

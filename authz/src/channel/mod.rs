@@ -9,6 +9,7 @@
 //! Owns the certificate, the stream, what is held, and the copies on disk. Applies a change as a whole or not at all, and nothing of a
 //! leadership that is over. Must never serve an empty set because nobody answered.
 
+mod copies;
 mod credentials;
 mod files;
 mod force;
@@ -198,41 +199,8 @@ impl Channel {
         let Self { shared, held } = self;
         tokio::select! {
             () = session::keep_connected(&shared, held, &ends) => {}
-            ((), ()) = async { tokio::join!(renew::keep_renewed(&shared), keep_copies(&shared)) } => {}
+            ((), ()) = async { tokio::join!(renew::keep_renewed(&shared), copies::keep(&shared)) } => {}
         }
-    }
-}
-
-/// Writes what is newest; what a slow disk cannot follow is left out, and what fails is tried again.
-async fn keep_copies(shared: &Shared) {
-    let (mut copies, mut identities) = (shared.copy.subscribe(), shared.credentials.subscribe());
-    let (mut state, mut identity) = (false, false);
-    loop {
-        tokio::select! {
-            Ok(()) = copies.changed() => state = true,
-            Ok(()) = identities.changed() => identity = true,
-            () = tokio::time::sleep(shared.options.pace.rewrite), if state || identity => {}
-        }
-        if !shared.files.is_used() || !shared.files.has_key() {
-            continue;
-        }
-        let copy = copies.borrow_and_update().clone().filter(|_| state);
-        let credentials = identities.borrow_and_update().clone().filter(|_| identity);
-        let files = shared.files.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            // Both are tried: an older state is worse than none.
-            let kept = copy.map_or(Ok(()), |copy| files.keep_state(&copy));
-            credentials.map_or(Ok(()), |credentials| files.keep_identity(&credentials)).and(kept)
-        });
-        match written.await {
-            Ok(Ok(())) => (state, identity) = (false, false),
-            Ok(Err(error)) => {
-                shared.metrics.not_kept.inc();
-                tracing::warn!(%error, "what is in force could not be kept: a restart would wait for the operator");
-            }
-            Err(_) => drop(shared.metrics.not_kept.inc()),
-        }
-        tokio::time::sleep(shared.options.pace.write).await;
     }
 }
 

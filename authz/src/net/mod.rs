@@ -1,8 +1,8 @@
 //! Outgoing connections of this process and the one rule about where they may lead.
 //!
-//! Owns the address table, the name resolution that applies it, the proxy settings and the HTTP client built on them. Everything
-//! that calls out (keys, introspection, webhooks) goes through [`Client`], so that a document cannot make this process reach a
-//! place its operator did not allow. It must never follow a redirect, dial an address it did not check, or quote what a peer sent.
+//! Owns the address table, the name resolution that applies it, the proxy settings and the HTTP client built on them. Whatever a document
+//! names is reached through [`Client`] (keys, introspection, webhooks) or, for stores, by an address of [`Networks`], so that it cannot
+//! make this process reach a place its operator did not allow; what flags name is believed. It must never follow a redirect, dial an address it did not check, or quote what a peer sent.
 //!
 //! # The rule
 //!

@@ -167,7 +167,7 @@ fn allowed_networks_add_to_the_rule() {
     assert_eq!(networks.permit("8.8.8.8".parse().unwrap(), false), Err(NetworkError::PlainHttp));
 }
 
-/// Row 137: whatever way an address is written, it is the address that counts.
+/// Whatever way an address is written, it is the address that counts.
 #[test]
 fn urls_are_judged_before_a_request() {
     let networks = Networks::without_proxy(nets(&["127.0.0.0/8"]));
@@ -222,7 +222,7 @@ async fn names_lose_their_refused_addresses() {
     assert_eq!(found(scripted(&[], &[&[]]), true).await, Err(NetworkError::Unresolved));
 }
 
-/// Row 138: each connection resolves and checks anew, and dials what it checked: there is no second look-up to lie to.
+/// Each connection resolves and checks anew, and dials what it checked: there is no second look-up to lie to.
 #[tokio::test]
 async fn a_name_that_changes_its_mind_is_caught() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

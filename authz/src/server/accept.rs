@@ -1,4 +1,5 @@
-//! Accepting connections from strangers: one that never speaks is ended, and a full descriptor table is waited out, not spun on.
+//! Accepting connections from strangers: one that does not say what it must say first is ended, and a full descriptor table is waited
+//! out, not spun on.
 
 use std::{
     io,
@@ -11,19 +12,30 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
-    time::{Sleep, sleep},
+    time::sleep,
 };
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
 use tracing::warn;
 
-/// How long a connection may say nothing before it has said anything. HTTP/2 keepalive takes over after the preface.
+/// How long a connection may take for its first word.
 const FIRST_WORD: Duration = Duration::from_secs(10);
+/// What HTTP/2 begins with (RFC 9113, section 3.4). Keepalive takes over after it, and only then can a connection be asked to leave.
+const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
 /// Pause after an accept that failed: descriptors come back when somebody leaves.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection that must speak up.
 pub struct Accepted<S> {
     stream: S,
-    silence: Option<Pin<Box<Sleep>>>,
+    silence: Option<Silence>,
+}
+
+/// Before the first word has come as a whole.
+struct Silence {
+    /// Bytes of it that are missing.
+    missing: usize,
+    ends: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// A TCP listener that waits out its errors.
@@ -34,13 +46,13 @@ pub(super) struct Patient(pub(super) TcpListener);
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// The next TCP connection.
-pub(crate) async fn tcp(listener: &TcpListener) -> (Accepted<TcpStream>, SocketAddr) {
+pub(crate) async fn tcp(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 // Without it a small answer may wait for an acknowledgement; a socket that refuses is still a socket.
                 let _ = stream.set_nodelay(true);
-                return (Accepted::new(stream), peer);
+                return (stream, peer);
             }
             Err(error) => pause(&error).await,
         }
@@ -48,10 +60,10 @@ pub(crate) async fn tcp(listener: &TcpListener) -> (Accepted<TcpStream>, SocketA
 }
 
 /// The next connection of a Unix socket.
-pub(super) async fn unix(listener: &UnixListener) -> Accepted<UnixStream> {
+pub(super) async fn unix(listener: &UnixListener) -> UnixStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Accepted::new(stream),
+            Ok((stream, _)) => return stream,
             Err(error) => pause(&error).await,
         }
     }
@@ -65,8 +77,23 @@ async fn pause(error: &io::Error) {
 // === impl Accepted ===
 
 impl<S> Accepted<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, silence: Some(Box::pin(sleep(FIRST_WORD))) }
+    /// Of a protocol in which a byte is a word.
+    fn byte(stream: S) -> Self {
+        Self::new(stream, 1, sleep(FIRST_WORD))
+    }
+
+    /// Of HTTP/2, which may be asked to leave before it has said hello.
+    pub fn preface(stream: S, leave: CancellationToken) -> Self {
+        Self::new(stream, PREFACE, async move {
+            tokio::select! {
+                () = sleep(FIRST_WORD) => {}
+                () = leave.cancelled() => {}
+            }
+        })
+    }
+
+    fn new(stream: S, missing: usize, ends: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { stream, silence: Some(Silence { missing, ends: Box::pin(ends) }) }
     }
 }
 
@@ -79,9 +106,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if let Some(silence) = &mut self.silence {
-            if buffer.filled().len() > before {
+            silence.missing = silence.missing.saturating_sub(buffer.filled().len() - before);
+            if silence.missing == 0 {
                 self.silence = None;
-            } else if polled.is_pending() && silence.as_mut().poll(context).is_ready() {
+            } else if polled.is_pending() && silence.ends.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -117,6 +145,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     }
 }
 
+impl<S: Connected> Connected for Accepted<S> {
+    type ConnectInfo = S::ConnectInfo;
+
+    fn connect_info(&self) -> S::ConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
 // === impl Patient ===
 
 impl axum::serve::Listener for Patient {
@@ -124,7 +160,8 @@ impl axum::serve::Listener for Patient {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        tcp(&self.0).await
+        let (stream, peer) = tcp(&self.0).await;
+        (Accepted::byte(stream), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -147,14 +184,39 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_ends_and_a_word_is_enough() {
         let (_silent, stream) = duplex(64);
-        let mut accepted = Accepted::new(stream);
+        let mut accepted = Accepted::byte(stream);
         assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
 
         let (mut speaking, stream) = duplex(64);
-        let mut accepted = Accepted::new(stream);
+        let mut accepted = Accepted::byte(stream);
         speaking.write_u8(7).await.unwrap();
         assert_eq!(accepted.read_u8().await.unwrap(), 7);
         let later = tokio::time::timeout(FIRST_WORD * 10, accepted.read_u8()).await;
         assert!(later.is_err(), "after the first word, silence is the protocol's business");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_preface_is_no_word() {
+        let begun = tokio::time::Instant::now();
+        for is_asked_to_leave in [false, true] {
+            let (mut speaking, stream) = duplex(64);
+            let leave = CancellationToken::new();
+            let mut accepted = Accepted::preface(stream, leave.clone());
+            speaking.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r").await.unwrap();
+            if is_asked_to_leave {
+                leave.cancel();
+            }
+            let mut all = Vec::new();
+            assert_eq!(accepted.read_to_end(&mut all).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert_eq!((all.len(), begun.elapsed()), (PREFACE - 1, FIRST_WORD), "who is asked to leave does at once");
+        }
+
+        let (mut speaking, stream) = duplex(64);
+        let leave = CancellationToken::new();
+        let mut accepted = Accepted::preface(stream, leave.clone());
+        speaking.write_all(&[b'x'; PREFACE]).await.unwrap();
+        accepted.read_exact(&mut [0; PREFACE]).await.unwrap();
+        leave.cancel();
+        assert!(tokio::time::timeout(FIRST_WORD * 10, accepted.read_u8()).await.is_err(), "it is asked by HTTP/2 then");
     }
 }

@@ -50,7 +50,7 @@ use crate::{
 /// Limits of the check service.
 #[derive(Debug, Clone)]
 pub struct CheckOptions {
-    /// Longest time a check may wait for keys. Envoy gives up after 200 ms by default and then answers 403; we answer before.
+    /// Longest time a check may wait: for keys, services, stores, codes. Envoy gives up after 200 ms by default and then answers 403; we answer before.
     pub deadline: Duration,
     /// Checks under way at once; one more is answered with `overloaded`.
     pub max_in_flight: usize,

@@ -37,6 +37,7 @@ use tower::Service;
 use tracing::debug;
 
 use super::{
+    accept::Accepted,
     calls::Calls,
     check::{Answering, CheckService},
     unfinished::{Bounded, Room},
@@ -155,6 +156,7 @@ impl Server {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (leave, is_tls) = (self.leave.clone(), matches!(caller, Caller::Tls(_)));
+        let stream = Accepted::preface(stream, leave.clone());
         let asked = Arc::new(Asked { server: self, caller });
         let answer = service_fn(move |request| {
             let asked = asked.clone();

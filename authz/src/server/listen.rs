@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use super::{
-    accept::{self, Accepted},
+    accept,
     check::CheckService,
     http2::{Caller, Server},
 };
@@ -184,7 +184,7 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) {
     }
 }
 
-fn plain(listener: TcpListener) -> impl Stream<Item = (Accepted<TcpStream>, Caller)> {
+fn plain(listener: TcpListener) -> impl Stream<Item = (TcpStream, Caller)> {
     unfold(listener, async |listener| {
         let (stream, address) = accept::tcp(&listener).await;
         Some(((stream, Caller::Plain(address)), listener))

@@ -50,7 +50,7 @@ pub struct Metrics {
     pub(super) shed: Counter,
     /// Panics that were caught and answered with a refusal.
     pub(super) panics: Counter,
-    /// Checks whose wait for keys ended at the deadline.
+    /// Checks whose wait ended at the deadline.
     pub(super) deadlines: Counter,
     leases: Family<LeaseLabels, Counter>,
     reports: Family<ReportLabels, Counter>,

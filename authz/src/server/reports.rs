@@ -83,14 +83,15 @@ impl AccessLogService for Reports {
         &self,
         request: Request<Streaming<StreamAccessLogsMessage>>,
     ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        if !request.extensions().get().is_some_and(Caller::is_proven) {
-            return Err(Status::permission_denied("reports are taken from proxies with a certificate of the operator"));
-        }
+        let refused = || Status::permission_denied("reports are taken from proxies with a certificate of the operator");
+        let caller = request.extensions().get::<Caller>().cloned().filter(Caller::is_proven).ok_or_else(refused)?;
         let mut stream = request.into_inner();
         loop {
             tokio::select! {
                 message = stream.message() => match message? {
-                    Some(message) => self.hear_all(message).await,
+                    // Each time: the stream has no end of its own, and a certificate does.
+                    Some(message) if caller.is_proven() => self.hear_all(message).await,
+                    Some(_) => return Err(refused()),
                     None => break,
                 },
                 () = self.drain.cancelled() => break,

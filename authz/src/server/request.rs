@@ -14,8 +14,8 @@ use crate::{
 const POLICY: &str = "gatewright.dev/policy";
 const TRAFFIC: &str = "gatewright.dev/traffic";
 
-/// The view. `proven`: the peer is on this machine, so its extensions are its operator's words. An unproven peer can only make
-/// itself external, never choose a policy, and is given no secret.
+/// The view. `proven`: the peer is on this machine or has a certificate for gateways, so its extensions are its operator's words. An
+/// unproven peer can only make itself external, never choose a policy, and is given no secret.
 pub(super) fn view(check: &Check, proven: bool) -> Result<RequestView<'_>, Deny> {
     let none = Deny::new(Code::Forbidden, "the check holds no HTTP request");
     let attributes = check.attributes.as_ref().ok_or(none.clone())?;

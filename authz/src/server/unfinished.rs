@@ -56,12 +56,14 @@ struct Message {
 // === impl Message ===
 
 impl Message {
-    /// These bytes came.
-    fn advance(&mut self, mut bytes: &[u8]) {
+    /// These bytes came. Whether a message ended in them.
+    fn advance(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ended = false;
         while !bytes.is_empty() {
             let part = if self.left > 0 {
                 let part = bytes.len().min(self.left);
                 self.left -= part;
+                ended |= self.left == 0;
                 part
             } else {
                 let room = self.prefix.get_mut(self.begun..).unwrap_or_default();
@@ -72,11 +74,13 @@ impl Message {
                     let [_, length @ ..] = self.prefix;
                     self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                     (self.left, self.begun) = (self.length, 0);
+                    ended |= self.length == 0;
                 }
                 part
             };
             bytes = bytes.get(part..).unwrap_or_default();
         }
+        ended
     }
 
     /// The room that it takes while it is waited for; 0 between messages.
@@ -125,8 +129,8 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
         match &polled {
             Poll::Pending => return own.wait(context).map(|status| Some(Err(status))),
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    own.message.advance(data);
+                if frame.data_ref().is_some_and(|data| own.message.advance(data)) {
+                    own.late = None;
                 }
             }
             Poll::Ready(_) => {}

@@ -45,7 +45,7 @@ impl StoreError {
                 ServerErrorKind::BusyLoading => "it loads its data",
                 ServerErrorKind::ReadOnly => "it is a replica, which cannot be written",
                 ServerErrorKind::NoPerm => {
-                    "the user may not run the scripts; allow it evalsha, script|load, get, set, incr, pexpire, pttl, ping, and the keys of keyPrefix"
+                    "the user may not run the scripts; allow it evalsha, script|load, get, set, incr, pexpire, pttl, ping, for limits of connections time, zadd, zcard, zrem, zremrangebyscore, and the keys of keyPrefix"
                 }
                 ServerErrorKind::Moved | ServerErrorKind::Ask | ServerErrorKind::CrossSlot => {
                     "it is a part of a Redis Cluster; use a single server"

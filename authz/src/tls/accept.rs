@@ -24,7 +24,7 @@ use tonic::transport::server::Connected;
 use tracing::debug;
 
 use super::{Identified, PeerId, identify};
-use crate::server::{Accepted, accept_tcp};
+use crate::server::accept_tcp;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ pub type Shared = Arc<ArcSwap<ServerConfig>>;
 
 /// A connection after its handshake.
 pub struct Connection {
-    stream: TlsStream<Accepted<TcpStream>>,
+    stream: TlsStream<TcpStream>,
     peer: Peer,
 }
 
@@ -72,7 +72,7 @@ struct Shaking {
 
 impl Shaking {
     /// Begins one more. When all places are taken, the address that has most of them loses its oldest.
-    fn begin(&mut self, stream: Accepted<TcpStream>, peer: SocketAddr, config: &Shared) {
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr, config: &Shared) {
         if self.begun.len() >= HANDSHAKES {
             self.give_one_up();
         }
@@ -139,7 +139,7 @@ impl Connection {
         &self.peer
     }
 
-    fn new(stream: TlsStream<Accepted<TcpStream>>, address: SocketAddr) -> Self {
+    fn new(stream: TlsStream<TcpStream>, address: SocketAddr) -> Self {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         // A certificate of our CA that names nobody is worth as much as none.
         let identified = certificate.and_then(|certificate| identify(certificate).ok()).map(Arc::new);

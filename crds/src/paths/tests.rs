@@ -1,4 +1,4 @@
-//! Locks the meaning of paths: rows 160 to 170 of the attack corpus, and the template rules of the contract.
+//! Locks the meaning of paths: spellings that attack it, and the rules of templates.
 
 use super::*;
 

@@ -116,11 +116,28 @@ pub(crate) fn command(action: &Action, out: &mut impl Write) -> u8 {
     };
     match result {
         Ok(()) => 0,
-        Err((code, message)) => fail(code, &message),
+        Err(Failure::Untold(code, message)) => fail(code, &message),
+        Err(Failure::Told(code)) => code,
     }
 }
 
-type Outcome<T = ()> = Result<T, (u8, String)>;
+type Outcome<T = ()> = Result<T, Failure>;
+
+/// Why a command ends, and with which exit code.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    Untold(u8, String),
+    /// What is wrong stands on standard error already.
+    Told(u8),
+}
+
+// === impl Failure ===
+
+impl From<(u8, String)> for Failure {
+    fn from((code, message): (u8, String)) -> Self {
+        Self::Untold(code, message)
+    }
+}
 
 fn mint(args: &MintArgs, out: &mut impl Write) -> Outcome {
     let now = Timestamp::now();
@@ -130,7 +147,7 @@ fn mint(args: &MintArgs, out: &mut impl Write) -> Outcome {
             .filter(|(_, _, one)| one.user.as_deref() == Some(&args.user) && state(one, now) == "active")
             .count();
         if active >= MOST_ACTIVE {
-            return Err((1, format!("Maximum of {MOST_ACTIVE} active API keys per user; revoke one first")));
+            return Err((1, format!("Maximum of {MOST_ACTIVE} active API keys per user; revoke one first")).into());
         }
     }
     let until = now.checked_add(args.ttl).map_err(|error| (USAGE, error.to_string()))?;
@@ -138,7 +155,7 @@ fn mint(args: &MintArgs, out: &mut impl Write) -> Outcome {
     let until = Timestamp::from_second(until.as_second()).unwrap_or(until).to_string();
     let minted = match (args.format, &args.pepper_file) {
         (Format::CqaV1, Some(file)) => Minted::cqa_v1(random()?, random()?, &pepper(file)?, &args.user, &until),
-        (Format::CqaV1, None) => return Err((USAGE, "cqa-v1 keys need --pepper-file".to_owned())),
+        (Format::CqaV1, None) => return Err((USAGE, "cqa-v1 keys need --pepper-file".to_owned()).into()),
         (Format::Sha256, _) => Minted::sha256(random()?, &args.user, &until),
     };
     written(match args.output {
@@ -165,7 +182,7 @@ fn hash(args: &HashArgs, out: &mut impl Write) -> Outcome {
         .map_err(|error| (USAGE, format!("standard input: {error}")))?;
     let key = key.trim_end_matches(['\r', '\n']);
     if key.is_empty() {
-        return Err((USAGE, "standard input is empty; write the key to it".to_owned()));
+        return Err((USAGE, "standard input is empty; write the key to it".to_owned()).into());
     }
     let digest = match &args.pepper_file {
         None => api_keys::sha256_name(key),
@@ -212,11 +229,7 @@ fn list(args: &ListArgs, out: &mut impl Write) -> Outcome {
 }
 
 fn objects(paths: &[PathBuf]) -> Outcome<Objects> {
-    let objects = config::load(paths).map_err(|error| (USAGE, error.to_string()))?;
-    match objects.unreadable.first() {
-        Some(unreadable) => Err((USAGE, unreadable.to_string())),
-        None => Ok(objects),
-    }
+    config::load_whole(paths).map_err(Failure::Told)
 }
 
 fn records_of(objects: &Objects) -> impl Iterator<Item = (SecretValues<'_>, &str, &[u8])> {
@@ -242,7 +255,7 @@ fn pepper(file: &Path) -> Outcome<Vec<u8>> {
     let unreadable = |error: io::Error| (USAGE, format!("{}: {error}", file.display()));
     let bytes = fs::read(file).map_err(unreadable)?;
     if (bytes.len() as u64) < MIN_PEPPER_BYTES {
-        return Err((USAGE, format!("{}: a pepper has at least {MIN_PEPPER_BYTES} bytes", file.display())));
+        return Err((USAGE, format!("{}: a pepper has at least {MIN_PEPPER_BYTES} bytes", file.display())).into());
     }
     Ok(bytes)
 }
@@ -274,7 +287,7 @@ fn ttl(text: &str) -> Result<SignedDuration, String> {
 /// A reader that went away, such as `head`, is no error of ours.
 fn written(result: io::Result<()>) -> Outcome {
     match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((1, error.to_string())),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((1, error.to_string()).into()),
         _ => Ok(()),
     }
 }

@@ -22,10 +22,8 @@ pub(super) fn revoke(args: &RevokeArgs, out: &mut impl Write) -> Outcome {
             found |= revoke_in(file, id, &now, out)?;
         }
         if !found {
-            return Err((
-                1,
-                format!("no record has the id `{}`; `gatewright apikey list` shows them", id.escape_debug()),
-            ));
+            let message = format!("no record has the id `{}`; `gatewright apikey list` shows them", id.escape_debug());
+            return Err((1, message).into());
         }
     }
     Ok(())
@@ -72,7 +70,7 @@ fn revoke_in(file: &Path, id: &str, now: &str, out: &mut impl Write) -> Outcome<
         name == id && api_keys::listed(name, value).is_some_and(|one| one.revoked_at.as_deref() == Some(now))
     });
     if !good {
-        return Err(by_hand(&revoked));
+        return Err(by_hand(&revoked).into());
     }
     replace(file, &text).map_err(unreadable)?;
     written(writeln!(out, "{id} of {} is revoked in {}", secret.name(), file.display()))?;

@@ -4,6 +4,12 @@ use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 
 use super::{revoke::revoke, *};
 
+fn code(failure: &Failure) -> u8 {
+    match failure {
+        Failure::Untold(code, _) | Failure::Told(code) => *code,
+    }
+}
+
 #[test]
 fn lifetimes() {
     for (text, seconds) in
@@ -14,6 +20,16 @@ fn lifetimes() {
     for text in ["", "d", "0d", "366d", "1w", "-1d", "1.5h", "90", "9999999999999999999d", "1é"] {
         assert!(ttl(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once() {
+    let missing = ListArgs { paths: vec!["/nowhere/keys.yaml".into()], user: None, output: Output::Text };
+    let mut out = Vec::new();
+    // Told where it was noticed: here only the exit code is left.
+    assert!(matches!(list(&missing, &mut out), Err(Failure::Told(USAGE))));
+    assert_eq!(command(&Action::List(missing), &mut out), USAGE);
+    assert!(out.is_empty());
 }
 
 #[test]
@@ -46,7 +62,7 @@ fn revoking_changes_one_value_and_nothing_else() {
         assert_eq!(revoked, std::slice::from_ref(&one));
         assert_eq!(revoke(&args(&one), &mut out), Ok(()), "twice is fine");
         assert_eq!(fs::read_to_string(&file).unwrap(), after);
-        assert_eq!(revoke(&args("3"), &mut out).map_err(|(code, _)| code), Err(1));
+        assert_eq!(revoke(&args("3"), &mut out).map_err(|failure| code(&failure)), Err(1));
     }
 }
 
@@ -75,6 +91,6 @@ fn the_twenty_first_key_of_a_user_is_refused() {
             records: vec![file.clone()],
             output: Output::Text,
         };
-        assert_eq!(mint(&args, &mut Vec::new()).map_err(|(code, _)| code), expected, "{active}");
+        assert_eq!(mint(&args, &mut Vec::new()).map_err(|failure| code(&failure)), expected, "{active}");
     }
 }

@@ -66,6 +66,14 @@ struct Counts {
     dropped: Counter,
 }
 
+/// What lines are written to.
+trait Target: Write {
+    /// Whether what follows goes to another file than what was written before.
+    fn is_renewed(&mut self) -> bool {
+        false
+    }
+}
+
 /// The writing end.
 struct Lines<T> {
     target: T,
@@ -94,7 +102,7 @@ impl AuditLog {
         Self::start(Rotated { path: path.to_owned(), file, looked: Instant::now() }, registry)
     }
 
-    fn start(target: impl Write + Send + 'static, registry: &mut Registry) -> io::Result<Self> {
+    fn start(target: impl Target + Send + 'static, registry: &mut Registry) -> io::Result<Self> {
         let counts = Counts::register(registry);
         let (queue, messages) = mpsc::sync_channel(QUEUE);
         let lines = Lines { target, is_torn: false, counts: counts.clone(), warned: None };
@@ -146,7 +154,7 @@ impl Counts {
 
 // === impl Lines ===
 
-impl<T: Write> Lines<T> {
+impl<T: Target> Lines<T> {
     fn run(mut self, messages: &Receiver<Message>) {
         let mut batch = Vec::with_capacity(BATCH);
         while let Ok(first) = messages.recv() {
@@ -171,6 +179,9 @@ impl<T: Write> Lines<T> {
     /// Writes whole lines, and counts those that could not be.
     fn write(&mut self, batch: &[u8]) {
         let mut rest = batch;
+        if self.target.is_renewed() {
+            self.is_torn = false;
+        }
         if self.is_torn && !batch.is_empty() {
             match self.all(b"\n") {
                 Ok(()) => self.is_torn = false,
@@ -213,31 +224,36 @@ fn lines(bytes: &[u8]) -> u64 {
     bytes.split(|byte| *byte == b'\n').skip(1).count() as u64
 }
 
+impl Target for io::Stdout {}
+
 // === impl Rotated ===
 
-impl Rotated {
+impl Target for Rotated {
     /// A file that was moved away is still written to until the new one is there.
-    fn look(&mut self) {
+    fn is_renewed(&mut self) -> bool {
         if self.looked.elapsed() < LOOK {
-            return;
+            return false;
         }
         self.looked = Instant::now();
         let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
         let ours = self.file.metadata().map(id);
         let there = std::fs::metadata(&self.path).map(id);
         if ours.ok() == there.ok() {
-            return;
+            return false;
         }
         match open(&self.path) {
             Ok(file) => self.file = file,
-            Err(error) => warn!(%error, path = %self.path.display(), "the audit log cannot be opened anew"),
+            Err(error) => {
+                warn!(%error, path = %self.path.display(), "the audit log cannot be opened anew");
+                return false;
+            }
         }
+        true
     }
 }
 
 impl Write for Rotated {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.look();
         self.file.write(bytes)
     }
 

@@ -1,7 +1,7 @@
 //! What every serving process is made of, wherever its policies come from.
 //!
-//! Two runtimes: one decides, the other compiles, fetches keys and answers the admin listener, so that no control work delays a
-//! check. Owns start, order and end.
+//! Two runtimes: one decides, the other fetches keys, takes what an operator sends and answers the admin listener, so that no control
+//! work delays a check; `run` reads and compiles documents on threads of their own. Owns start, order and end.
 
 mod audit;
 mod data;

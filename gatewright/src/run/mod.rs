@@ -5,11 +5,7 @@
 mod publish;
 mod uses;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use authz::server::LogLevel;
 use crds::documents::Objects;
@@ -17,7 +13,7 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::{
-    cli::RunArgs,
+    cli::{self, RunArgs},
     config::{self, ConfigError, Watch},
     process::{self, Addresses, Broker, Core, DataDir, Parts, ProcessError, named},
     worker::{self, Gone},
@@ -32,7 +28,7 @@ pub(crate) fn command(args: &RunArgs) -> u8 {
 
 /// Reads the configuration and puts it in force, before any socket is open.
 async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessError> {
-    let data = args.data_dir.clone().or_else(default_data_dir);
+    let data = args.data_dir.clone().or_else(cli::default_data_dir);
     data.iter().try_for_each(|data| config::apart(&args.config.paths, data))?;
     let data_dir = DataDir::open(data);
     let mut core = Core::new(&args.process, data_dir.path(), args.process.network.with_loopback())?;
@@ -68,10 +64,4 @@ async fn publish(mut publisher: Publisher, objects: Objects) -> Result<Publisher
         publisher
     };
     worker::run(published).await
-}
-
-fn default_data_dir() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("gatewright"))
 }

@@ -2,7 +2,8 @@
 
 use std::{io, time::Duration};
 
-use authz::tls::incoming;
+use authz::{server::Accepted, tls::incoming};
+use futures_util::StreamExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
@@ -23,7 +24,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let ends = push.inner.ends.clone();
-    let stop = shutdown.clone();
+    let (stop, leave) = (shutdown.clone(), shutdown.clone());
+    let incoming = incoming(listener, identity.server_config())
+        .map(move |connection| connection.map(|stream| Accepted::preface(stream, leave.clone())));
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -32,7 +35,7 @@ pub async fn serve(
         .add_service(push.service())
         .add_service(identity.service())
         .add_service(push.replicas())
-        .serve_with_incoming_shutdown(Box::pin(incoming(listener, identity.server_config())), async move {
+        .serve_with_incoming_shutdown(Box::pin(incoming), async move {
             stop.cancelled().await;
             ends.cancel();
         });

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::{
     apiserver::ApiServer,
     helm::{self, NAMESPACE, helm, template},
-    product,
+    product::{self, texts_below},
 };
 
 use crate::objects::{collection, parse, title, trial};
@@ -160,6 +160,44 @@ fn every_value_is_explained_and_used() {
         }
         previous = line;
     }
+    let values: Value = serde_yaml::from_str(&text).unwrap();
+    let templates = templates();
+    for leaf in leaves("", &values) {
+        let words: Vec<&str> = leaf.split('.').collect();
+        // As a whole; or what holds it is handed on, and its own name is asked for there.
+        let is_used = (1..=words.len()).any(|known| {
+            let (place, rest) = words.split_at(known);
+            is_asked(&templates, &format!(".Values.{}", place.join(".")))
+                && (rest.iter().all(|word| is_asked(&templates, &format!(".{word}")))
+                    || place.ends_with(&["resources"]))
+        });
+        assert!(is_used || leaf.starts_with("metrics.dashboard.labels."), "no template asks for {leaf}");
+    }
+}
+
+fn templates() -> String {
+    let folder = helm::chart("gatewright").join("templates");
+    let texts = texts_below(&folder).into_iter().map(|(_, text)| text);
+    texts.collect()
+}
+
+/// Paths to the values of a document that are no maps.
+fn leaves(path: &str, value: &Value) -> Vec<String> {
+    match value.as_object() {
+        Some(members) if !members.is_empty() => {
+            let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            members.iter().flat_map(|(name, value)| leaves(&below(name), value)).collect()
+        }
+        _ => vec![path.to_owned()],
+    }
+}
+
+/// Whether this path ends there.
+fn is_asked(templates: &str, path: &str) -> bool {
+    templates
+        .split(path)
+        .skip(1)
+        .any(|rest| !rest.starts_with(|next: char| next == '.' || next == '_' || next.is_ascii_alphanumeric()))
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::{
     apiserver::ApiServer,
-    operator::{APPS, HOME, Operator, install},
+    operator::{HOME, Operator, install},
     wait::{self, LONG},
 };
 
@@ -71,7 +71,6 @@ pub(crate) async fn reset(api: &ApiServer) -> Outcome {
     apply(api, "shop", open("shop.test")).await?;
     apply(api, "app", signed("app.test", "key")).await?;
     apply(api, "bad", broken("bad.test")).await?;
-    let _ = APPS;
     Ok(())
 }
 

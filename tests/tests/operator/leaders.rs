@@ -4,7 +4,7 @@ use axum::http::Method;
 use tests::{
     apiserver::ApiServer,
     fault_proxy::{Fault, FaultProxy, Where},
-    operator::{HOME, Operator, install},
+    operator::{Operator, install},
     wait::{self, LONG},
 };
 
@@ -132,6 +132,5 @@ async fn a_leader_that_cannot_renew_stops_in_time_and_serves_on() -> Outcome {
     assert_eq!(work(&first.proxy), Vec::<String>::new());
     first.must_run()?;
     assert!(!work(&second.proxy).is_empty());
-    let _ = HOME;
     Ok(())
 }

@@ -31,12 +31,18 @@ async fn a_permission_that_is_gone_is_waited_for() -> Outcome {
         for verb in verbs {
             permit(&world.api, |g, r, v| (g, r, v) != (group, resource, verb)).await?;
             // Watches that are open live on: end them, so that the permission is missed.
-            let closed = serde_json::json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "metadata": {},
+            let closed = json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "metadata": {},
                 "status": "Failure", "code": 500}});
             world.operator.proxy.inject("watch=true", &closed);
-            let edited = serde_json::json!({"externalHostnames": ["shop.test"], "requireAuth": false,
-                "forward": {"headers": [{"name": "x-probe", "claim": format!("{resource}-{verb}").replace('/', "-")}]}});
-            apply(&world.api, "shop", edited).await?;
+            let host = format!("{verb}-{resource}.shop.test").replace('/', "-");
+            apply(&world.api, "shop", json!({"externalHostnames": ["shop.test", host], "requireAuth": false})).await?;
+            let missed = format!("gatewright_api_calls_denied_total{{verb=\"{verb}\",resource=\"{resource}\"}} ");
+            let missed = |page: &str| page.lines().any(|line| line.starts_with(&missed) && !line.ends_with(" 0"));
+            wait::until("the lack to be told, or not to matter", LONG, || async {
+                let told = missed(&world.operator.admin("/metrics").await.1);
+                (told || world.plane.answer(&host).await == 200).then_some(())
+            })
+            .await?;
             assert_eq!(world.plane.answer("shop.test").await, 200, "without {verb} {resource}");
             world.operator.must_run()?;
             permit(&world.api, |_, _, _| true).await?;

@@ -109,16 +109,17 @@ async fn a_handshake_that_is_refused_for_its_rate_holds_no_place() -> Outcome {
 #[tokio::test]
 async fn a_handshake_that_the_application_refuses_holds_no_place() -> Outcome {
     let sockets = Sockets::start("{connections: {max: 1, by: Global}}").await?;
-    // This application answers every request, and switches protocols for none but its own handshakes.
-    let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
     let authz = &sockets.bench.product.addresses.authz;
+    // An application that answers and never switches protocols, and one that is not there.
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    let envoy = Envoy::start(authz, nobody, &reporting(), home.path()).await?;
-    let token = sockets.bench.alice()?;
-    let dead = Call::to(envoy.hardened).path("/ws").websocket().bearer(&token);
-    assert_eq!(dead.http1().await?.status, 503, "nobody is behind it");
-    let mut open = sockets.until_open(&sockets.handshake("alice")?).await?;
-    assert!(open.is_alive().await);
+    for (application, status) in [(sockets.bench.upstream.address, 200), (nobody, 503)] {
+        let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
+        let envoy = Envoy::start(authz, application, &reporting(), home.path()).await?;
+        let refused = Call::to(envoy.hardened).path("/ws").websocket().bearer(&sockets.bench.alice()?);
+        assert_eq!(refused.http1().await?.status, status);
+        let mut open = sockets.until_open(&sockets.handshake("alice")?).await?;
+        assert!(open.is_alive().await);
+    }
     Ok(())
 }
 

@@ -159,7 +159,7 @@ async fn unfinished(client: reqwest::Client, authz: String) -> Option<String> {
     Some(answer.headers().get("grpc-status")?.to_str().ok()?.to_owned())
 }
 
-/// Rows 200 and 202: forty of them announce forty MiB, more than there is room for.
+/// Forty of them announce forty MiB, more than there is room for.
 #[tokio::test]
 async fn messages_that_never_end_are_bounded_and_harm_nobody() -> Outcome {
     let bench = Bench::start().await?;
@@ -168,10 +168,17 @@ async fn messages_that_never_end_are_bounded_and_harm_nobody() -> Outcome {
     for _ in 0..40 {
         calls.spawn(unfinished(client.clone(), bench.product.addresses.authz.clone()));
     }
-    let refused = timeout(LONG, calls.join_next()).await.expect("nothing was refused, and nothing was given up");
-    // RESOURCE_EXHAUSTED; on a machine that takes longer than their time to send so much, DEADLINE_EXCEEDED.
-    let status = refused.expect("a call").expect("no panic");
-    assert!(matches!(status.as_deref(), Some("8" | "4")), "{status:?}");
+    // RESOURCE_EXHAUSTED for what there is no room for; DEADLINE_EXCEEDED later for the rest.
+    let refused = async {
+        while let Some(status) = calls.join_next().await {
+            match status.expect("no panic").as_deref() {
+                Some("8") => return true,
+                other => assert_eq!(other, Some("4")),
+            }
+        }
+        false
+    };
+    assert!(timeout(LONG, refused).await.expect("they end"), "forty MiB were let in");
     assert_serves(&bench, "messages without an end").await?;
     drop(calls);
     assert_serves(&bench, "their end").await

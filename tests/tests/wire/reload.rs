@@ -89,6 +89,10 @@ async fn a_folder_that_disappears_later_changes_nothing_until_it_is_back() -> Ou
     let bench = Bench::start().await?;
     let (folder, aside) = (bench.product.config(), bench.product.config().with_extension("aside"));
     fs::rename(&folder, &aside).expect("the folder can be moved");
+    wait::until("it to be missed", wait::LONG, || async {
+        bench.product.output().contains("the configuration cannot be read").then_some(())
+    })
+    .await?;
     for _ in 0..50 {
         assert_allowed(&bench.good()?.http1().await?, "alice");
     }

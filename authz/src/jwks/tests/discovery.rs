@@ -36,7 +36,7 @@ async fn discovery_finds_the_keys() {
     );
 }
 
-/// Row 140: whoever answers must be exactly the configured issuer.
+/// Whoever answers must be exactly the configured issuer.
 #[tokio::test]
 async fn a_document_of_another_issuer_is_refused() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -60,7 +60,7 @@ async fn a_document_of_another_issuer_is_refused() {
     assert_eq!(provider.hits().keys, 0);
 }
 
-/// Row 137: where a discovery document must not lead.
+/// Where a discovery document must not lead.
 #[tokio::test]
 async fn a_jwks_uri_outside_of_the_allowed_networks_is_refused() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -125,7 +125,7 @@ async fn documents_that_are_none_are_refused() {
     assert_eq!(provider.hits().keys, 0);
 }
 
-/// Row 141: once keys came from one origin, discovery cannot lead to another; the old place goes on serving.
+/// Once keys came from one origin, discovery cannot lead to another; the old place goes on serving.
 #[tokio::test]
 async fn a_jwks_uri_does_not_move_to_another_origin() {
     let provider = Provider::start(keys(&["good"])).await;
@@ -172,7 +172,7 @@ async fn the_known_location_is_used_while_discovery_fails() {
     assert!(fixture.last_error(&source).starts_with("discovery: the server answered with status 500"));
 }
 
-/// Row 72: two issuers may share one URL; each is a set of its own.
+/// Two issuers may share one URL; each is a set of its own.
 #[tokio::test]
 async fn two_sets_may_share_one_url() {
     let provider = Provider::start(keys(&["shared"])).await;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// Row 130: however many tokens name however many unknown keys, at once and after each other, the provider is asked once.
+/// However many tokens name however many unknown keys, at once and after each other, the provider is asked once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_unknown_kids_are_one_fetch() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -38,7 +38,7 @@ async fn a_thousand_unknown_kids_are_one_fetch() {
     assert_eq!(fixture.kids(&source).unwrap(), ["a"], "good keys are never evicted");
 }
 
-/// Row 69: the first token with a new key costs one fetch, then it is there, for all who waited.
+/// The first token with a new key costs one fetch, then it is there, for all who waited.
 #[tokio::test]
 async fn a_new_key_is_there_when_the_shared_fetch_ended() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -52,7 +52,7 @@ async fn a_new_key_is_there_when_the_shared_fetch_ended() {
     assert_eq!(provider.hits().keys, 2);
 }
 
-/// A caller that goes away in the middle takes nothing from the others (row 204).
+/// A caller that goes away in the middle takes nothing from the others.
 #[tokio::test]
 async fn a_cancelled_waiter_does_not_cancel_the_fetch() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -75,7 +75,7 @@ async fn a_cancelled_waiter_does_not_cancel_the_fetch() {
     assert_eq!(provider.hits().keys, 2);
 }
 
-/// Row 132: whoever waits is released when the deadline of the fetch ends it.
+/// Whoever waits is released when the deadline of the fetch ends it.
 #[tokio::test]
 async fn waiters_are_released_by_the_deadline_of_the_fetch() {
     let provider = Provider::start(keys(&["a"])).await;
@@ -154,7 +154,7 @@ async fn a_set_without_keys_is_not_fetched_on_demand() {
     assert_eq!(provider.hits().keys, 0);
 }
 
-/// Row 66: a set without a usable key is a failure like any other: last good keys stay, and the cooldown holds.
+/// A set without a usable key is a failure like any other: last good keys stay, and the cooldown holds.
 #[tokio::test]
 async fn an_empty_set_replaces_nothing_and_does_not_end_the_cooldown() {
     let provider = Provider::start(keys(&["a"])).await;

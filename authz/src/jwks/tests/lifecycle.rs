@@ -16,7 +16,7 @@ fn refreshes_and_retries_never_run_in_step() {
     assert!(refresh_delay(Duration::MAX, 1.0) > HOUR);
 }
 
-/// Rows 145 and R16: an issuer that is down at the start holds only itself up, and comes back by itself.
+/// An issuer that is down at the start holds only itself up, and comes back by itself.
 #[tokio::test]
 async fn an_issuer_down_at_the_start_recovers_alone() {
     let mut down = Provider::start(keys(&["a"])).await;
@@ -38,7 +38,7 @@ async fn an_issuer_down_at_the_start_recovers_alone() {
     assert!(fixture.cache.pending().is_empty() && !fixture.cache.state(&a.id).failing);
 }
 
-/// Row 146: an issuer that never answers delays nobody else.
+/// An issuer that never answers delays nobody else.
 #[tokio::test]
 async fn a_hanging_issuer_delays_nobody() {
     let hanging = Provider::start(Mode::Hang).await;
@@ -195,7 +195,7 @@ async fn metrics_and_status_tell_the_state() {
     assert_eq!(status["keys"][0]["kid"], "a");
     assert_eq!(status["keys"][0]["algorithms"], serde_json::json!(["ES256"]));
     assert_eq!(status["last_error"], "keys: the server answered with status 500 instead of 200");
-    assert!(!status.to_string().contains("stub"), "row 148");
+    assert!(!status.to_string().contains("stub"), "what the issuer says is not repeated");
     fixture.cache.sync(Vec::new());
     assert!(!fixture.metrics().contains("issuer="), "series end with their sets");
 }

@@ -26,7 +26,7 @@ impl Lookup for Held {
     }
 }
 
-/// Row R18: a name whose server is silent takes one question, however many ask and give up; its answer is for who asked before it came.
+/// A name whose server is silent takes one question, however many ask and give up; its answer is for who asked before it came.
 #[tokio::test(start_paused = true)]
 async fn a_silent_name_is_asked_for_once_at_a_time() {
     let held = Arc::new(Held { asked: AtomicU8::new(0), answers: Arc::new(Semaphore::new(0)) });

@@ -146,3 +146,19 @@ async fn a_message_that_never_ends_is_ended() {
     advance(PATIENCE / 10).await;
     assert_eq!(drain(&mut body).await, Some(Code::DeadlineExceeded));
 }
+
+/// A stream that is never between messages for as long as somebody looks: each has time of its own.
+#[tokio::test(start_paused = true)]
+async fn each_message_of_a_stream_has_time_of_its_own() {
+    let (parts, mut body) = begun(&Room::default());
+    let cut = [vec![b'x'; 10], prefix(20), vec![b'x'; 10]].concat();
+    parts.send([prefix(20), vec![b'x'; 10]].concat().into()).unwrap();
+    for _ in 0..6 {
+        assert_eq!(drain(&mut body).await, None);
+        advance(PATIENCE / 2).await;
+        parts.send(cut.clone().into()).unwrap();
+    }
+    assert_eq!(drain(&mut body).await, None);
+    advance(PATIENCE).await;
+    assert_eq!(drain(&mut body).await, Some(Code::DeadlineExceeded), "the one that does not come");
+}

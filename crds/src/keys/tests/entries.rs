@@ -178,7 +178,7 @@ fn small_order_points_are_refused_with_either_sign() {
     assert!(set(&[json!({"kty": "OKP", "crv": "Ed25519", "x": number(&neighbour)})]).is_ok());
 }
 
-/// Row 57. A flawed generator's modulus is a power of 65537 modulo each small prime; 65537^128 is one modulo every prime, and has
+/// A flawed generator's modulus is a power of 65537 modulo each small prime; 65537^128 is one modulo every prime, and has
 /// 2049 bits.
 #[test]
 fn the_fingerprint_of_a_flawed_generator_is_seen_and_good_keys_have_none() {

@@ -38,6 +38,8 @@ impl Disk {
     }
 }
 
+impl Target for Disk {}
+
 impl Write for Disk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let state = self.0.state.lock().unwrap();
@@ -111,12 +113,16 @@ fn a_rotated_file_is_made_anew_and_is_for_us_alone() {
     assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600);
     // As if the last look were long ago.
     let long_ago = || Instant::now().checked_sub(2 * LOOK).unwrap();
-    let mut rotated = Rotated { path: path.clone(), file, looked: long_ago() };
-    rotated.write_all(b"one\n").unwrap();
+    let target = Rotated { path: path.clone(), file, looked: long_ago() };
+    let counts = Counts::register(&mut Registry::default());
+    let mut log = Lines { target, is_torn: false, counts, warned: None };
+    log.write(b"one\n");
     std::fs::rename(&path, &moved).unwrap();
-    rotated.write_all(b"two\n").unwrap();
-    rotated.looked = long_ago();
-    rotated.write_all(b"three\n").unwrap();
+    log.write(b"two\n");
+    // The last line of the old file has no end, as on a full disk; the new one begins with a whole line all the same.
+    log.is_torn = true;
+    log.target.looked = long_ago();
+    log.write(b"three\n");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap();
     assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("one\ntwo\n", "three\n"));
 }
