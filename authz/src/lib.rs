@@ -9,8 +9,8 @@
 //!                                                  └── Wait(Need): the caller awaits it and asks again
 //! ```
 //!
-//! [`decide`] and everything it uses ([`jwt`], [`expr`], [`errors`], [`cache`]) is synchronous and pure; it compiles without the
-//! `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
+//! [`decide`] and everything it uses ([`request`], [`principal`], [`jwt`], [`expr`], [`errors`], [`cache`], [`keystore`], and the shapes of
+//! [`limits`], [`factors`], [`signers`]) is synchronous and pure; it compiles without the `server` feature. [`server`] holds Envoy's types and sockets, [`jwks`] fetches keys, [`remote`] asks services, [`cluster`] is
 //! the API server, [`shared`] counts where replicas count together, [`net`] says what may be dialled, [`uses`] knows when API keys
 //! were used last, [`channel`] takes policies from an operator, [`tls`] says who a peer is, [`seal`] keeps state unreadable at rest,
 //! [`trace`] makes spans.

@@ -1,4 +1,4 @@
-//! SHA-256 as the array that maps and caches are keyed by. Owns nothing else: the arithmetic is aws-lc's.
+//! SHA-256 as the array that maps and caches are keyed by, and what is made of it. Owns nothing else: the arithmetic is aws-lc's.
 
 use aws_lc_rs::digest::{Context, Digest};
 
@@ -15,4 +15,15 @@ pub fn array(digest: &Digest) -> Sha256 {
     let mut out = [0; 32];
     out.iter_mut().zip(digest.as_ref()).for_each(|(own, byte)| *own = *byte);
     out
+}
+
+/// The first eight bytes as a number: what tells versions apart that nobody can choose.
+pub fn short(digest: &[u8]) -> u64 {
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Bytes as lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

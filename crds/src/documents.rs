@@ -78,6 +78,8 @@ pub struct Objects {
     pub unreadable: Vec<Unreadable>,
     /// Documents of other kinds, which are somebody else's: shown, not used.
     pub foreign: Vec<(Place, String)>,
+    /// Secrets and ConfigMaps in place of others of their name, which stood before: as with `kubectl apply`, the last one counts.
+    pub replaced: Vec<(Place, String)>,
 }
 
 /// Our kinds.
@@ -134,7 +136,9 @@ impl Objects {
         match known {
             Known::Object(kind, name, document) => self.share(kind, name, place, document),
             Known::Values(kind, name, values) => {
-                self.references.insert((kind, name.to_string()), values);
+                let Some(earlier) = self.references.insert((kind, name.to_string()), values) else { return };
+                let what = format!("{kind:?} {name} is in {} as well; the one that is read last counts", earlier.file);
+                self.replaced.push((place.clone(), what));
             }
         }
     }

@@ -51,6 +51,9 @@ fn notes(objects: &Objects, verdicts: &[Verdict]) {
     for (place, what) in &objects.foreign {
         let _ = writeln!(err, "note: {place}: {what} is none of our kinds and was skipped");
     }
+    for (place, what) in &objects.replaced {
+        let _ = writeln!(err, "warning: {place}: {what}");
+    }
     if verdicts.is_empty() && objects.unreadable.is_empty() {
         let _ = writeln!(err, "note: there is no AuthPolicy and no DataSource in these files");
     }

@@ -41,11 +41,12 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
         Err(code) => return code,
     };
     let compiled = Compiler::new(check::options(), LastGood::default()).compile(&objects);
-    let decision = match decided(args, &compiled) {
+    let request = request(args);
+    let decision = match decided(args, &compiled, &request) {
         Ok(decision) => decision,
         Err(error) => return fail(1, &error),
     };
-    let asked = asked(args);
+    let asked = Asked::of(&request, "explain", now_ms(args));
     let written = match args.output {
         Output::Json => writeln!(out, "{:#}", report(&decision, args, &asked)),
         Output::Text => text(out, &decision, args, &compiled, &asked),
@@ -55,32 +56,15 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
     u8::from(matches!(decision.verdict, Verdict::Deny(_)))
 }
 
-fn decided(args: &ExplainArgs, compiled: &Compiled) -> Result<Decision, String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
-    runtime.block_on(async {
-        let networks = args.network.with_loopback();
-        let cluster = args.cluster.cluster();
-        let options = jwks::Options { networks, cluster: cluster.clone(), ..jwks::Options::default() };
-        // Nobody reads these metrics: `explain` ends with its answer.
-        let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
-        keys.sync(compiled.snapshot.key_sets().to_vec());
-        let options = calls::Options { networks: args.network.with_loopback(), cluster, ..calls::Options::default() };
-        let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
-        let decision = ask(args, compiled, &keys, &remote).await;
-        keys.shutdown().await;
-        Ok(decision)
-    })
-}
-
-async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remote: &Arc<RemoteCache>) -> Decision {
+/// The request as Envoy would send it.
+fn request(args: &ExplainArgs) -> RequestView<'_> {
     let mut headers = Headers::default();
-    // As Envoy sends them: expressions may read them.
+    // Expressions may read them.
     let pseudo =
         [(":method", &args.method), (":authority", &args.host), (":path", &args.path), (":scheme", &args.scheme)];
     pseudo.into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     args.headers.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
-    let request = RequestView {
+    RequestView {
         method: &args.method,
         host: &args.host,
         path: &args.path,
@@ -92,8 +76,34 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
         forced_external: args.external,
         // Asked by whoever may read the policy and its secrets.
         proven_peer: true,
-    };
-    let now_ms = now_ms(args);
+    }
+}
+
+fn decided(args: &ExplainArgs, compiled: &Compiled, request: &RequestView<'_>) -> Result<Decision, String> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    runtime.block_on(async {
+        let networks = args.network.with_loopback();
+        let cluster = args.cluster.cluster();
+        let options = jwks::Options { networks, cluster: cluster.clone(), ..jwks::Options::default() };
+        // Nobody reads these metrics: `explain` ends with its answer.
+        let keys = KeyCache::new(options, &mut Registry::default()).map_err(|error| error.to_string())?;
+        keys.sync(compiled.snapshot.key_sets().to_vec());
+        let options = calls::Options { networks: args.network.with_loopback(), cluster, ..calls::Options::default() };
+        let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
+        let decision = ask(now_ms(args), compiled, request, &keys, &remote).await;
+        keys.shutdown().await;
+        Ok(decision)
+    })
+}
+
+async fn ask(
+    now_ms: i64,
+    compiled: &Compiled,
+    request: &RequestView<'_>,
+    keys: &Arc<KeyCache>,
+    remote: &Arc<RemoteCache>,
+) -> Decision {
     let tokens = TokenCache::new(0);
     // Nobody else counts here: what is explained is the first request of its window.
     let limits = LocalLimits::default();
@@ -103,7 +113,7 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
     loop {
         let (snapshot, tokens, limits) = (&compiled.snapshot, &tokens, &limits);
         let deps = Deps { snapshot, keys: &**keys, remote: &**remote, tokens, signers: &*signers, limits, now_ms };
-        match decide(&deps, &request, &awaited) {
+        match decide(&deps, request, &awaited) {
             Step::Done(decision) => return decision,
             // Too late is decided like not at all.
             Step::Wait(Need::Keys(id)) => {
@@ -133,14 +143,6 @@ async fn ask(args: &ExplainArgs, compiled: &Compiled, keys: &Arc<KeyCache>, remo
             }
         }
     }
-}
-
-/// What the answer's form depends on.
-fn asked(args: &ExplainArgs) -> Asked<'_> {
-    let header = |wanted: &str| {
-        args.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value.as_str().into())
-    };
-    Asked { accept: header("accept"), origin: header("origin"), ..Asked::unread("explain", now_ms(args)) }
 }
 
 fn now_ms(args: &ExplainArgs) -> i64 {
@@ -351,6 +353,38 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
                 writeln!(out, "   {:<15} {name}: {value}", "header")?;
             }
             writeln!(out, "   {:<15} {}", "body", refusal.body)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    const POLICY: &str = "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {name: p, namespace: n}\nspec:\n  externalHostnames: [a.test]\n  \
+         authenticators: [{name: keys, apiKey: {sha256: {secretRef: {name: keys}}}}]\n  \
+         errors: {responses: {missing_credential: {status: 302, location: 'https://sso.test', unlessAccept: application/json}}}\n";
+
+    #[test]
+    fn a_refusal_has_the_form_that_the_client_would_get() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.yaml"), POLICY).unwrap();
+        let config = folder.path().to_str().unwrap();
+        for (headers, status) in [
+            (&["accept: text/html"][..], 302),
+            (&["accept: text/html", "accept: application/json"], 401),
+            (&["accept: text/html", "content-type: application/grpc"], 401),
+        ] {
+            let fixed = ["gatewright", "explain", "--host=a.test", "-o", "json", "--config", config];
+            let headers = headers.iter().flat_map(|header| ["--header", header]);
+            let Command::Explain(args) = Cli::parse_from(fixed.into_iter().chain(headers)).command else { panic!() };
+            let mut out = Vec::new();
+            assert_eq!(command(&args, &mut out), 1);
+            let report: Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(report["status"], status, "{:?}", args.headers);
         }
     }
 }

@@ -189,8 +189,11 @@ impl Held {
                     let mut kept = Kept::restored(version, text, None);
                     match body {
                         Body::Policy(policy) => {
+                            let uid = policy.document.as_ref().and_then(Document::uid);
+                            let before = self.resources.remove(&name).and_then(|before| before.accepted);
+                            // Of an object that is deleted nothing stays, whoever has its name now.
+                            kept.accepted = before.filter(|accepted| accepted.uid() == uid);
                             kept.policy = Some((*policy).into());
-                            kept.accepted = self.resources.remove(&name).and_then(|before| before.accepted);
                         }
                         Body::Values(values) => self.put(&name, values.shared()),
                         // Read where it is needed; a state was taken out before.

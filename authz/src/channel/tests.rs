@@ -167,6 +167,18 @@ fn a_restart_keeps_the_version_before_a_refused_one() {
     assert_eq!(again(&restored), ["policy/a/p"]);
 }
 
+#[test]
+fn of_an_object_that_was_made_anew_nothing_before_is_kept() {
+    let mut held = held();
+    let mut anew = document("new.test", &json!({"fromTheFuture": true}));
+    anew["metadata"]["uid"] = "another".into();
+    let pushed = json!({"name": "a/p", "document": anew, "hosts": ["new.test"]});
+    let anew = incoming(Name::Policy("a/p".into()), &pushed.to_string());
+    let applied = held.take(vec![anew, state(2, 2, 1)], Vec::new()).unwrap().unwrap();
+    assert_eq!(answers(&applied, "new.test").as_deref(), Some("!a/p"));
+    assert!(held.resources().all(|(_, kept)| kept.accepted.is_none()), "not for a restart either");
+}
+
 /// Removed when dropped.
 struct Folder(PathBuf);
 

@@ -24,6 +24,15 @@ pub(super) fn takes(keys: &ApiKey, presented: &Presented<'_>) -> bool {
     }
 }
 
+/// Whether a text is nobody else's to judge. Digests know some opaque texts and not others; what they know stays theirs when it has ended.
+pub(super) fn claims(keys: &ApiKey, presented: &Presented<'_>) -> bool {
+    let known = match keys {
+        ApiKey::Sha256 { records } => records.as_ref().is_some_and(|records| records.knows(presented.text)),
+        ApiKey::CqaV1 { .. } => true,
+    };
+    known && takes(keys, presented)
+}
+
 pub(super) fn verify(
     keys: &ApiKey,
     authenticator: &Authenticator,

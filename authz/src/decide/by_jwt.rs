@@ -91,7 +91,7 @@ impl<'a> Ready<'a> {
     ) -> Result<Good, Failed> {
         let (token, code) = self.parts(presented).ok_or(Outcome::Invalid("not a JSON Web Token in compact form"))?;
         let verified = match &self.keys {
-            Keys::Set { keys: None, .. } => return Err(self.no_key(awaited)),
+            Keys::Set { keys: None, .. } => return Err(self.no_key("the issuer has no key", awaited)),
             Keys::Set { keys: Some(keys), .. } => jwt::verify(token, self.jwt, keys, now_ms),
             Keys::Static(keys) => jwt::verify_static(token, self.jwt, keys, now_ms),
         };
@@ -102,7 +102,8 @@ impl<'a> Ready<'a> {
                 Failed::claim(self.jwt.required_claims.get(index).cloned().unwrap_or_default())
             }
             Failure::KeyMissing => Outcome::Unavailable("the key of this algorithm is missing").into(),
-            Failure::UnknownKey => self.no_key(awaited),
+            Failure::UnknownKey => self.no_key("the issuer has no key of this identifier", awaited),
+            Failure::NotOfTheseKeys(why) => self.no_key(why, awaited),
         })?;
         not_denied(token, &self.jwt.denied)?;
         let principal = named(token.claims(), authenticator, self.issuer())?;
@@ -119,16 +120,16 @@ impl<'a> Ready<'a> {
         if self.factor.is_some() { presented.token_and_code() } else { Some((presented.token()?, None)) }
     }
 
-    /// An unknown key is the client's fault only if we know the issuer's keys as they are now.
-    fn no_key(&self, awaited: &Awaited) -> Failed {
+    /// An unknown key is the client's fault only if we know the issuer's keys as they are now; then `why` is what is wrong.
+    fn no_key(&self, why: &'static str, awaited: &Awaited) -> Failed {
         let Keys::Set { keys, refreshable, failing, .. } = &self.keys else {
             return Outcome::Invalid("no key of this algorithm").into();
         };
         let asked = matches!(&self.jwt.keys, JwtKeys::Remote(id) if awaited.holds(id));
         let outcome = match (keys, *failing || (*refreshable && asked)) {
             (None, _) => Outcome::Unavailable("the keys of this issuer could not be loaded"),
-            (Some(_), true) => Outcome::Unavailable("no key of this identifier, and the issuer has not answered"),
-            (Some(_), false) => Outcome::Invalid("the issuer has no key of this identifier"),
+            (Some(_), true) => Outcome::Unavailable("its key is not known, and the issuer has not answered"),
+            (Some(_), false) => Outcome::Invalid(why),
         };
         let need = match &self.jwt.keys {
             JwtKeys::Remote(id) if *refreshable && !asked => Some(Need::Keys(id.clone())),

@@ -65,12 +65,6 @@ pub(super) fn can_be_written_back(part: &str) -> bool {
     !part.chars().any(|one| one.is_control() || one == char::REPLACEMENT_CHARACTER)
 }
 
-/// Bytes as lower-case hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
 /// The identity headers of a principal; `None` when one cannot be carried.
 pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Arc<str>)>> {
     let optional = |header, value: &Option<Box<str>>| value.as_deref().map(|value| (header, text(value)));

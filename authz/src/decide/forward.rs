@@ -123,7 +123,7 @@ fn mapped(header: &MappedHeader, inputs: &Inputs<'_, '_>) -> Result<Option<Strin
             // Without the key the header would be absent, and an upstream could take that for a caller without identity.
             let key = key.as_ref().ok_or(Deny::new(Code::Unavailable, "the key of a header is missing"))?;
             let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.expose()), value.as_bytes());
-            Ok(Some(encode::hex(tag.as_ref())))
+            Ok(Some(crds::digest::hex(tag.as_ref())))
         }
     }
 }

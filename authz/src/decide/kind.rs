@@ -61,9 +61,8 @@ impl<'a> Kind<'a> {
     pub(super) fn claims(&self, presented: &Presented<'_>) -> bool {
         match self {
             Self::Jwt(ready) => ready.takes(presented),
-            Self::ApiKey(keys @ ApiKey::CqaV1 { .. }) => by_api_key::takes(keys, presented),
-            // Digests know some opaque texts and not others.
-            Self::ApiKey(ApiKey::Sha256 { .. }) | Self::Service(_) => false,
+            Self::ApiKey(keys) => by_api_key::claims(keys, presented),
+            Self::Service(_) => false,
             Self::Certificate(_) => by_certificate::takes(presented),
             Self::Account(ready) => ready.takes(presented),
         }

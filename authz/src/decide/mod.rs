@@ -36,7 +36,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crds::{
     code::Code,
-    snapshot::{KeySetId, Respond, Rules, SharedStore, Snapshot},
+    snapshot::{KeySetId, Policy, Respond, Rules, SharedStore, Snapshot},
     v1alpha1::SigningAlgorithm,
 };
 use smallvec::SmallVec;
@@ -181,6 +181,8 @@ pub struct Deny {
 pub struct Facts {
     /// `namespace/name` and why it was chosen.
     pub policy: Option<(Arc<str>, Choice)>,
+    /// That policy, where it is on trial: the very one that was chosen, for another of its name may be in force beside it.
+    pub trial: Option<Arc<Policy>>,
     /// Internal or external.
     pub traffic: Option<Traffic>,
     /// The rules in force: those of the route, if there is one.
@@ -334,7 +336,7 @@ pub fn decide(deps: &Deps<'_>, request: &RequestView<'_>, awaited: &Awaited) -> 
         Err(Stop::Deny(deny)) => Verdict::Deny(deny),
         Err(Stop::Wait(need)) => return Step::Wait(need),
     };
-    let verdict = audit::apply(deps.snapshot, request, verdict, &mut facts);
+    let verdict = audit::apply(request, verdict, &mut facts);
     Step::Done(Decision { facts, verdict })
 }
 

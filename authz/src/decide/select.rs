@@ -6,7 +6,7 @@ use crds::{
     code::Code,
     hosts::Host,
     paths::CanonicalPath,
-    snapshot::{Access, Entry, Internal, Policy, Route, Rules, Snapshot, Unmatched, Upgrade},
+    snapshot::{Access, Entry, Internal, Mode, Policy, Route, Rules, Snapshot, Unmatched, Upgrade},
 };
 
 use super::{Deny, Facts, Stop};
@@ -34,6 +34,7 @@ pub enum Choice {
 pub(super) fn select<'a>(snapshot: &Snapshot, request: &RequestView<'a>, facts: &mut Facts) -> Result<Place<'a>, Stop> {
     let host = well_formed(request)?;
     let policy = policy(snapshot, request, &host, facts)?;
+    facts.trial = (policy.mode == Mode::Audit).then(|| policy.clone());
     facts.rules = Some(policy.rules.clone());
     let internal = internal_block(&policy, request, &host);
     let traffic = if internal.is_some() { Traffic::Internal } else { Traffic::External };

@@ -45,6 +45,11 @@ pub(super) fn owns(
     principal: Option<&Principal>,
 ) -> Result<bool, Stop> {
     let Some(resource) = resource(place, owned) else { return Ok(true) };
+    // Some servers read `t1;x` as `t1`: the service would be asked about another resource than the one that is served.
+    if resource.contains(';') {
+        let detail = "what the path names ends at `;` for some servers";
+        return Err(Deny::new(Code::MalformedRequest, detail).into());
+    }
     let Some(principal) = principal else { return Ok(false) };
     let route = place.rules.route.as_deref().unwrap_or_default();
     let body = webhook::owner_question(&place.policy.name, route, resource, principal);

@@ -65,7 +65,7 @@ impl Redeemed {
 impl Holder {
     /// In hex, as the name of an entry.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+        crds::digest::hex(&self.0)
     }
 
     /// The holder of the entry `entry` of the Secret `namespace/name`.

@@ -208,8 +208,7 @@ impl Store {
     }
 
     fn path(&self, id: &KeySetId) -> PathBuf {
-        let hash = digest(&SHA256, id.0.as_bytes());
-        let number = hash.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let number = crds::digest::hex(digest(&SHA256, id.0.as_bytes()).as_ref());
         self.dir.join(number + ".json")
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::lookup::claim;
 use crate::principal::{Principal, PrincipalKind};
 
-/// Hex digits of a stable id.
-const USER_DIGITS: usize = 32;
+/// Bytes of a stable id, two hex digits each.
+const USER_BYTES: usize = 16;
 
 /// Why good claims name nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +96,10 @@ fn list(value: &Value, split: impl Fn(&str) -> Vec<Box<str>>) -> Option<Vec<Box<
 
 /// The first digits of SHA-256(issuer + "\n" + id).
 fn user(issuer: &str, id: &str) -> Box<str> {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     let mut context = Context::new(&SHA256);
     context.update(issuer.as_bytes());
     context.update(b"\n");
     context.update(id.as_bytes());
     let digest = context.finish();
-    let nibbles = digest.as_ref().iter().flat_map(|byte| [byte >> 4, byte & 15]).take(USER_DIGITS);
-    nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble))).collect::<String>().into()
+    crds::digest::hex(digest.as_ref().get(..USER_BYTES).unwrap_or_default()).into()
 }

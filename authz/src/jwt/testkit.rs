@@ -150,6 +150,7 @@ pub(crate) fn verdict_of(text: &str, settings: &Jwt, keys: &KeySet) -> String {
         Ok(token) => match verify(&token, settings, keys, NOW * 1000) {
             Ok(Verified { .. }) => "ok".to_owned(),
             Err(Failure::Invalid(why)) => format!("invalid: {why}"),
+            Err(Failure::NotOfTheseKeys(why)) => format!("not of these keys: {why}"),
             Err(failure) => format!("{failure:?}"),
         },
     }

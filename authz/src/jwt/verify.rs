@@ -26,6 +26,8 @@ pub enum Failure {
     Expired,
     /// It names a key that the set does not hold; a newer set may.
     UnknownKey,
+    /// It names none, and the set holds none that made it; a newer set may. Fixed words.
+    NotOfTheseKeys(&'static str),
     /// A key that should be configured for its algorithm is not there, and no other made its signature.
     KeyMissing,
     /// It is signed well and lacks a claim: the position in the settings' list of required claims.
@@ -46,6 +48,8 @@ pub fn verify_signature(jws: &Jws<'_>, allowed: &BTreeSet<Algorithm>, keys: &Key
     let algorithm = Algorithm::from_name(&header.algorithm)
         .filter(|algorithm| allowed.contains(algorithm))
         .ok_or(Failure::Invalid("its algorithm is not accepted here"))?;
+    // Issuers with one key often name it nowhere: that one may have been turned.
+    let other = if header.kid.is_some() { Failure::Invalid } else { Failure::NotOfTheseKeys };
     let candidates = match keys.candidates(header.kid.as_deref(), algorithm) {
         Candidates::Keys(candidates) => candidates,
         Candidates::UnknownKid => return Err(Failure::UnknownKey),
@@ -54,12 +58,12 @@ pub fn verify_signature(jws: &Jws<'_>, allowed: &BTreeSet<Algorithm>, keys: &Key
             // If it is not that key's work, it may be that of one we do not know yet.
             return if good { Ok(()) } else { Err(Failure::UnknownKey) };
         }
-        Candidates::NoneFits => return Err(Failure::Invalid("no key of the issuer permits its algorithm")),
+        Candidates::NoneFits => return Err(other("no key of the issuer permits its algorithm")),
         Candidates::Ambiguous => return Err(Failure::Invalid("several keys fit and it does not say which")),
     };
     if candidates.iter().any(|key| key.verify(algorithm, jws.signing_input(), jws.signature())) {
         Ok(())
     } else {
-        Err(Failure::Invalid("its signature is wrong"))
+        Err(other("its signature is wrong"))
     }
 }

@@ -2,7 +2,8 @@
 //! known to every data plane. When a key is made, signs and goes is [`super::ring`]'s.
 
 use std::{
-    path::PathBuf,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -26,6 +27,8 @@ pub struct OwnKeys {
     /// Held while a ring changes, so that no key is made twice. `None`: keys are received, and none is made here.
     maker: Option<Mutex<()>>,
     folder: Option<PathBuf>,
+    /// Of which the saved keys cannot be read: never saved here.
+    damaged: BTreeSet<SigningAlgorithm>,
 }
 
 /// What signs now.
@@ -40,28 +43,29 @@ struct State {
 
 impl OwnKeys {
     /// The keys below `data_dir/signing`; without a folder they live as long as the process. `issuer` is the URL of the listener that
-    /// publishes them. What was saved and cannot be read is left alone and followed by new keys, in memory only: overwriting it could
-    /// destroy the key that upstreams know.
-    pub fn open(data_dir: Option<&std::path::Path>, issuer: &str) -> Arc<Self> {
-        let mut folder = data_dir.map(|folder| folder.join("signing"));
-        let mut rings = Rings::default();
+    /// publishes them. Keys of an algorithm that were saved and cannot be read are left alone and followed by new ones, in memory only:
+    /// overwriting them could destroy the key that upstreams know.
+    pub fn open(data_dir: Option<&Path>, issuer: &str) -> Arc<Self> {
+        let folder = data_dir.map(|folder| folder.join("signing"));
+        let (mut rings, mut damaged) = (Rings::default(), BTreeSet::new());
         for algorithm in [SigningAlgorithm::RS256, SigningAlgorithm::ES256, SigningAlgorithm::EdDSA] {
             match folder.as_deref().map_or(Ok(Vec::new()), |folder| disk::load(folder, algorithm)) {
                 Ok(pairs) if pairs.is_empty() => {}
                 Ok(pairs) => rings.put(algorithm, pairs),
                 Err(error) => {
-                    let path = folder.take().unwrap_or_default();
-                    warn!(algorithm = name(algorithm), path = %path.display(), %error, "saved signing keys cannot be used; new ones are made and not saved. Repair or remove the folder and start again");
+                    let path = folder.as_deref().unwrap_or_else(|| Path::new(""));
+                    damaged.insert(algorithm);
+                    warn!(algorithm = name(algorithm), path = %path.display(), %error, "saved signing keys cannot be used; new ones are made and not saved. Repair or remove the file of this algorithm and start again");
                 }
             }
         }
         let state = State { rings, issuer: Some(issuer.trim_end_matches('/').into()) };
-        Arc::new(Self { state: ArcSwap::from_pointee(state), maker: Some(Mutex::default()), folder })
+        Arc::new(Self { state: ArcSwap::from_pointee(state), maker: Some(Mutex::default()), folder, damaged })
     }
 
     /// Nothing yet, and whatever [`OwnKeys::receive`] is given.
     pub fn received() -> Arc<Self> {
-        Arc::new(Self { state: ArcSwap::default(), maker: None, folder: None })
+        Arc::new(Self { state: ArcSwap::default(), maker: None, folder: None, damaged: BTreeSet::new() })
     }
 
     /// Takes an operator's keys in, in place of those of before. Keys that cannot be read leave those in force.
@@ -100,7 +104,7 @@ impl OwnKeys {
         for algorithm in state.rings.algorithms() {
             let pairs = state.rings.of(algorithm);
             info!(algorithm = name(algorithm), keys = pairs.len(), "signing keys changed");
-            if let Some(folder) = &self.folder
+            if let Some(folder) = self.folder.as_ref().filter(|_| !self.damaged.contains(&algorithm))
                 && let Err(error) = disk::save(folder, algorithm, pairs)
             {
                 warn!(algorithm = name(algorithm), %error, "the signing keys cannot be saved: a restart will sign with others");
@@ -227,12 +231,27 @@ mod tests {
         let file = folder.join("signing/EdDSA.json");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::metadata(folder.join("signing")).unwrap().permissions().mode() & 0o777, 0o700);
-        // A damaged file is not overwritten.
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_overwritten_and_harms_no_other() {
+        let folder = std::env::temp_dir().join(format!("gatewright-signers-{}", fastrand::u64(..)));
+        let open = || OwnKeys::open(Some(&folder), "http://127.0.0.1:9002");
+        let [(damaged, _), _, (sound, _)] = EVERY;
+        let before = open();
+        before.turn_at(Some(sound), START);
+        let file = folder.join("signing/RS256.json");
         std::fs::write(&file, "[").unwrap();
-        let damaged = OwnKeys::open(Some(&folder), "http://127.0.0.1:9002");
-        damaged.turn_at(Some(algorithm), START);
-        assert!(damaged.current(algorithm, START * 1000).is_some());
+        let after = open();
+        after.turn_at(Some(damaged), START);
+        assert!(after.current(damaged, START * 1000).is_some());
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "[");
+        assert_eq!(sign(&before, sound, START), sign(&after, sound, START), "those of other algorithms are read");
+        after.turn_at(None, START + ROTATE);
+        let turned = START + ROTATE + ANNOUNCE;
+        assert_ne!(sign(&after, sound, turned), sign(&before, sound, turned));
+        assert_eq!(sign(&after, sound, turned), sign(&open(), sound, turned), "and saved when they turn");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 

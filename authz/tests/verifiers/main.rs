@@ -122,7 +122,7 @@ fn ours(setting: &Setting, text: &str, now_ms: i64) -> String {
         Err(malformed) => format!("malformed: {}", malformed.0),
         Ok(token) => match (setting.ours)(&token, now_ms) {
             Ok(Verified { .. }) => "good".to_owned(),
-            Err(Failure::Invalid(why)) => why.to_owned(),
+            Err(Failure::Invalid(why) | Failure::NotOfTheseKeys(why)) => why.to_owned(),
             Err(failure) => format!("{failure:?}"),
         },
     }

@@ -94,7 +94,7 @@ impl Peppers {
             context.update(&(pepper.expose().len() as u64).to_be_bytes());
             context.update(pepper.expose());
         }
-        let version = context.finish().as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));
+        let version = crate::digest::short(context.finish().as_ref());
         let keys = peppers.iter().map(|pepper| hmac::Key::new(hmac::HMAC_SHA256, pepper.expose())).collect();
         Self { keys, missing, version }
     }

@@ -6,6 +6,7 @@ use aws_lc_rs::{digest, hmac};
 use serde_json::{Map, Value};
 
 use super::{CQA_V1_PREFIX, CqaV1Record, Record, Sha256Record, object};
+use crate::digest::hex;
 
 /// How keys begin that are known by their digest; it names the kind in logs and secret scanners, and means nothing to us.
 const DIGEST_PREFIX: &str = "gwk_";
@@ -51,7 +52,7 @@ pub enum KeyKind {
 impl Minted {
     /// A `cqa.v1` key.
     pub fn cqa_v1(id: [u8; 16], secret: [u8; 32], pepper: &[u8], user: &str, expires_at: &str) -> Self {
-        let (name, secret) = (digits(&id), base32(&secret));
+        let (name, secret) = (hex(&id), base32(&secret));
         let hash = cqa_v1_hash(pepper, &secret);
         let record = [
             ("hash", hash.into()),
@@ -78,12 +79,12 @@ impl Minted {
 
 /// The name of the entry that knows this key by its digest.
 pub fn sha256_name(key: &str) -> String {
-    digits(digest::digest(&digest::SHA256, key.as_bytes()).as_ref())
+    hex(digest::digest(&digest::SHA256, key.as_bytes()).as_ref())
 }
 
 /// The `hash` of the record of a `cqa.v1` key with this secret.
 pub fn cqa_v1_hash(pepper: &[u8], secret: &str) -> String {
-    digits(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pepper), secret.as_bytes()).as_ref())
+    hex(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, pepper), secret.as_bytes()).as_ref())
 }
 
 /// An entry as a record of either kind, if it is one.
@@ -114,12 +115,6 @@ fn json<const N: usize>(members: [(&str, Value); N]) -> String {
 
 fn shown(secret: &str) -> String {
     secret.chars().take(8).collect()
-}
-
-pub(super) fn digits(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let nibbles = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles.filter_map(|nibble| DIGITS.get(usize::from(nibble))).collect()
 }
 
 /// RFC 4648 section 6, in lower case and without padding.

@@ -5,8 +5,9 @@
 //!              one map, one text     O(1)
 //! ```
 //!
-//! Owns the two forms of keys and their records. Must never hold an API key, show a record, read a clock, or let one bad record spoil
-//! others: what cannot be read is left out and counted. A table is made once for a set of Secrets and shared.
+//! Owns the two forms of keys and their records. Must never hold an API key but for the moment in which it is made, show a record, read a
+//! clock, or let one bad record spoil others: what cannot be read is left out and counted. A table is made once for a set of Secrets and
+//! shared.
 
 mod cqa_v1;
 mod mint;

@@ -38,14 +38,22 @@ impl Table<Sha256Record> {
     /// The record of this key. Which digests are in the table does not show in the time this takes: nobody can choose the digest of a
     /// guess, so a lookup that ends early says nothing about the next guess.
     pub fn find(&self, key: &str) -> Option<Entry> {
-        // Keys that say what kind they are belong to that kind alone.
-        if key.is_empty() || key.starts_with(CQA_V1_PREFIX) {
-            return None;
-        }
-        let digest = digest::digest(&digest::SHA256, key.as_bytes());
-        let digest: [u8; 32] = digest.as_ref().try_into().ok()?;
+        let digest = digest_of(key)?;
         let (record, text) = self.get(&digest)?;
         let claims = object(text.at(record.claims).as_bytes()).ok()?;
         Some(Entry { id: KeyId::of_digest(digest), claims, ends_ms: record.ends_ms })
     }
+
+    /// Whether there is a record of this key, in force or ended.
+    pub fn knows(&self, key: &str) -> bool {
+        digest_of(key).is_some_and(|digest| self.get(&digest).is_some())
+    }
+}
+
+/// Keys that say what kind they are belong to that kind alone.
+fn digest_of(key: &str) -> Option<[u8; 32]> {
+    if key.is_empty() || key.starts_with(CQA_V1_PREFIX) {
+        return None;
+    }
+    digest::digest(&digest::SHA256, key.as_bytes()).as_ref().try_into().ok()
 }

@@ -106,7 +106,7 @@ impl<R: Record> Table<R> {
         }
         records.shrink_to_fit();
         text.all.shrink_to_fit();
-        let version = digest.iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));
+        let version = crate::digest::short(digest);
         Self { records, text, skipped: skipped.into(), version }
     }
 
@@ -147,7 +147,8 @@ impl<R: Record> Table<R> {
     }
 
     /// Bytes it takes, roughly.
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
         // A map of this size has one control byte a slot.
         self.records.capacity() * 8 / 7 * (size_of::<(R::Id, R)>() + 1) + self.text.all.capacity()
     }

@@ -15,7 +15,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{CqaV1Record, Record, Sha256Record, hex, mint};
+use super::{CqaV1Record, Record, Sha256Record, hex};
 use crate::documents::Objects;
 
 /// Names a key in what is told about its use: the first 16 bytes of the name of its entry, which nobody can make alike.
@@ -124,7 +124,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&mint::digits(&self.0))
+        out.write_str(&crate::digest::hex(&self.0))
     }
 }
 

@@ -57,16 +57,7 @@ impl Assembler {
         let mut present: HashSet<Arc<str>> = HashSet::new();
         for pushed in policies {
             present.insert(pushed.name.clone());
-            let built = pushed.document.as_ref().and_then(|document| {
-                let object = object(&pushed.name, document.clone());
-                self.built(&object, values)
-                    .inspect_err(|reason| {
-                        rejected.push(Rejected { policy: pushed.name.clone(), reason: reason.clone() });
-                    })
-                    .ok()
-                    .or_else(|| self.memo.get(&pushed.name).cloned())
-            });
-            let entry = match built {
+            let entry = match self.in_force(pushed, values, &mut rejected) {
                 Some(built) => {
                     users.extend(built.key_sets.iter().map(|set| (pushed.name.clone(), set.id.clone())));
                     key_sets.extend(built.key_sets.iter().cloned());
@@ -74,7 +65,11 @@ impl Assembler {
                     self.memo.insert(pushed.name.clone(), built);
                     Entry::InForce(entry)
                 }
-                None => Entry::Held(Held { name: pushed.name.clone(), hosts: pushed.hosts.clone() }),
+                None => {
+                    // Nothing is in force: nor is it something to come back to.
+                    self.memo.remove(&pushed.name);
+                    Entry::Held(Held { name: pushed.name.clone(), hosts: pushed.hosts.clone() })
+                }
             };
             builder.add(entry, pushed.fallback);
         }
@@ -82,13 +77,35 @@ impl Assembler {
         Assembled { snapshot: builder.finish(false, key_sets), rejected, key_sets: users }
     }
 
-    fn built(&self, object: &Object, values: &Objects) -> Result<Built, String> {
-        if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, values)) {
+    fn in_force(&self, pushed: &PushedPolicy, values: &Objects, rejected: &mut Vec<Rejected>) -> Option<Built> {
+        let document = pushed.document.as_ref()?;
+        self.built(&pushed.name, document, values).map_or_else(
+            |reason| {
+                rejected.push(Rejected { policy: pushed.name.clone(), reason });
+                self.before(&pushed.name, document, values)
+            },
+            Some,
+        )
+    }
+
+    fn built(&self, name: &Arc<str>, document: &Document, values: &Objects) -> Result<Built, String> {
+        let object = object(name, document.clone());
+        if let Some(built) = self.memo.get(name).filter(|built| built.is_of(&object, values)) {
             return Ok(built.clone());
         }
-        policy::build(object, values, &self.tables).map_err(|problems| {
+        policy::build(&object, values, &self.tables).map_err(|problems| {
             problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ")
         })
+    }
+
+    /// What was accepted before a document that is refused, if it is of the same object; with the values of now, so that what is deleted
+    /// or revoked ends all the same.
+    fn before(&self, name: &Arc<str>, refused: &Document, values: &Objects) -> Option<Built> {
+        let accepted = self.memo.get(name).map(|built| &built.document)?;
+        if accepted.uid() != refused.uid() {
+            return None;
+        }
+        self.built(name, accepted, values).ok()
     }
 }
 

@@ -25,7 +25,6 @@ const KEY_AGE: Duration = Duration::from_hours(1);
 /// Asking more often than this helps nobody and hurts the issuer.
 const MIN_KEY_AGE: Duration = Duration::from_secs(30);
 const MAX_KEY_AGE: Duration = Duration::from_hours(168);
-const MAX_SKEW: Duration = Duration::from_mins(5);
 
 /// All authenticators, and the key sets they read.
 pub(super) fn compile(
@@ -155,9 +154,6 @@ fn jwt(at: &str, spec: &v1alpha1::Jwt, site: &mut Site<'_>, key_sets: &mut Vec<K
         Duration::ZERO,
         site,
     );
-    if clock_skew > MAX_SKEW {
-        site.problems.push(problem(format!("{at}.clockSkew"), "must be at most 5m"));
-    }
     let disabled = matches!(spec.audience_check, Some(AudienceCheck::Disabled))
         || (spec.audiences.is_empty() && (spec.jwks.is_some() || !spec.keys.is_empty()));
     let audiences = if disabled {
@@ -212,7 +208,7 @@ fn remote(
     let jwks_uri: Option<Arc<str>> = spec.jwks_uri.as_ref().map(|uri| (**uri).into());
     let url = jwks_uri.as_ref().unwrap_or(issuer);
     let field = if jwks_uri.is_some() { "jwksURI" } else { "issuer" };
-    if let Err(why) = fetchable(url) {
+    if let Err(why) = fetchable(url, jwks_uri.is_none()) {
         site.problems.push(problem(format!("{at}.{field}"), why));
     }
     let age_at = format!("{at}.jwksCacheDuration");
@@ -238,11 +234,14 @@ fn remote(
 }
 
 /// What the fetcher could never ask. Whether a host may be reached is decided where it is dialled.
-fn fetchable(text: &str) -> Result<(), String> {
-    let shape = "must be an absolute https URL without user information, query or fragment";
+fn fetchable(text: &str, discovered: bool) -> Result<(), String> {
+    let query = if discovered { ", query" } else { "" };
+    let shape = format!("must be an absolute http or https URL without user information{query} or fragment");
     let url = url::Url::parse(text).map_err(|error| format!("`{text}` {shape} ({error})"))?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
+    // Discovery adds to the path: after a query there is none.
+    let whole = !discovered || url.query().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain || !whole {
         return Err(format!("`{text}` {shape}"));
     }
     Ok(())

@@ -61,8 +61,9 @@ fn parameters(grant_type: &str, audience: Option<&str>, scopes: Option<&[ScopeNa
     form
 }
 
-/// Whoever asks for the same at the same place as the same client, with the same proof, shares an answer; the policy's identity is part of
-/// the place. A token that one secret was given must not hide that another is wrong.
+/// Whoever asks for the same at the same place as the same client, with the same secret, shares an answer; the policy's identity is part of
+/// the place. A token that one secret was given must not hide that another is wrong. A private key is told apart by its reference and
+/// identifier alone: when it is replaced in its place, a token that is kept stays until it ends.
 fn grant(
     endpoint: crate::snapshot::Endpoint,
     (spec, client): (&v1alpha1::ConfidentialClient, OAuthClient),

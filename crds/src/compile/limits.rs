@@ -64,6 +64,6 @@ fn limit(what: &str, route: &str, rate: u32, window: Duration, by: LimitBy, site
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
-    let id = context.finish().as_ref().iter().take(8).fold(0, |id, byte| (id << 8) | u64::from(*byte));
+    let id = crate::digest::short(context.finish().as_ref());
     Limit { id: LimitId(id), rate, window, by }
 }

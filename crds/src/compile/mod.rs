@@ -20,6 +20,7 @@ mod forward;
 mod grant;
 mod last_good;
 mod limits;
+mod places;
 mod policy;
 mod references;
 mod remote;
@@ -117,7 +118,11 @@ enum Outcome {
 // === impl Options ===
 
 impl Options {
-    /// What is valid, and can be enforced here.
+    /// A document that is valid, and can be enforced here: the newest of an object and any that is kept.
+    fn build(&self, object: &Object, objects: &Objects, tables: &api_key::Tables) -> Result<Built, Vec<Problem>> {
+        policy::build(object, objects, tables).and_then(|built| self.admits(built))
+    }
+
     fn admits(&self, built: Built) -> Result<Built, Vec<Problem>> {
         match built.own_keys.values().next() {
             Some(path) if self.workloads_without_own_keys && built.selects_workloads => Err(vec![Problem {
@@ -189,39 +194,41 @@ impl Compiler {
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(ordered.len());
         for (readable, object) in ordered {
             let others = places.get(&object.name).map_or(&[][..], Vec::as_slice);
-            let outcome = match others.iter().find(|place| **place != object.place) {
+            // Of one place are two items of a List.
+            let other = others.iter().find(|place| **place != object.place).or_else(|| others.get(1));
+            let outcome = match other {
                 Some(other) => {
                     // The first of them stands for all: a laxer copy must not override what was in force.
                     let first = !candidates.iter().rev().any(|one| one.object.name == object.name);
                     let kept = first.then(|| self.kept(&object.name, objects)).flatten();
-                    Some(Outcome::Ambiguous(kept, other.clone()))
+                    Outcome::Ambiguous(kept, other.clone())
                 }
-                None if readable => Some(self.outcome(&object, objects)),
-                None => policy::build(&object, objects, &self.tables).ok().map(Outcome::Unreadable),
+                None if readable => self.outcome(&object, objects),
+                None => self.build(&object, objects).map_or_else(Outcome::Nothing, Outcome::Unreadable),
             };
-            candidates.extend(outcome.map(|outcome| Candidate { object, outcome }));
+            candidates.push(Candidate { object, outcome });
         }
         candidates
     }
 
     fn kept(&self, name: &Arc<str>, objects: &Objects) -> Option<Built> {
-        self.last_good.by_name(name).and_then(|kept| policy::build(&kept, objects, &self.tables).ok())
+        self.last_good.by_name(name).and_then(|kept| self.build(&kept, objects).ok())
+    }
+
+    fn build(&self, object: &Object, objects: &Objects) -> Result<Built, Vec<Problem>> {
+        self.options.build(object, objects, &self.tables)
     }
 
     fn outcome(&self, object: &Object, objects: &Objects) -> Outcome {
         if let Some(built) = self.memo.get(&object.name).filter(|built| built.is_of(object, objects)) {
             return Outcome::Good(built.clone());
         }
-        match policy::build(object, objects, &self.tables).and_then(|built| self.options.admits(built)) {
+        match self.build(object, objects) {
             Ok(built) => Outcome::Good(built),
-            Err(problems) => {
-                let older =
-                    self.last_good.get(object).and_then(|older| policy::build(&older, objects, &self.tables).ok());
-                match older {
-                    Some(built) => Outcome::LastGood(built, problems),
-                    None => Outcome::Nothing(problems),
-                }
-            }
+            Err(problems) => match self.last_good.get(object).and_then(|older| self.build(&older, objects).ok()) {
+                Some(built) => Outcome::LastGood(built, problems),
+                None => Outcome::Nothing(problems),
+            },
         }
     }
 
@@ -231,7 +238,7 @@ impl Compiler {
         for Candidate { object, outcome } in candidates {
             let Outcome::Good(built) = outcome else { continue };
             self.memo.insert(object.name.clone(), built.clone());
-            if built.no_authenticators {
+            if built.no_authenticators.is_some() {
                 // In force, and nothing to come back to: neither is the version before it.
                 self.last_good.forget(&object.name);
             } else if in_force.contains(&object.name) {

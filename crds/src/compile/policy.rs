@@ -31,7 +31,8 @@ pub(super) struct Built {
     pub(super) policy: Arc<Policy>,
     pub(super) hosts: Vec<HostPattern>,
     pub(super) fallback: bool,
-    pub(super) no_authenticators: bool,
+    /// Where a caller is needed and none can prove to be one, if anywhere.
+    pub(super) no_authenticators: Option<String>,
     pub(super) key_sets: Vec<KeySetSource>,
     pub(super) reference_problems: Vec<(Reason, String)>,
     pub(super) references: Vec<Resolved>,
@@ -83,10 +84,10 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
     }
     let (references, reference_problems) = references.finish();
     Ok(Built {
+        no_authenticators: closed(&policy),
         policy: Arc::new(policy),
         hosts,
         fallback: spec.fallback.unwrap_or(false),
-        no_authenticators: spec.require_auth.unwrap_or(true) && spec.authenticators.is_empty(),
         key_sets,
         reference_problems,
         references,
@@ -94,6 +95,22 @@ pub(super) fn build(object: &Object, objects: &Objects, tables: &Tables) -> Resu
         selects_workloads: spec.workload_selector.is_some(),
         document: object.document.clone(),
     })
+}
+
+/// The first rules that need a caller and have nobody who could tell that he is one: such requests are refused for ever.
+fn closed(policy: &Policy) -> Option<String> {
+    let closed = |rules: &Rules| rules.access == Access::Authenticated && rules.authenticators.is_empty();
+    if closed(&policy.rules) {
+        return Some("`requireAuth` is true".to_owned());
+    }
+    if policy.internal.as_ref().is_some_and(|internal| closed(&internal.rules)) {
+        return Some("internal requests need one".to_owned());
+    }
+    let route = policy
+        .routes
+        .iter()
+        .find(|route| closed(&route.rules) || route.internal_rules.as_ref().is_some_and(|rules| closed(rules)))?;
+    Some(format!("route `{}` needs one", route.name))
 }
 
 fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Policy, Vec<KeySetSource>) {
@@ -207,11 +224,14 @@ fn route(
         // A route without paths is about its methods or its upgrade, wherever they come.
         paths.extend(PathTemplate::parse("/{**}"));
     }
-    let rules = base.route(index, route, site);
+    let own_require = Base::own_require(index, route, site);
+    let rules = base.route(index, route, &own_require, site);
     // A route's own words beat the internal block's; where it is silent, the block speaks.
     let internal_rules = internal.filter(|internal| internal.use_routes).map(|internal| {
+        let access = route.access.map_or(internal.rules.access, access);
         let silent = Rules {
-            access: route.access.map_or(internal.rules.access, access),
+            access,
+            require: base.require(access, &own_require),
             invalid_credential: route.invalid_credential.map_or(internal.rules.invalid_credential, invalid_credential),
             ..rules.clone()
         };

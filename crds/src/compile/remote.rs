@@ -21,8 +21,6 @@ use crate::{
 
 /// Long enough for a service that starts: the request that asked has been answered by then, the next one profits.
 const TIMEOUT: Duration = Duration::from_secs(2);
-pub(super) const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(10);
-const MAX_KEEP: Duration = Duration::from_hours(1);
 /// More certificates than any bundle of authorities has.
 const MAX_CERTIFICATES: usize = 1024;
 /// Memory of a compiled pattern, in bytes.
@@ -221,9 +219,6 @@ fn endpoint(place: &Place<'_>, site: &mut Site<'_>) -> Option<Endpoint> {
     };
     let timeout_at = format!("{}.timeout", place.at);
     let timeout = duration(&timeout_at, place.timeout.map(CallTimeout::parse), TIMEOUT, site);
-    if !TIMEOUTS.contains(&timeout) {
-        site.problems.push(problem(timeout_at, "must be between 10ms and 10s"));
-    }
     let secure = url.as_ref().is_none_or(|url| url.scheme() != "http");
     let tls = tls(place.at, secure, place.bundle, place.certificate, site);
     let id = id(place, &tls, site);
@@ -328,11 +323,7 @@ fn certificate(at: &str, reference: Option<&SecretRef>, site: &Site<'_>) -> Clie
 
 fn keep(place: &Place<'_>, default: Duration, site: &mut Site<'_>) -> Duration {
     let at = format!("{}.cacheDuration", place.at);
-    let keep = duration(&at, place.keep.map(AnswerAge::parse), default, site);
-    if keep > MAX_KEEP {
-        site.problems.push(problem(at, "must be at most 1h"));
-    }
-    keep
+    duration(&at, place.keep.map(AnswerAge::parse), default, site)
 }
 
 fn accepts(at: &str, spec: Option<&v1alpha1::Accepts>, site: &mut Site<'_>) -> Accepts {

@@ -2,28 +2,23 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use aws_lc_rs::digest;
-
 use super::{
     answers,
     authenticator::identity_requirements,
     forward, limits,
+    places::{WithPlaces, places_of, same_place, sources},
     policy::{Site, access, invalid_credential},
     problem, remote,
 };
 use crate::{
     expr::{self, Expr},
-    origin::Origin,
     paths::PathTemplate,
     snapshot::{
         Access, Authenticator, Authorization, ErrorProfile, Errors, InvalidCredential, Owned, Requirement, Rules,
-        Source, SourceKind, Upgrade,
+        SourceKind,
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
-
-/// An authenticator with its own places, if it has some: then it reads only those.
-type WithPlaces = (Arc<Authenticator>, Option<Vec<SourceKind>>);
 
 /// The policy's own rules, and what routes need to build theirs.
 pub(super) struct Base {
@@ -73,7 +68,7 @@ impl Base {
             route: None,
             access,
             invalid_credential,
-            sources: sources(&authenticators, places.as_deref(), &salt),
+            sources: sources("spec", &authenticators, places.as_deref(), &salt, site),
             authenticators: authenticators.iter().map(|(one, _)| one.clone()).collect(),
             require: spec.require.as_ref().map_or_else(Vec::new, |require| {
                 requirements("spec.require", require, spec.routes.iter().flat_map(|route| &route.paths), site)
@@ -87,8 +82,29 @@ impl Base {
         Self { rules: Arc::new(rules), authenticators, places, forward, route_places, salt }
     }
 
+    /// What a route requires of its own.
+    pub(super) fn own_require(index: usize, route: &v1alpha1::Route, site: &mut Site<'_>) -> Vec<Requirement> {
+        let at = format!("spec.routes[{index}].require");
+        route.require.as_ref().map_or_else(Vec::new, |own| requirements(&at, own, route.paths.iter(), site))
+    }
+
+    /// What is required in all: whoever says that a route is public takes it out of what the policy asks of callers.
+    pub(super) fn require(&self, access: Access, own: &[Requirement]) -> Vec<Requirement> {
+        let base = if access == Access::Public { &[] } else { self.rules.require.as_slice() };
+        let mut all = [base, own].concat();
+        // Somebody has to be asked: after all that can be refused without.
+        all.sort_by_key(|one| matches!(one, Requirement::Owner(_)));
+        all
+    }
+
     /// The rules of a route: its own words replace, requirements add up, errors and forwarding merge by field.
-    pub(super) fn route(&self, index: usize, route: &v1alpha1::Route, site: &mut Site<'_>) -> Rules {
+    pub(super) fn route(
+        &self,
+        index: usize,
+        route: &v1alpha1::Route,
+        own_require: &[Requirement],
+        site: &mut Site<'_>,
+    ) -> Rules {
         let at = format!("spec.routes[{index}]");
         let base = &self.rules;
         let own_places = self.route_places.get(index).and_then(Option::as_deref);
@@ -96,19 +112,14 @@ impl Base {
         let own = route.authenticators.as_ref().map(|names| self.named(&at, names, site));
         let (authenticators, sources) = match (&own, own_places) {
             (None, None) => (base.authenticators.clone(), base.sources.clone()),
-            (None, Some(_)) => (base.authenticators.clone(), self::sources(&self.authenticators, places, &self.salt)),
+            (None, Some(_)) => {
+                (base.authenticators.clone(), self::sources(&at, &self.authenticators, places, &self.salt, site))
+            }
             (Some(own), _) => {
-                (own.iter().map(|(one, _)| one.clone()).collect(), self::sources(own, places, &self.salt))
+                (own.iter().map(|(one, _)| one.clone()).collect(), self::sources(&at, own, places, &self.salt, site))
             }
         };
         let access = route.access.map_or(base.access, access);
-        // Whoever says that a route is public takes it out of what the policy asks of callers.
-        let mut require = if access == Access::Public { Vec::new() } else { base.require.clone() };
-        if let Some(own) = &route.require {
-            require.extend(requirements(&format!("{at}.require"), own, route.paths.iter(), site));
-            // Somebody has to be asked: after all that can be refused without.
-            require.sort_by_key(|one| matches!(one, Requirement::Owner(_)));
-        }
         let forward = match &route.forward {
             None => base.forward.clone(),
             Some(own) => {
@@ -121,7 +132,7 @@ impl Base {
             invalid_credential: route.invalid_credential.map_or(base.invalid_credential, invalid_credential),
             sources,
             authenticators,
-            require,
+            require: self.require(access, own_require),
             limits: if route.limits.is_none() {
                 base.limits.clone()
             } else {
@@ -160,117 +171,6 @@ impl Base {
             }
         }
         chosen
-    }
-}
-
-/// Where one list says that credentials are.
-fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec<SourceKind> {
-    let mut places = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
-        let at = format!("{at}[{index}]");
-        match (&source.header, &source.cookie) {
-            _ if source.client_certificate.is_some() => places.push(SourceKind::ClientCertificate),
-            _ if source.query.is_some() || source.web_socket_protocol.is_some() => {
-                places.extend(other_place(&at, source, site));
-            }
-            (Some(name), None) => {
-                let name = name.to_ascii_lowercase();
-                if matches!(
-                    name.as_str(),
-                    "host" | "cookie" | "connection" | "content-length" | "transfer-encoding" | "upgrade"
-                ) {
-                    site.problems.push(problem(format!("{at}.header"), format!("`{name}` cannot carry a credential")));
-                }
-                let scheme = source.scheme.as_ref().map(|scheme| (**scheme).into());
-                places.push(SourceKind::Header { name: name.into(), scheme });
-            }
-            (None, Some(name)) => {
-                let allowed_origins =
-                    source.allowed_origins.iter().flatten().enumerate().filter_map(|(index, text)| {
-                        let origin = Origin::parse(text);
-                        let at = || format!("{at}.allowedOrigins[{index}]");
-                        origin.map_err(|error| site.problems.push(problem(at(), error.to_string()))).ok()
-                    });
-                places.push(SourceKind::Cookie { name: (**name).into(), allowed_origins: allowed_origins.collect() });
-            }
-            _ => site.problems.push(problem(
-                at,
-                "must name exactly one of `header`, `cookie`, `query`, `webSocketProtocol` and `clientCertificate`",
-            )),
-        }
-    }
-    places
-}
-
-/// Places that are neither a header of their own nor a cookie.
-fn other_place(at: &str, source: &CredentialSource, site: &mut Site<'_>) -> Option<SourceKind> {
-    match (&source.header, &source.cookie, &source.query, &source.web_socket_protocol) {
-        (None, None, Some(name), None) => {
-            let only_on = source.only_on.map(|v1alpha1::OnlyOn::WebSocket| Upgrade::WebSocket);
-            Some(SourceKind::Query { name: (**name).into(), only_on })
-        }
-        (None, None, None, Some(name)) => Some(SourceKind::WebSocketProtocol { name: (**name).into() }),
-        _ => {
-            site.problems.push(problem(
-                at,
-                "must name exactly one of `header`, `cookie`, `query`, `webSocketProtocol` and `clientCertificate`",
-            ));
-            None
-        }
-    }
-}
-
-/// The search order of one set of rules: the policy's or route's places, then the authenticators' own. Who has places of its own
-/// reads only those. A credential in a place that nobody reads is a credential that nobody takes.
-fn sources(authenticators: &[WithPlaces], places: Option<&[SourceKind]>, salt: &[u8]) -> Arc<[Source]> {
-    if authenticators.is_empty() {
-        return Arc::default();
-    }
-    let default = [SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }];
-    let shared: Vec<usize> = (0..authenticators.len())
-        .filter(|index| authenticators.get(*index).is_some_and(|(_, own)| own.is_none()))
-        .collect();
-    let mut all: Vec<Source> = Vec::new();
-    let mut add = |kind: &SourceKind, readers: &[usize]| match all.iter_mut().find(|one| same_place(&one.kind, kind)) {
-        Some(known) => known.readers.extend(readers),
-        None => all.push(Source { kind: kind.clone(), readers: readers.to_vec(), fingerprint: [0; 32] }),
-    };
-    places.unwrap_or(&default).iter().for_each(|kind| add(kind, &shared));
-    for (index, (_, own)) in authenticators.iter().enumerate() {
-        own.iter().flatten().for_each(|kind| add(kind, &[index]));
-    }
-    for source in &mut all {
-        // Order of trial is order of the document, wherever the place was named.
-        source.readers.sort_unstable();
-        source.readers.dedup();
-        source.fingerprint = fingerprint(authenticators, &source.readers, salt);
-    }
-    all.into()
-}
-
-fn fingerprint(authenticators: &[WithPlaces], readers: &[usize], salt: &[u8]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for (one, _) in readers.iter().filter_map(|index| authenticators.get(*index)) {
-        context.update(&one.fingerprint);
-    }
-    context.update(salt);
-    // Positions are part of what is cached.
-    readers.iter().for_each(|index| context.update(&(*index as u64).to_be_bytes()));
-    crate::digest::finish(context)
-}
-
-/// The same spot of a request, whatever else the source says.
-fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
-    match (one, other) {
-        (SourceKind::Header { name, scheme }, SourceKind::Header { name: other, scheme: other_scheme }) => {
-            let fold = |scheme: &Option<Box<str>>| scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase());
-            name == other && fold(scheme) == fold(other_scheme)
-        }
-        (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,
-        (SourceKind::Query { .. } | SourceKind::WebSocketProtocol { .. } | SourceKind::ClientCertificate, _) => {
-            one == other
-        }
-        _ => false,
     }
 }
 

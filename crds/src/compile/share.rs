@@ -11,7 +11,7 @@ use super::{
     Candidate, LastGood, Options, Outcome, Problem,
     api_key::Tables,
     conflicts::{Claims, Share},
-    policy::{self, Built},
+    policy::Built,
     references,
     verdict::{self, Fallback, Verdict},
 };
@@ -85,12 +85,12 @@ impl<'a> Sharing<'a> {
             Outcome::Good(built) => self.accept(object, built),
             Outcome::LastGood(built, problems) => {
                 let got = self.take(object, &built.hosts, built.fallback);
-                self.verdicts.push(verdict::rejected(object, problems, true));
+                self.verdicts.push(verdict::rejected(object, problems, Some(built), &got.share));
                 self.put(object, built, got);
             }
             Outcome::Unreadable(built) => {
                 let got = self.take(object, &built.hosts, built.fallback);
-                self.verdicts.push(verdict::unreadable(object, &self.objects.unreadable));
+                self.verdicts.push(verdict::unreadable(object, &self.objects.unreadable, built, &got.share));
                 self.put(object, built, got);
             }
         }
@@ -125,19 +125,18 @@ impl<'a> Sharing<'a> {
     fn hold(&mut self, object: &Object, problems: &[Problem]) {
         let wants_fallback = object.document.value().pointer("/spec/fallback") == Some(&Value::Bool(true));
         let got = self.take(object, &declared_hosts(object), wants_fallback);
-        self.verdicts.push(verdict::rejected(object, problems, false));
+        self.verdicts.push(verdict::rejected(object, problems, None, &got.share));
         self.put_held(object, got);
     }
 
     /// Two documents of one name: what was in force before stays; if nothing was, the hosts of both are held.
     fn ambiguous(&mut self, object: &Object, kept: Option<&Built>, other: &Place) {
-        self.verdicts.push(verdict::duplicate(object, other));
-        if let Some(built) = kept {
-            let got = self.take(object, &built.hosts, built.fallback);
-            self.put(object, built, got);
-        } else {
-            let got = self.take(object, &declared_hosts(object), false);
-            self.put_held(object, got);
+        let hosts = kept.map_or_else(|| declared_hosts(object), |built| built.hosts.clone());
+        let got = self.take(object, &hosts, kept.is_some_and(|built| built.fallback));
+        self.verdicts.push(verdict::duplicate(object, other, kept, &got.share));
+        match kept {
+            Some(built) => self.put(object, built, got),
+            None => self.put_held(object, got),
         }
     }
 
@@ -157,10 +156,12 @@ impl<'a> Sharing<'a> {
             return self.put(object, built, got);
         }
         // An edit that loses every host is a rejected edit: what the version before it has stays its own.
-        let older = self.last_good.get(object).and_then(|older| policy::build(&older, self.objects, self.tables).ok());
+        let older = self.last_good.get(object);
+        let older = older.and_then(|older| self.options.build(&older, self.objects, self.tables).ok());
         let older = older.map(|older| (self.take(object, &older.hosts, older.fallback), older));
         let older = older.filter(|(got, _)| !got.share.kept.is_empty() || got.is_fallback);
-        self.verdicts.push(verdict::nothing_left(object, built, &got.share, &fallback, older.is_some()));
+        let in_force = older.as_ref().map(|(got, older)| (older, &got.share));
+        self.verdicts.push(verdict::nothing_left(object, built, &got.share, &fallback, in_force));
         match older {
             Some((got, older)) => self.put(object, &older, got),
             None => self.put_held(object, got),

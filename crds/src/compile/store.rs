@@ -9,7 +9,7 @@ use super::{
     authenticator::duration,
     policy::Site,
     problem,
-    remote::{TIMEOUTS, tls, value},
+    remote::{tls, value},
     verdict::Reason,
 };
 use crate::{
@@ -37,9 +37,6 @@ pub(super) fn compile(spec: &v1alpha1::LimitStore, site: &mut Site<'_>) -> Optio
     let secure = spec.url.starts_with("rediss:");
     let timeout_at = format!("{at}.timeout");
     let timeout = duration(&timeout_at, spec.timeout.as_ref().map(CallTimeout::parse), TIMEOUT, site);
-    if !TIMEOUTS.contains(&timeout) {
-        site.problems.push(problem(timeout_at, "must be between 10ms and 10s"));
-    }
     let tls = tls(at, secure, spec.ca_bundle_ref.as_ref(), spec.client_certificate_ref.as_ref(), site);
     let password = password(at, spec, site);
     let Place { host, port, secure, database } = place?;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod credentials;
+mod merging;
 mod services;
 mod sharing;
 
@@ -78,6 +79,11 @@ fn mistakes_name_the_field_and_what_would_be_right() {
             "authenticators: [{name: sso, jwt: {issuer: 'ftp://a', audiences: [b]}}]",
             "spec.authenticators[0].jwt.issuer",
             "https",
+        ),
+        (
+            "authenticators: [{name: sso, jwt: {issuer: 'https://a?realm=main', audiences: [b]}}]",
+            "spec.authenticators[0].jwt.issuer",
+            "query",
         ),
         ("authenticators: [{name: sso, jwt: {issuer: 'https://a', audiences: [b], clockSkew: 6m}}]", "clockSkew", "5m"),
         (
@@ -260,55 +266,13 @@ fn no_authenticator_is_no_open_door() {
     let off = compile(&policy("n/a", "externalHostnames: [a.test]\nrequireAuth: false"));
     assert_eq!(words(&off), ["n/a Accepted ResolvedRefs"]);
     assert!(only(&off).rules.sources.is_empty());
-}
-
-#[test]
-fn routes_replace_add_and_merge() {
-    let spec = "\
-externalHostnames: [a.test]
-credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]
-authenticators:
-- {name: one, jwt: {issuer: 'https://one', audiences: [a]}}
-- {name: two, credentials: [{header: X-Key}], jwt: {issuer: 'https://two', audiences: [a]}}
-require: {roles: [staff]}
-errors: {profile: AIQ}
-forward: {credential: Keep, headers: [{name: x-a, claim: a}]}
-routes:
-- {name: r, paths: [/r], access: Optional, authenticators: [two], require: {scopes: [w]}, errors: {message: No}, forward: {headerPrefix: x-id-}}";
-    let compiled = compile(&policy("n/a", spec));
-    let policy = only(&compiled);
-    let places = |rules: &crate::snapshot::Rules| {
-        rules.sources.iter().map(|source| (place(&source.kind), source.readers.clone())).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        places(&policy.rules),
-        [("authorization".to_owned(), vec![0]), ("sid".to_owned(), vec![0]), ("x-key".to_owned(), vec![1])]
-    );
-    let route = policy.routes.iter().next().unwrap();
-    assert_eq!(
-        places(&route.rules),
-        [("authorization".to_owned(), vec![]), ("sid".to_owned(), vec![]), ("x-key".to_owned(), vec![0])]
-    );
-    assert_eq!(route.rules.require.len(), 2);
-    assert_eq!(
-        (route.rules.errors.profile, route.rules.errors.message.as_deref()),
-        (crate::snapshot::ErrorProfile::AIQ, Some("No"))
-    );
-    assert_eq!(route.rules.forward.credential, CredentialForwarding::Keep);
-    assert_eq!(&*route.rules.forward.names[3], "x-id-subject");
-    for owned in ["x-auth-subject", "x_id.user", "X-A"] {
-        assert!(policy.owned.covers(owned), "{owned}");
-    }
-    assert!(!policy.owned.covers("x-other"));
-}
-
-fn place(kind: &SourceKind) -> String {
-    match kind {
-        SourceKind::Header { name, .. }
-        | SourceKind::Cookie { name, .. }
-        | SourceKind::Query { name, .. }
-        | SourceKind::WebSocketProtocol { name } => name.to_string(),
-        SourceKind::ClientCertificate => "the certificate".to_owned(),
+    for closed in ["routes: [{name: r, paths: [/r], access: Authenticated}]", "internal: {access: Authenticated}"] {
+        let spec = format!("externalHostnames: [a.test, b.test]\nrequireAuth: false\n{closed}");
+        let older = policy("a/older", &format!("externalHostnames: [b.test]\n{SSO}"));
+        let compiled = compile(&(policy("n/a", &spec) + &older));
+        assert_eq!(words(&compiled)[1], "n/a NoAuthenticators ResolvedRefs", "{closed}");
+        let message = &compiled.verdicts[1].conditions[0].message;
+        assert!(message.contains("need") && message.contains("b.test belongs to the older a/older"), "{message}");
     }
 }
 

@@ -31,5 +31,5 @@ pub(super) fn data_source(object: &Object) -> Verdict {
             kind: ProblemKind::Unsupported,
         });
     }
-    verdict::rejected(object, &problems, false)
+    verdict::rejected_source(object, &problems)
 }

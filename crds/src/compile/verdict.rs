@@ -134,10 +134,10 @@ fn not_accepted(reason: Reason, message: String) -> Condition {
 /// A valid document that got something: what it lost decides how much of it is accepted.
 pub(super) fn accepted(object: &Object, built: &Built, share: &Share, fallback: &Fallback) -> Verdict {
     let lost = lost(share, fallback);
-    let (status, reason, message) = if built.no_authenticators {
+    let (status, reason, message) = if let Some(why) = &built.no_authenticators {
         let message =
-            "spec.authenticators: empty while `requireAuth` is true; protected requests are refused until there is one";
-        (false, Reason::NoAuthenticators, message.to_owned())
+            format!("spec.authenticators: empty while {why}; protected requests are refused until there is one");
+        (false, Reason::NoAuthenticators, if lost.is_empty() { message } else { format!("{message}; {lost}") })
     } else if lost.is_empty() {
         (true, Reason::Accepted, "the policy is valid".to_owned())
     } else {
@@ -147,22 +147,23 @@ pub(super) fn accepted(object: &Object, built: &Built, share: &Share, fallback: 
     of(object, vec![accepted, resolved(built)], share.kept.clone())
 }
 
-/// A valid document of which nothing can be in force.
+/// A valid document of which nothing can be in force; what of a version before it is.
 pub(super) fn nothing_left(
     object: &Object,
     built: &Built,
     share: &Share,
     fallback: &Fallback,
-    last_good_in_force: bool,
+    in_force: Option<(&Built, &Share)>,
 ) -> Verdict {
     let (reason, what) = if share.lost.is_empty() && share.not_granted.is_empty() {
         (Reason::Conflicted, "the role is taken")
     } else {
         (Reason::HostnameConflict, "no host name is left")
     };
-    let stays = if last_good_in_force { ". The last good version stays in force" } else { "" };
-    let message = format!("{what}: {}{stays}", lost(share, fallback));
-    of(object, vec![not_accepted(reason, message), resolved(built)], Vec::new())
+    let stays = if in_force.is_some() { STAYS } else { "" };
+    let accepted = not_accepted(reason, format!("{what}: {}{stays}", lost(share, fallback)));
+    let (built, share) = in_force.unwrap_or((built, share));
+    of(object, vec![accepted, resolved(built)], share.kept.clone())
 }
 
 fn lost(share: &Share, fallback: &Fallback) -> String {
@@ -178,7 +179,7 @@ fn lost(share: &Share, fallback: &Fallback) -> String {
     lost.join("; ")
 }
 
-/// All problems of the references in one condition; the gravest gives the reason.
+/// All problems of the references in one condition; the first gives the reason.
 fn resolved(built: &Built) -> Condition {
     let (status, reason, message) = match built.reference_problems.first() {
         None => (true, Reason::ResolvedRefs, "every reference resolves".to_owned()),
@@ -190,34 +191,51 @@ fn resolved(built: &Built) -> Condition {
     Condition { r#type: ConditionType::ResolvedRefs, status, reason, message }
 }
 
-/// A document with mistakes.
-pub(super) fn rejected(object: &Object, problems: &[Problem], last_good_in_force: bool) -> Verdict {
+/// What is said of a document beside which an older one is in force.
+const STAYS: &str = ". The last good version stays in force";
+
+/// A document that is not accepted, and what of a version before it is in force.
+fn instead(object: &Object, accepted: Condition, in_force: Option<&Built>, share: &Share) -> Verdict {
+    of(object, std::iter::once(accepted).chain(in_force.map(resolved)).collect(), share.kept.clone())
+}
+
+/// A policy with mistakes.
+pub(super) fn rejected(object: &Object, problems: &[Problem], in_force: Option<&Built>, share: &Share) -> Verdict {
+    let stays = match in_force {
+        Some(_) => STAYS,
+        None => ". Its hosts are answered with `unavailable` until it is mended",
+    };
+    instead(object, mistakes(problems, stays), in_force, share)
+}
+
+/// A DataSource with mistakes.
+pub(super) fn rejected_source(object: &Object, problems: &[Problem]) -> Verdict {
+    of(object, vec![mistakes(problems, "")], Vec::new())
+}
+
+fn mistakes(problems: &[Problem], stays: &str) -> Condition {
     let unsupported = problems.iter().all(|one| one.kind == ProblemKind::Unsupported);
     let reason = if unsupported { Reason::Unsupported } else { Reason::Invalid };
-    let mut message =
-        problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ");
-    if object.kind == crate::v1alpha1::AUTH_POLICY {
-        message.push_str(if last_good_in_force {
-            ". The last good version stays in force"
-        } else {
-            ". Its hosts are answered with `unavailable` until it is mended"
-        });
-    }
-    of(object, vec![not_accepted(reason, message)], Vec::new())
+    let all = problems.iter().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>().join("; ");
+    not_accepted(reason, all + stays)
 }
 
 /// One of two documents of one name.
-pub(super) fn duplicate(object: &Object, other: &Place) -> Verdict {
+pub(super) fn duplicate(object: &Object, other: &Place, in_force: Option<&Built>, share: &Share) -> Verdict {
+    let stays = match in_force {
+        Some(_) => "the version accepted before them stays",
+        None => "what no accepted version has is answered with `unavailable`",
+    };
     let message = format!(
-        "metadata.name: {} is defined at {other} as well; delete one of the two. Neither is in force",
+        "metadata.name: {} is defined at {other} as well; delete one of the two. Neither is in force: {stays}",
         object.name
     );
-    of(object, vec![not_accepted(Reason::Conflicted, message)], Vec::new())
+    instead(object, not_accepted(Reason::Conflicted, message), in_force, share)
 }
 
 /// A policy whose document cannot be read at the moment.
-pub(super) fn unreadable(object: &Object, unreadable: &[Unreadable]) -> Verdict {
+pub(super) fn unreadable(object: &Object, unreadable: &[Unreadable], in_force: &Built, share: &Share) -> Verdict {
     let why = unreadable.iter().find(|one| one.hides_object && one.place.file == object.place.file);
     let why = why.map_or_else(|| object.place.to_string(), ToString::to_string);
-    of(object, vec![not_accepted(Reason::Invalid, format!("{why}. The last good version stays in force"))], Vec::new())
+    instead(object, not_accepted(Reason::Invalid, format!("{why}{STAYS}")), Some(in_force), share)
 }

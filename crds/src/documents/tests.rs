@@ -81,6 +81,21 @@ fn names_that_could_pose_as_others_are_refused() {
 }
 
 #[test]
+fn of_two_secrets_of_one_name_the_last_counts_and_is_told_of() {
+    let secret = |value: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s, namespace: n}}\nstringData: {{k: {value}}}\n")
+    };
+    let mut objects = read(&secret("one"));
+    assert_eq!(objects.replaced, []);
+    objects.read("later.yaml", &secret("two"));
+    objects.read("map.yaml", &secret("three").replace("Secret", "ConfigMap").replace("stringData", "data"));
+    assert_eq!(objects.reference(ReferenceKind::Secret, "n", "s", "k").unwrap().expose(), b"two");
+    let told: Vec<_> =
+        objects.replaced.iter().map(|(place, what)| (place.to_string(), what.contains("Secret n/s"))).collect();
+    assert_eq!(told, [("later.yaml:1".to_owned(), true)]);
+}
+
+#[test]
 fn a_syntax_error_deletes_no_secret() {
     let earlier = read("apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nstringData: {k: value}\n");
     for (text, kept) in [("kind: [\n", true), ("", false), ("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", false)]

@@ -199,7 +199,7 @@ impl StaticKeys {
         {
             context.update(part);
         }
-        let version = context.finish().as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte));
+        let version = crate::digest::short(context.finish().as_ref());
         Self { keys: keys.into(), missing: missing.into(), version }
     }
 
@@ -218,11 +218,6 @@ impl StaticKeys {
     /// Whether a key of this algorithm should be there and is not.
     pub fn lacks(&self, algorithm: &str) -> bool {
         self.missing.iter().any(|one| one.as_str() == algorithm)
-    }
-
-    /// Whether there is no key at all.
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 
     /// Changes whenever the keys do. Not shown: with it, a guessed secret could be confirmed.

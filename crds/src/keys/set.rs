@@ -187,6 +187,5 @@ fn named(entry: &Entry) -> Option<Box<str>> {
 /// The first eight bytes of SHA-256 over the fingerprints in order of value.
 fn version(mut fingerprints: Vec<[u8; 32]>) -> u64 {
     fingerprints.sort_unstable();
-    let digest = digest::digest(&digest::SHA256, fingerprints.as_flattened());
-    digest.as_ref().iter().take(8).fold(0, |version, byte| version << 8 | u64::from(*byte))
+    crate::digest::short(digest::digest(&digest::SHA256, fingerprints.as_flattened()).as_ref())
 }

@@ -107,16 +107,36 @@ fn a_document_that_this_build_refuses_keeps_what_was_before() {
     let (mut policies, values) = carried(&compiled, &objects);
     let mut assembler = Assembler::default();
     assembler.assemble(&policies, &values);
-    let mut newer = policies[0].document.as_ref().unwrap().value();
+    let config = |snapshot: &Snapshot| serde_json::to_value(snapshot).unwrap();
+    let without_values = config(&Assembler::default().assemble(&policies, &Objects::default()).snapshot);
+    let accepted = policies[0].document.take().unwrap();
+    let mut newer = accepted.value();
     newer["spec"]["fromTheFuture"] = true.into();
     policies[0].document = Some(Document::new(&newer));
     let assembled = assembler.assemble(&policies, &values);
     assert_eq!(assembled.rejected.len(), 1);
     assert!(assembled.rejected[0].reason.contains("fromTheFuture"), "{:?}", assembled.rejected);
     assert_eq!(answers(&assembled.snapshot, "x.test").as_deref(), Some("a/first"));
+    // A Secret that is deleted ends for what was before as well.
+    assert_ne!(config(&assembled.snapshot), without_values);
+    assert_eq!(config(&assembler.assemble(&policies, &Objects::default()).snapshot), without_values);
+    assert_eq!(config(&assembler.assemble(&policies, &values).snapshot), config(&assembled.snapshot));
     // A receiver that never had anything else holds the hosts.
     let fresh = Assembler::default().assemble(&policies, &values);
     assert_eq!(answers(&fresh.snapshot, "x.test").as_deref(), Some("!a/first"));
+    // Nor does what was before outlive the object that it is of, or a moment in which nothing was in force.
+    let mut anew = newer.clone();
+    anew["metadata"]["uid"] = "another".into();
+    for between in [Some(Document::new(&anew)), None] {
+        let mut assembler = Assembler::default();
+        for (document, answer) in
+            [(Some(accepted.clone()), "a/first"), (between, "!a/first"), (Some(Document::new(&newer)), "!a/first")]
+        {
+            policies[0].document = document;
+            let assembled = assembler.assemble(&policies, &values);
+            assert_eq!(answers(&assembled.snapshot, "x.test").as_deref(), Some(answer));
+        }
+    }
 }
 
 #[test]

@@ -125,13 +125,8 @@ pub enum Undecodable {
 
 /// The version of a resource: the first half of SHA-256 over its bytes, in hex. Equal bytes have equal versions on every replica.
 pub fn version(bytes: &[u8]) -> String {
-    use fmt::Write;
-    let mut text = String::with_capacity(32);
-    for byte in digest(&SHA256, bytes).as_ref().iter().take(16) {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digest = digest(&SHA256, bytes);
+    crate::digest::hex(digest.as_ref().get(..16).unwrap_or_default())
 }
 
 // === impl Name ===

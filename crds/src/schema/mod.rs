@@ -47,13 +47,11 @@ pub enum ProblemKind {
     Unsupported,
 }
 
-/// What of a kind's contract this build lacks: asked before a field is called unknown or a value invalid.
+/// What of a kind's contract this build lacks: asked before a field is called unknown.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps {
     /// Whether this schema-style path (`spec.routes[].preflight`) is a field that is not built yet.
     pub field: fn(&str) -> bool,
-    /// Whether this value at this schema-style path is not built yet.
-    pub value: fn(&str, &str) -> bool,
 }
 
 /// A schema made ready for many documents: its patterns are compiled once.
@@ -66,14 +64,6 @@ pub struct Checker {
 
 /// Compiled patterns by their text; `None` where a pattern cannot be compiled, and then every value is refused.
 type Patterns = BTreeMap<String, Option<Regex>>;
-
-/// Checks a whole document (the root, with `spec`) against its kind's schema. See [`Checker`] for repeated use.
-pub fn check(schema: &JSONSchemaProps, value: &Value) -> Vec<Problem> {
-    let gaps = Gaps::of_kind(value.get("kind").and_then(Value::as_str).unwrap_or_default());
-    let mut patterns = Patterns::new();
-    collect(schema, &mut patterns);
-    walk::walk(schema, &patterns, gaps, value)
-}
 
 // === impl Checker ===
 
@@ -113,15 +103,11 @@ fn collect(schema: &JSONSchemaProps, patterns: &mut Patterns) {
 
 impl Gaps {
     /// Everything is built.
-    pub const NONE: Self = Self { field: |_| false, value: |_, _| false };
+    pub const NONE: Self = Self { field: |_| false };
 
     /// The gaps of a kind of ours.
     pub fn of_kind(kind: &str) -> Self {
-        if kind == crate::v1alpha1::AUTH_POLICY {
-            Self { field: crate::v1alpha1::not_built, value: crate::v1alpha1::not_built_value }
-        } else {
-            Self::NONE
-        }
+        if kind == crate::v1alpha1::AUTH_POLICY { Self { field: crate::v1alpha1::not_built } } else { Self::NONE }
     }
 }
 

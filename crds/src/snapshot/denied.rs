@@ -5,6 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Serialize, Serializer};
 
+use crate::digest::short;
+
 /// Which `jti` are refused.
 #[derive(Debug, Clone, Default)]
 pub enum DeniedTokenIds {
@@ -55,12 +57,7 @@ impl DeniedList {
     pub fn parse(text: &str) -> Self {
         let ids: HashSet<Box<str>> =
             text.lines().map(str::trim).filter(|line| !line.is_empty()).map(Into::into).collect();
-        let version = digest(&SHA256, text.as_bytes())
-            .as_ref()
-            .iter()
-            .take(8)
-            .fold(0, |version, byte| version << 8 | u64::from(*byte));
-        Self { ids, version }
+        Self { ids, version: short(digest(&SHA256, text.as_bytes()).as_ref()) }
     }
 
     /// Whether this one is on it.

@@ -71,7 +71,7 @@ impl Snapshot {
         self.entries.get(*index)
     }
 
-    /// All entries, by name.
+    /// All entries, in the order in which they were added.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }

@@ -188,8 +188,7 @@ impl Bundle {
 
     /// SHA-256 in hex.
     pub fn digest(&self) -> String {
-        let digest = crate::digest::array(&aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.0));
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+        crate::digest::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.0).as_ref())
     }
 }
 

@@ -73,7 +73,7 @@ pub struct Authenticator {
 /// What makes a JSON Web Token good (RFC 7519, RFC 8725, RFC 9068).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(extend("x-kubernetes-validations" = [rules::JWT_KEYS, rules::JWT_ONE_KEY_SOURCE, rules::JWT_STATIC_KEYS, rules::JWT_AUDIENCES]))]
+#[schemars(extend("x-kubernetes-validations" = [rules::JWT_KEYS, rules::JWT_ONE_KEY_SOURCE, rules::JWT_STATIC_KEYS, rules::JWT_FETCHED_KEYS, rules::JWT_AUDIENCES]))]
 pub struct Jwt {
     /// The exact iss of the tokens; nothing is normalised. Without jwksURI, jwks and keys, keys are found by discovery at
     /// ISSUER/.well-known/openid-configuration. Needed unless jwks or keys is set. Example: https://sso.example.com/realms/main.
@@ -85,7 +85,7 @@ pub struct Jwt {
     /// A JSON Web Key Set (RFC 7517) kept in the cluster, instead of fetched keys. Public keys only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<KeySetRef>,
-    /// Certificate authorities of the issuer and of the place of its keys, in place of those of the system.
+    /// Certificate authorities of the issuer and of the place of its keys, in place of those of the system. Not with jwks and keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_bundle_ref: Option<KeySetRef>,
     /// Keys that stand in Secrets, tried in order; several while one is replaced by the next. A missing one is left out; while all are
@@ -98,8 +98,8 @@ pub struct Jwt {
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub audiences: Vec<Audience>,
-    /// Whether aud is checked: Required, or Disabled to accept tokens for anybody (dangerous: a token meant for another service works
-    /// here). Default: Required.
+    /// Whether aud is checked: Required, or Disabled to accept tokens for anybody, whatever audiences says (dangerous: a token meant for
+    /// another service works here). Default: Required; with jwks or keys and without audiences, Disabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub audience_check: Option<AudienceCheck>,
     /// Accepted signature algorithms: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519. Default: RS256,
@@ -107,7 +107,8 @@ pub struct Jwt {
     #[serde(default, deserialize_with = "null_is_empty", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub algorithms: Vec<Algorithm>,
-    /// How long fetched keys are fresh; they are fetched again before this ends. One to four numbers with h, m, s or ms. Default: 1h.
+    /// How long fetched keys are fresh; they are fetched again before this ends. One to four numbers with h, m, s or ms. Not with
+    /// jwks and keys. Default: 1h.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_cache_duration: Option<Duration>,
     /// Leeway for exp, nbf and iat, at most 5m. Default: 0s. Example: 30s.

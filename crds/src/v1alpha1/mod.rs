@@ -61,7 +61,7 @@ pub use self::{
         ConnectionLimit, FailureLimit, FailuresBy, LimitBy, LimitStore, LimitWindow, Limits, OnFailure, RedisStore,
         RequestLimit, RouteLimits,
     },
-    not_built::{not_built, not_built_value},
+    not_built::not_built,
     refs::{ConfigMapKeyRef, KeySetRef, SecretKeyRef, SecretRef, SecretSelector, SecretsRef, WorkloadSelector},
     remote::{
         Accepts, ClientMethod, ConfidentialClient, Introspection, NotOwner, Owner, UserInfo, Webhook,

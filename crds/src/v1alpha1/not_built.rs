@@ -14,8 +14,3 @@ pub fn not_built(path: &str) -> bool {
             SHAPES.iter().any(|(parents, names)| parents.contains(&parent) && names.contains(&name))
         })
 }
-
-/// Whether this value at this path of an AuthPolicy is a word of the contract that this build lacks. At the moment there is none.
-pub fn not_built_value(_path: &str, _value: &str) -> bool {
-    false
-}

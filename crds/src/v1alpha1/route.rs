@@ -41,18 +41,19 @@ pub struct Route {
     /// policy's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invalid_credential: Option<InvalidCredential>,
-    /// Names of the authenticators that count here, instead of all of the policy. Default: all, in the policy's order.
+    /// Names of the authenticators that count here, instead of all of the policy. Not looked at where access is Public. Default: all, in
+    /// the policy's order.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "set"))]
     pub authenticators: Option<Vec<Name>>,
-    /// Places where a credential may be, instead of the policy's; the first present is used.
+    /// Places where a credential may be, instead of the policy's; the first present is used. Not looked at where access is Public.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub credentials: Option<Vec<CredentialSource>>,
     /// Requirements beside the policy's: all must hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
-    /// How many requests are taken here, beside the policy's limits. Default: any number.
+    /// How many requests are taken here, beside the policy's limits. Not looked at where access is Public. Default: any number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<RouteLimits>,
     /// How refusals look here; each field replaces the policy's.

@@ -12,7 +12,7 @@ use authz::{
 };
 use crds::{
     compile::{Compiled, Compiler, Verdict},
-    documents::{Objects, Unreadable},
+    documents::Objects,
 };
 use tracing::{info, warn};
 
@@ -69,13 +69,13 @@ impl Publisher {
         self.snapshots.store(Arc::new(snapshot));
         let rejected = verdicts.iter().filter(|verdict| !verdict.is_accepted()).count();
         self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
-        self.tell(verdicts, &objects.unreadable);
+        self.tell(verdicts, &objects);
         self.remember();
         self.published = objects.without_policies();
     }
 
     /// Only what changed since the last time.
-    fn tell(&mut self, verdicts: Vec<Verdict>, unreadable: &[Unreadable]) {
+    fn tell(&mut self, verdicts: Vec<Verdict>, objects: &Objects) {
         let before = self.verdicts.load_full();
         let told: HashMap<_, _> = before.iter().map(|verdict| ((verdict.kind, &verdict.name), verdict)).collect();
         // Not where it stands: a line more in a file is no news of what comes after it.
@@ -97,8 +97,11 @@ impl Publisher {
         for (kind, object) in told.into_keys().filter(|gone| !present.contains(gone)) {
             info!(kind, object = &**object, "deleted");
         }
-        for one in unreadable.iter().filter(|one| !self.published.unreadable.contains(one)) {
+        for one in objects.unreadable.iter().filter(|one| !self.published.unreadable.contains(one)) {
             warn!("{one}");
+        }
+        for one in objects.replaced.iter().filter(|one| !self.published.replaced.contains(one)) {
+            warn!("{}: {}", one.0, one.1);
         }
         self.verdicts.store(Arc::new(verdicts));
     }

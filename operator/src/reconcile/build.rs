@@ -137,10 +137,12 @@ pub(super) fn program(
     };
     let Some(pushed) = pushed else { return no("Reconciling", "the policy is not in force yet".to_owned()) };
     if !verdict.is_accepted() {
-        return match (&pushed.policy.document, pushed.newest) {
-            (Some(_), false) => no("LastGoodInForce", "an older version is in force: see Accepted".to_owned()),
-            _ => no("Reconciling", "nothing of the policy is in force: see Accepted".to_owned()),
-        };
+        match (&pushed.policy.document, pushed.newest) {
+            (Some(_), false) => return no("LastGoodInForce", "an older version is in force: see Accepted".to_owned()),
+            (None, _) => return no("Reconciling", "nothing of the policy is in force: see Accepted".to_owned()),
+            // Without authenticators: what is public is in force, and all else refused.
+            (Some(_), true) => {}
+        }
     }
     let standing = standings.and_then(|standings| standings.policies.get(&verdict.name));
     match standing {

@@ -109,3 +109,21 @@ fn a_policy_on_trial_lets_through_and_tells() {
     );
     assert_eq!(answer(&world.ask(&get("/own", &[]))).status, 200);
 }
+
+#[test]
+fn of_two_policies_of_one_name_only_the_one_that_was_chosen_is_on_trial() {
+    let read = |texts: &[String]| {
+        let mut objects = Objects::default();
+        texts.iter().enumerate().for_each(|(index, text)| objects.read(&format!("{index}.yaml"), text));
+        objects
+    };
+    let first = policy("mode: Audit");
+    let second = policy("").replace("externalHostnames: [a.test]", "externalHostnames: [a.test, b.test]");
+    let mut compiler = Compiler::new(Options::default(), LastGood::default());
+    compiler.compile(&read(std::slice::from_ref(&first)));
+    let mut world = World::new(&first);
+    world.snapshot = compiler.compile(&read(&[first, second])).snapshot;
+    assert_eq!(code(&world.ask(&get("/", &[]))), Ok(()), "accepted before, and still on trial");
+    let held = world.ask(&Ask { host: "b.test", ..get("/", &[]) });
+    assert_eq!((code(&held), held.facts.audited), (Err(Code::Unavailable), None));
+}

@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::{
     confusion::{HS_SECRET, KINDS, cqa_key, cqa_record, document, hs_token, secrets, sha256},
+    services::{ask_with, read},
     *,
 };
+use crate::remote::What;
 
 const OLD_SECRET: &str = "0123456789abcdef0123456789abcdef-old";
 
@@ -178,6 +180,29 @@ fn every_bad_key_is_refused_alike() {
     assert_ne!(text, changed);
     world.snapshot = compiled(&changed);
     assert_eq!(details(&world, &cqa_key()), unknown, "a revoked key is not remembered");
+}
+
+#[test]
+fn nobody_else_is_asked_about_a_key_that_is_known_and_has_ended() {
+    for ended in [
+        json!({"sub": "bob", "revoked_at": "2020-01-01T00:00:00Z"}),
+        json!({"sub": "bob", "expires_at": "2020-01-01T00:00:00Z"}),
+    ] {
+        for others in KINDS.get(4..7).unwrap() {
+            let kinds = [*others, KINDS[2]];
+            let world = World::new(&(document(&kinds, "") + &secrets(&[("ended", ended.to_string())])));
+            let bearer = ["ended", "other"].map(|text| format!("Bearer {text}"));
+            let yes = |what: &What| {
+                read(what, json!({"active": true, "authenticated": true, "claims": {"sub": "eve"}, "sub": "eve"}))
+            };
+            let [known, unknown] = bearer.each_ref().map(|bearer| {
+                let (decision, questions) = ask_with(&world, &get("/", &[("authorization", bearer)]), NOW_MS, 0, &yes);
+                (code(&decision), questions.len())
+            });
+            assert_eq!(known, (Err(Code::InvalidToken), 0), "{ended} beside {others:?}");
+            assert_eq!(unknown, (Ok(()), 1), "beside {others:?}");
+        }
+    }
 }
 
 #[test]

@@ -32,10 +32,36 @@ fn a_cached_verdict_does_not_survive_its_key() {
 
 #[test]
 fn an_unknown_key_waits_once_and_blames_the_right_side() {
-    let mut world = World::new(&policy(""));
     let stranger = token_of(&ED25519, Algorithm::EdDSA, serde_json::json!({"sub": "alice"}));
-    let bearer = format!("Bearer {stranger}");
+    for stranger in [stranger, unnamed(&ROGUE_P256, Algorithm::ES256), unnamed(&ED25519, Algorithm::EdDSA)] {
+        waits_once_and_blames_the_right_side(&format!("Bearer {stranger}"));
+    }
+}
+
+/// A token that does not say which key made it.
+fn unnamed(signer: &TestKey, algorithm: Algorithm) -> String {
+    let claims = serde_json::json!({"iss": ISSUER, "aud": "api", "sub": "alice", "exp": NOW_MS / 1000 + 600});
+    signer.token(algorithm, &serde_json::json!({"alg": algorithm.as_str()}).to_string(), claims.to_string())
+}
+
+#[test]
+fn a_key_that_is_named_nowhere_may_be_turned() {
+    let mut world = World::new(&policy(""));
+    let bearer = format!("Bearer {}", unnamed(&ROGUE_P256, Algorithm::ES256));
     let request = get("/", &[("authorization", &bearer)]);
+    world.keys(ISSUER, true, true, false);
+    let mut awaited = Awaited::default();
+    let Step::Wait(Need::Keys(id)) = world.step(&request, &awaited, NOW_MS) else { panic!("does not wait") };
+    awaited.note_keys(id);
+    world.signer = &ROGUE_P256;
+    world.keys(ISSUER, true, false, false);
+    let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };
+    assert_eq!(code(&decision), Ok(()));
+}
+
+fn waits_once_and_blames_the_right_side(bearer: &str) {
+    let mut world = World::new(&policy(""));
+    let request = get("/", &[("authorization", bearer)]);
     for (known, refreshable, failing, waits, after) in [
         (true, true, false, true, Code::Unavailable),
         (true, false, false, false, Code::InvalidToken),

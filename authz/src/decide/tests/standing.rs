@@ -119,6 +119,9 @@ fn the_owner_of_what_a_path_names() {
     assert_eq!(at("/threads", &alice, &nobody), Ok(()), "names no resource");
     let roleless = bearer(&world.token(json!({"sub": "bob"})));
     assert_eq!(at("/threads/t1", &roleless, &nobody), Err(Code::Forbidden), "nobody is asked who is refused anyway");
+    for path in ["/threads/t1;x", "/threads/t1;", "/threads/t1%3Bx=y/state"] {
+        assert_eq!(at(path, &alice, &nobody), Err(Code::MalformedRequest), "{path} is t1 for some servers");
+    }
     let down = |_: &What| Reply::Failed("down");
     assert_eq!(at("/threads/t1", &alice, &down), Err(Code::Unavailable));
     for nonsense in [json!({}), json!({"owner": "true"}), json!({"owner": 1}), json!({"owner": "alice"})] {

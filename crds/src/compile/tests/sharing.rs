@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// The hosts that lead to each.
+fn hosts(compiled: &Compiled) -> Vec<Vec<String>> {
+    compiled.verdicts.iter().map(|one| one.hostnames.iter().map(ToString::to_string).collect()).collect()
+}
+
 #[test]
 fn the_last_good_version_stays_and_survives_a_restart() {
     let (good, bad) = (
@@ -11,8 +16,9 @@ fn the_last_good_version_stays_and_survives_a_restart() {
     let mut first = compiler();
     assert_eq!(answers(&first.compile(&objects(&good)), "a.test").as_deref(), Some("n/a"));
     let compiled = first.compile(&objects(&bad));
-    assert_eq!(words(&compiled), ["n/a Invalid"]);
+    assert_eq!(words(&compiled), ["n/a Invalid ResolvedRefs"], "the references are those of what is in force");
     assert!(message(&compiled).contains("last good version stays"));
+    assert_eq!(hosts(&compiled), [vec!["a.test"]]);
     assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"));
 
     let kept = serde_json::to_string(first.last_good()).unwrap();
@@ -81,6 +87,7 @@ fn an_edit_that_loses_every_host_is_a_rejected_edit() {
     compiler.compile(&objects(&(first.clone() + &edit("b.test"))));
     let compiled = compiler.compile(&objects(&(first + &edit("a.test"))));
     assert_eq!(words(&compiled), ["a/first Accepted ResolvedRefs", "b/second HostnameConflict ResolvedRefs"]);
+    assert_eq!(hosts(&compiled), [vec!["a.test"], vec!["b.test"]]);
     assert_eq!(
         (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
         (Some("a/first"), Some("b/second"))
@@ -104,6 +111,43 @@ fn no_authenticators_leaves_nothing_to_come_back_to() {
 }
 
 #[test]
+fn what_is_in_force_instead_says_which_of_its_references_are_missing() {
+    let spec = |host: &str| {
+        format!(
+            "externalHostnames: [{host}]\nauthenticators: [{{name: own, jwt: {{keys: [{{algorithm: HS256, secretKeyRef: {{name: s, key: k}}}}]}}}}]"
+        )
+    };
+    let other = policy("a/other", &format!("externalHostnames: [b.test]\n{SSO}"));
+    let mut compiler = compiler();
+    compiler.compile(&objects(&(policy("n/a", &spec("a.test")) + &other)));
+    for (edit, reason) in [
+        (format!("{}\nunmatched: Perhaps", spec("c.test")), "Invalid"),
+        (format!("externalHostnames: [b.test]\n{SSO}"), "HostnameConflict"),
+    ] {
+        let compiled = compiler.compile(&objects(&(policy("n/a", &edit) + &other)));
+        assert_eq!(words(&compiled)[1], format!("n/a {reason} SecretMissing"));
+        assert_eq!(hosts(&compiled)[1], ["a.test"]);
+    }
+}
+
+#[test]
+fn a_kept_version_that_cannot_be_enforced_here_is_held() {
+    let counts = policy("n/a", &format!("externalHostnames: [a.test]\nlimits: {{connections: {{max: 1}}}}\n{SSO}"));
+    let elsewhere = policy("n/a", &format!("externalHostnames: [b.test]\n{SSO}"));
+    let bad = policy("n/a", "externalHostnames: [a.test]\nunmatched: Perhaps");
+    let other = policy("a/other", &format!("externalHostnames: [b.test]\n{SSO}"));
+    let mut alone = compiler();
+    alone.compile(&objects(&(counts.clone() + &other)));
+    let kept = serde_json::to_string(alone.last_good()).unwrap();
+    for text in [bad + &other, elsewhere + &other, format!("{counts}{counts}{other}"), format!("{other}kind: [")] {
+        let options = Options { many_replicas: true, ..Options::default() };
+        let compiled = Compiler::new(options, serde_json::from_str(&kept).unwrap()).compile(&objects(&text));
+        assert_eq!(answers(&compiled, "b.test").as_deref(), Some("a/other"), "{text}");
+        assert!(matches!(compiled.snapshot.by_name("n/a"), Some(Entry::Held(_))), "{text}");
+    }
+}
+
+#[test]
 fn a_rejected_fallback_holds_its_role() {
     let broken = policy("a/rest", "fallback: true\nexternalHostnames: [a.test]\nunmatched: Perhaps");
     let lax = policy("b/lax", &format!("fallback: true\nrequireAuth: false\n{SSO}"));
@@ -121,7 +165,7 @@ fn an_unreadable_neighbour_keeps_what_was_in_its_file() {
     let mut compiler = compiler();
     compiler.compile(&objects(&(one.clone() + &two)));
     let compiled = compiler.compile(&objects(&(one + "spec: [\n")));
-    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b Invalid"]);
+    assert_eq!(words(&compiled), ["n/a Accepted ResolvedRefs", "n/b Invalid ResolvedRefs"]);
     assert_eq!(answers(&compiled, "b.test").as_deref(), Some("n/b"));
 }
 
@@ -175,6 +219,8 @@ fn one_fallback_and_one_of_each_name() {
     );
     let compiled = compile(&(one.clone() + &lax));
     assert_eq!(words(&compiled), ["n/a Conflicted", "n/a Conflicted"]);
+    assert!(message(&compiled).ends_with("is answered with `unavailable`"), "{}", message(&compiled));
+    assert_eq!(hosts(&compiled), [vec!["a.test"], vec!["b.test"]]);
     assert_eq!(
         (answers(&compiled, "a.test").as_deref(), answers(&compiled, "b.test").as_deref()),
         (Some("!n/a"), Some("!n/a"))
@@ -183,8 +229,20 @@ fn one_fallback_and_one_of_each_name() {
     compiler.compile(&objects(&one));
     let compiled = compiler.compile(&objects(&(lax + &one)));
     assert_eq!(answers(&compiled, "a.test").as_deref(), Some("n/a"), "a copy does not override what was in force");
+    assert_eq!(words(&compiled), ["n/a Conflicted ResolvedRefs", "n/a Conflicted"]);
+    assert!(message(&compiled).ends_with("the version accepted before them stays"), "{}", message(&compiled));
     let Some(Entry::InForce(kept)) = compiled.snapshot.for_host("a.test") else { panic!("held") };
     assert_eq!(kept.policy.rules.access, Access::Authenticated);
+}
+
+#[test]
+fn two_of_one_name_in_one_list_are_two_as_well() {
+    let item = |spec: &str| format!("  - {}", policy("n/a", spec).replace("\n---\n", "").replace('\n', "\n    "));
+    let strict = item(&format!("externalHostnames: [a.test]\n{SSO}"));
+    let lax = item("externalHostnames: [a.test, b.test]\nrequireAuth: false");
+    let compiled = compile(&format!("apiVersion: v1\nkind: List\nitems:\n{strict}\n{lax}\n"));
+    assert_eq!(words(&compiled), ["n/a Conflicted", "n/a Conflicted"]);
+    assert_eq!(answers(&compiled, "b.test").as_deref(), Some("!n/a"));
 }
 
 #[test]

@@ -131,10 +131,13 @@ rules! {
     JWT_ONE_KEY_SOURCE = "[has(self.jwks), has(self.jwksURI), has(self.keys)].filter(x, x).size() <= 1"
         => "set at most one of jwks, jwksURI and keys";
     /// On `jwt`.
-    JWT_STATIC_KEYS = "!has(self.keys) || (!has(self.algorithms) && !has(self.jwksCacheDuration))"
-        => "algorithms and jwksCacheDuration do not go with keys, where each key names its algorithm; remove them";
+    JWT_STATIC_KEYS = "!has(self.keys) || !has(self.algorithms)"
+        => "algorithms does not go with keys, where each key names its algorithm; remove it";
     /// On `jwt`.
-    JWT_AUDIENCES = "has(self.audiences) || has(self.jwks) || has(self.keys) || (has(self.audienceCheck) && self.audienceCheck == 'Disabled')"
+    JWT_FETCHED_KEYS = "!(has(self.jwks) || has(self.keys)) || (!has(self.jwksCacheDuration) && !has(self.caBundleRef))"
+        => "jwksCacheDuration and caBundleRef are about keys that are fetched, which those of jwks and keys are not; remove them";
+    /// On `jwt`.
+    JWT_AUDIENCES = "has(self.audiences) || (has(self.audienceCheck) ? self.audienceCheck == 'Disabled' : has(self.jwks) || has(self.keys))"
         => "set audiences to the names this service has at the issuer, or audienceCheck: Disabled to accept tokens for anybody";
     /// On `clockSkew`.
     CLOCK_SKEW = "duration(self) <= duration('5m')"

@@ -222,13 +222,15 @@ fn api_key(keys: &Node<'_>, found: &mut Found) {
 
 fn jwt(jwt: &Node<'_>, found: &mut Found) {
     if jwt.is_complete() {
-        let disabled = jwt.text_of("audienceCheck") == Some("Disabled");
         found.unless(jwt.has("issuer") || jwt.has("jwks") || jwt.has("keys"), super::JWT_KEYS, jwt);
         let key_sources = ["jwks", "jwksURI", "keys"].iter().filter(|name| jwt.has(name)).count();
         found.unless(key_sources <= 1, super::JWT_ONE_KEY_SOURCE, jwt);
-        let foreign = jwt.has("algorithms") || jwt.has("jwksCacheDuration");
-        found.unless(!(jwt.has("keys") && foreign), super::JWT_STATIC_KEYS, jwt);
-        found.unless(jwt.has("audiences") || jwt.has("jwks") || jwt.has("keys") || disabled, super::JWT_AUDIENCES, jwt);
+        found.unless(!(jwt.has("keys") && jwt.has("algorithms")), super::JWT_STATIC_KEYS, jwt);
+        let here = jwt.has("jwks") || jwt.has("keys");
+        let fetched = jwt.has("jwksCacheDuration") || jwt.has("caBundleRef");
+        found.unless(!(here && fetched), super::JWT_FETCHED_KEYS, jwt);
+        let any = if jwt.has("audienceCheck") { jwt.text_of("audienceCheck") == Some("Disabled") } else { here };
+        found.unless(jwt.has("audiences") || any, super::JWT_AUDIENCES, jwt);
     }
     for one in [jwt.get("jwks"), jwt.get("deniedTokenIDs"), jwt.get("caBundleRef")]
         .iter()
