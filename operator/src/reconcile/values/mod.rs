@@ -148,13 +148,13 @@ impl Values {
     /// What came of a read.
     pub(super) fn fetched(&mut self, fetched: Fetched) {
         match fetched {
-            Fetched::Named(kind, name, result) => self.fetched_named(kind, name, result),
+            Fetched::Named(kind, name, result) => self.fetched_named(&(kind, name), result),
             Fetched::Selected(wanted, result) => self.fetched_selected(&wanted, result),
         }
     }
 
-    fn fetched_named(&mut self, kind: ReferenceKind, name: String, result: Result<Option<Content>, CallError>) {
-        let Some(slot) = self.slots.get_mut(&(kind, name.clone())) else { return };
+    fn fetched_named(&mut self, key: &(ReferenceKind, String), result: Result<Option<Content>, CallError>) {
+        let Some(slot) = self.slots.get_mut(key) else { return };
         slot.read.ended(result.as_ref().err());
         match result {
             Ok(content) => {
@@ -163,7 +163,7 @@ impl Values {
                     self.changed = true;
                 }
             }
-            Err(error) if slot.read.failures == 1 => warn!(object = name, %error, "what is known of it stays"),
+            Err(error) if slot.read.failures == 1 => warn!(object = key.1, %error, "what is known of it stays"),
             Err(_) => {}
         }
     }
