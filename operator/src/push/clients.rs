@@ -162,7 +162,9 @@ impl Clients {
                 }
             }
             for client in members {
-                for (policy, reason) in &client.rejected {
+                // What it said of an older version says nothing of this one.
+                let seen = |policy| table.changed.get(policy).is_some_and(|changed| *changed <= client.acknowledged);
+                for (policy, reason) in client.rejected.iter().filter(|(policy, _)| seen(*policy)) {
                     if let Some(tally) = tallies.policies.get_mut(policy) {
                         tally.reject(&client.name, reason);
                     }

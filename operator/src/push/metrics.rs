@@ -28,7 +28,11 @@ impl Metrics {
             ("gatewright_push_resources", "Resources sent to data planes", &own.resources),
             ("gatewright_push_rejections", "Changes that a data plane took but for some resources", &own.rejections),
             ("gatewright_push_refusals", "Changes that a data plane refused as a whole", &own.refusals),
-            ("gatewright_push_strangers", "Streams refused as the peer did not prove itself", &own.strangers),
+            (
+                "gatewright_push_strangers",
+                "Streams refused as the peer did not prove to be one that may open them",
+                &own.strangers,
+            ),
         ];
         for (name, help, counter) in counters {
             registry.register(name, help, counter.clone());

@@ -103,8 +103,8 @@ struct Inner {
     needed: watch::Sender<BTreeSet<SigningAlgorithm>>,
     audiences: Audiences,
     clients: Arc<Clients>,
-    /// What other replicas know, by pod.
-    reported: Mutex<HashMap<String, Tallies>>,
+    /// What other replicas know, by pod, and which stream told it.
+    reported: Mutex<HashMap<String, (u64, Tallies)>>,
     /// Whether a proxy ever proved itself to data planes of our own.
     proved: AtomicBool,
     /// When API keys were used last, as data planes and other replicas tell.
@@ -193,7 +193,7 @@ impl Push {
     pub fn standings(&self) -> Standings {
         let published = self.inner.published.borrow().clone();
         let mut tallies = self.inner.clients.tallies(&published, &self.inner.audiences);
-        self.inner.reported.lock().values().for_each(|theirs| tallies.merge(theirs));
+        self.inner.reported.lock().values().for_each(|(_, theirs)| tallies.merge(theirs));
         tallies.remember(&published, &self.inner.proved);
         tallies.standings()
     }
@@ -206,6 +206,11 @@ impl Push {
     /// The highest leadership that any of the operator's own data planes has seen.
     pub fn highest_epoch(&self) -> watch::Receiver<u64> {
         self.inner.highest.subscribe()
+    }
+
+    /// Ends every stream, and says so: data planes go to another replica at once.
+    pub fn end(&self) {
+        self.inner.ends.cancel();
     }
 
     /// The gRPC service. Its listener must give it the certificates of its peers: see [`serve`].

@@ -27,7 +27,7 @@ use tonic::{
     transport::Endpoint,
 };
 use tonic_prost::ProstCodec;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Inner, Push, clients::Tallies};
 use crate::identity::Identity;
@@ -82,6 +82,13 @@ pub struct Replicas {
     inner: Arc<Inner>,
 }
 
+/// A stream of reports that is heard. What it said is worth nothing once it has ended.
+pub(super) struct Hearing {
+    replica: String,
+    id: u64,
+    inner: Arc<Inner>,
+}
+
 type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 // === impl Push ===
@@ -94,6 +101,7 @@ impl Push {
 
     /// Reports to the leader at `HOST:PORT`; `None`: there is none, or it is this replica. For ever.
     pub async fn report_to(&self, identity: &Identity, mut leader: watch::Receiver<Option<String>>) {
+        let mut told = String::new();
         loop {
             let address = leader.borrow_and_update().clone();
             let Some(address) = address else {
@@ -105,10 +113,16 @@ impl Push {
             };
             tokio::select! {
                 Err(error) = self.report(identity, &address) => {
-                    warn!(leader = address, reason = error.message(), "the leader does not hear what is in force here; trying again");
+                    let reason = error.message();
+                    if told == reason {
+                        debug!(leader = address, reason, "the leader still does not hear what is in force here");
+                    } else {
+                        warn!(leader = address, reason, "the leader does not hear what is in force here; trying again");
+                        reason.clone_into(&mut told);
+                    }
                     sleep(RETRY).await;
                 }
-                Ok(()) = leader.changed() => {}
+                Ok(()) = leader.changed() => told.clear(),
             }
         }
     }
@@ -195,9 +209,11 @@ impl Replicas {
     }
 
     async fn hear(self, request: Request<Streaming<Report>>) -> Result<Response<Ended>, Status> {
-        let replica = self.replica(&request)?;
+        let replica = self.replica(&request).inspect_err(|_| {
+            self.inner.metrics.strangers.inc();
+        })?;
         let mut reports = request.into_inner();
-        let _forget = Forget { replica: replica.clone(), inner: self.inner.clone() };
+        let hearing = Hearing::new(replica, self.inner.clone());
         loop {
             let report = tokio::select! {
                 report = reports.message() => report?,
@@ -210,21 +226,41 @@ impl Replicas {
             if let Some(uses) = &known.uses {
                 self.inner.merge_uses(uses);
             }
-            self.inner.reported.lock().insert(replica.clone(), known.tallies);
-            self.inner.clients.moved();
+            hearing.note(known.tallies);
         }
     }
 }
 
-/// What a replica said is worth nothing once its stream has ended.
-struct Forget {
-    replica: String,
-    inner: Arc<Inner>,
+// === impl Hearing ===
+
+impl Hearing {
+    pub(super) fn new(replica: String, inner: Arc<Inner>) -> Self {
+        Self { replica, id: inner.stream_id(), inner }
+    }
+
+    /// The newest that it says, unless a later stream of the same replica has spoken.
+    pub(super) fn note(&self, tallies: Tallies) {
+        {
+            let mut reported = self.inner.reported.lock();
+            if reported.get(&self.replica).is_some_and(|(by, _)| *by > self.id) {
+                return;
+            }
+            reported.insert(self.replica.clone(), (self.id, tallies));
+        }
+        self.inner.clients.moved();
+    }
 }
 
-impl Drop for Forget {
+impl Drop for Hearing {
     fn drop(&mut self) {
-        self.inner.reported.lock().remove(&self.replica);
+        {
+            let mut reported = self.inner.reported.lock();
+            // A replica may be here again before the end of its old connection is seen.
+            if reported.get(&self.replica).is_none_or(|(by, _)| *by != self.id) {
+                return;
+            }
+            reported.remove(&self.replica);
+        }
         self.inner.clients.moved();
     }
 }

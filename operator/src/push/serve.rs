@@ -23,8 +23,7 @@ pub async fn serve(
     identity: Identity,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let ends = push.inner.ends.clone();
-    let (stop, leave) = (shutdown.clone(), shutdown.clone());
+    let (stop, leave, ends) = (shutdown.clone(), shutdown.clone(), push.clone());
     let incoming = incoming(listener, identity.server_config())
         .map(move |connection| connection.map(|stream| Accepted::preface(stream, leave.clone())));
     let server = Server::builder()
@@ -37,7 +36,7 @@ pub async fn serve(
         .add_service(push.replicas())
         .serve_with_incoming_shutdown(Box::pin(incoming), async move {
             stop.cancelled().await;
-            ends.cancel();
+            ends.end();
         });
     let mut bundle = identity.ca_bundle();
     let trust = async {

@@ -10,19 +10,23 @@ use authz::server::Registry;
 use crds::{
     compile::{Compiler, LastGood, Options},
     documents::Objects,
-    push::{Name, OwnKey, SigningKeys, State},
+    push::{Name, OwnKey, PeerReport, SigningKeys, State},
     secret::Secret,
     v1alpha1::SigningAlgorithm,
 };
 use parking_lot::Mutex;
+use serde_json::json;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    PACE, Push,
+    PACE, Push, Standing,
+    clients::Client,
     outgoing::Outgoing,
+    relay::Hearing,
     table::{Audience, Diff, Published, Signing, Table},
 };
 use crate::identity::{ProofError, Proofs, Workload};
@@ -246,6 +250,56 @@ fn push() -> Push {
         uses: PACE,
     };
     Push::new(options, watch::Sender::new(1).subscribe(), &mut Registry::default())
+}
+
+/// A replica that is here again before the end of its old connection was seen.
+#[test]
+fn an_old_stream_of_a_replica_takes_nothing_from_the_new_one() {
+    let push = push();
+    let hear = || Hearing::new("operator-1".to_owned(), push.inner.clone());
+    let told = |replicas: usize| assert_eq!(push.standings().replicas, replicas);
+    let of = |replicas: usize| serde_json::from_value(json!({"policies": {}, "issuers": {}, "replicas": replicas}));
+    let (old, new) = (hear(), hear());
+    old.note(of(1).unwrap());
+    new.note(of(2).unwrap());
+    told(2);
+    // What was still under way on the old connection.
+    old.note(of(1).unwrap());
+    told(2);
+    drop(old);
+    told(2);
+    drop(new);
+    told(0);
+}
+
+#[test]
+fn what_a_data_plane_said_of_an_older_version_says_nothing_of_the_newest() {
+    let push = push();
+    let publish = |spec: &str| {
+        let before = push.inner.published.borrow().clone();
+        let published = Arc::new(published(&before, &[policy("a", "p", spec)]));
+        push.inner.audiences.advance(&published);
+        push.inner.published.send_replace(published);
+    };
+    let rejected = BTreeMap::from([("a/p".into(), "no such field".to_owned())]);
+    publish("requireAuth: false");
+    let client = Client {
+        name: "gatewright/authz-0".to_owned(),
+        audience: Audience::Own,
+        acknowledged: 1,
+        rejected,
+        reports: Vec::new(),
+        peers: PeerReport::default(),
+        ends: CancellationToken::new(),
+    };
+    let entry = push.inner.clients.add(1, client);
+    let standing = || push.standings().policies["a/p"].clone();
+    let refuses = Standing::Rejected { by: "gatewright/authz-0".to_owned(), reason: "no such field".to_owned() };
+    assert_eq!(standing(), refuses);
+    publish("requireAuth: false, unmatched: Forbid");
+    assert_eq!(standing(), Standing::Lagging { waiting: vec!["gatewright/authz-0".to_owned()], more: 0 });
+    entry.update(|client| std::mem::replace(&mut client.acknowledged, 2) != 2);
+    assert_eq!(standing(), refuses, "still, or again");
 }
 
 /// Ten minutes by a paused clock.

@@ -2,6 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use authz::channel::wire::{EPOCH, REPORTS};
+use envoy_types::pb::{
+    envoy::config::core::v3::Node,
+    google::protobuf::{Struct, Value, value::Kind},
+};
+
 use crate::{
     raw::Cable,
     world::{Api, OPEN, Operator, Start, policy, until},
@@ -39,18 +45,18 @@ async fn a_new_leadership_is_told_to_streams_that_stand() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_of_others_cannot_invent_a_leadership() {
+    const SELECTS: &str = ", requireAuth: false, workloadSelector: {matchLabels: {app: shop}}";
     let api = Arc::new(Api::default());
+    api.labels.lock().insert("a/shop-0".to_owned(), [("app".to_owned(), "shop".to_owned())].into());
     let operator = Operator::start(&api, 1).await;
+    operator.publish(&[policy("a", "p", "x.test", SELECTS)]);
     let token = "gatewright-operator a shop shop-0";
     let pair = crate::raw::sign(&operator, token, rcgen::CertificateParams::default()).await.unwrap();
-    let stranger = crate::raw::Raw::open(&operator, Some(&pair)).await.unwrap();
+    // What it says in the same breath about a policy of its own is heard.
     let mut claim = crate::raw::hello();
-    claim.node = Some(claims(u64::MAX));
-    stranger.requests.send(claim).await.unwrap();
-    // A message behind it that leaves a trace: reports about a policy of its own.
-    let plane = Start::own("authz-0").run(&operator);
-    operator.publish(&[policy("a", "p", "x.test", OPEN)]);
-    plane.holds(&["a/p"]).await;
+    claim.node = Some(says(&[(EPOCH, "7"), (REPORTS, r#"[{"policy":"a/p","issuer":"i"}]"#)]));
+    let _stranger = crate::raw::Raw::open_with(&operator, Some(&pair), claim).await.unwrap();
+    until("what it said was heard", || operator.push.standings().issuers.contains_key("a/p")).await;
     assert_eq!(*operator.push.highest_epoch().borrow(), 0, "only our own are believed");
 }
 
@@ -79,12 +85,12 @@ async fn a_leadership_that_nobody_reaches_by_counting_is_not_heard() {
     }
 }
 
-fn claims(epoch: u64) -> envoy_types::pb::envoy::config::core::v3::Node {
-    use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
-    let text = Value { kind: Some(Kind::StringValue(epoch.to_string())) };
-    let fields = [(authz::channel::wire::EPOCH.to_owned(), text)].into();
-    envoy_types::pb::envoy::config::core::v3::Node {
-        metadata: Some(Struct { fields }),
-        ..envoy_types::pb::envoy::config::core::v3::Node::default()
-    }
+fn claims(epoch: u64) -> Node {
+    says(&[(EPOCH, &epoch.to_string())])
+}
+
+fn says(fields: &[(&str, &str)]) -> Node {
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+    Node { metadata: Some(Struct { fields }), ..Node::default() }
 }

@@ -1,6 +1,9 @@
 //! Replicas of the operator: the leader knows what data planes of every one of them have in force.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use operator::{
     identity::{Identity, Lives},
@@ -66,8 +69,7 @@ async fn only_replicas_are_heard() {
     impostor.publish(&documents);
     plane.holds(&["a/p"]).await;
     impostor.stands("a/p", &Standing::Programmed { replicas: 1 }).await;
-    // Long enough for a report, had it been believed.
-    tokio::time::sleep(operator::push::PACE * 5).await;
+    until("it was refused", || leader.metric("gatewright_push_strangers_total") > 0).await;
     assert_eq!(leader.push.standings().policies["a/p"], Standing::NoDataPlane);
     reporting.abort();
 }
@@ -107,7 +109,9 @@ async fn a_deleted_ca_comes_back_as_it_was() {
     let before = operator.identity.ca_bundle().borrow().clone();
     operator.leader.send_replace(false);
     api.forget(operator::identity::CA_SECRET);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The second one begins when the look that began with the first is over.
+    let reads = api.reads.load(Ordering::Relaxed);
+    until("it was looked for", || api.reads.load(Ordering::Relaxed) >= reads + 2).await;
     assert_eq!(api.secrets(), 1, "only the leader writes");
     operator.leader.send_replace(true);
     until("it is back", || api.secrets() == 2).await;

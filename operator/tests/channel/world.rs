@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Default)]
 pub(crate) struct Api {
     secrets: Mutex<BTreeMap<String, Kept>>,
+    pub(crate) reads: AtomicU64,
     writes: AtomicU64,
     pub(crate) away: AtomicBool,
     pub(crate) labels: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
@@ -43,6 +44,7 @@ pub(crate) struct Api {
 #[tonic::async_trait]
 impl Store for Api {
     async fn read(&self, name: &str) -> Result<Option<Kept>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.answers().map_err(StoreError::Unavailable)?;
         Ok(self.secrets.lock().get(name).cloned())
     }
