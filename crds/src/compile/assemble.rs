@@ -57,19 +57,16 @@ impl Assembler {
         let mut present: HashSet<Arc<str>> = HashSet::new();
         for pushed in policies {
             present.insert(pushed.name.clone());
-            let entry = match self.in_force(pushed, values, &mut rejected) {
-                Some(built) => {
-                    users.extend(built.key_sets.iter().map(|set| (pushed.name.clone(), set.id.clone())));
-                    key_sets.extend(built.key_sets.iter().cloned());
-                    let entry = InForce { policy: built.policy.clone(), hosts: pushed.hosts.clone() };
-                    self.memo.insert(pushed.name.clone(), built);
-                    Entry::InForce(entry)
-                }
-                None => {
-                    // Nothing is in force: nor is it something to come back to.
-                    self.memo.remove(&pushed.name);
-                    Entry::Held(Held { name: pushed.name.clone(), hosts: pushed.hosts.clone() })
-                }
+            let entry = if let Some(built) = self.in_force(pushed, values, &mut rejected) {
+                users.extend(built.key_sets.iter().map(|set| (pushed.name.clone(), set.id.clone())));
+                key_sets.extend(built.key_sets.iter().cloned());
+                let entry = InForce { policy: built.policy.clone(), hosts: pushed.hosts.clone() };
+                self.memo.insert(pushed.name.clone(), built);
+                Entry::InForce(entry)
+            } else {
+                // Nothing is in force: nor is it something to come back to.
+                self.memo.remove(&pushed.name);
+                Entry::Held(Held { name: pushed.name.clone(), hosts: pushed.hosts.clone() })
             };
             builder.add(entry, pushed.fallback);
         }
