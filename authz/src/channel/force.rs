@@ -9,7 +9,11 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{held::Applied, metrics::Metrics};
-use crate::{jwks::KeyCache, server::SnapshotCell, signers::OwnKeys};
+use crate::{
+    jwks::{Freshness, KeyCache},
+    server::SnapshotCell,
+    signers::OwnKeys,
+};
 use crds::snapshot::KeySetId;
 
 /// The one writer of the snapshot.
@@ -77,6 +81,10 @@ impl Force {
         let users = self.users.lock();
         let reports = users.iter().filter_map(|(policy, set)| {
             let status = by_id.get(&*set.0)?;
+            // The first fetch has not ended: nobody knows.
+            if status.freshness == Freshness::Absent && !status.failing {
+                return None;
+            }
             let error = status.failing.then(|| status.last_error.clone().unwrap_or_default());
             Some(Report { policy: policy.clone(), issuer: status.issuer.clone(), error })
         });

@@ -1,17 +1,24 @@
 //! What is held: whole changes or none, in order, of the newest leadership.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use crds::{
     documents::Document,
     push::{Body, Name, PushedPolicy, State, version},
 };
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::{
     files::{Copy, Files},
+    force::Force,
     held::{Applied, Held, Incoming, Kept, Refusal},
+    metrics::Metrics,
     wire,
+};
+use crate::{
+    jwks::{self, KeyCache},
+    server::Registry,
 };
 
 fn document(host: &str, more: &Value) -> Value {
@@ -165,6 +172,29 @@ fn a_restart_keeps_the_version_before_a_refused_one() {
     assert_eq!(applied.rejected.len(), 1);
     assert_eq!(restored.epoch(), 7);
     assert_eq!(again(&restored), ["policy/a/p"]);
+}
+
+/// A first fetch that has not ended says nothing of an issuer, neither good nor bad.
+#[tokio::test]
+async fn an_issuer_is_told_of_once_a_fetch_has_ended() {
+    let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
+    let force = Force::new(Arc::default(), keys, Metrics::default());
+    // An address that is refused before anybody is asked.
+    let jwt = json!({"issuer": "https://127.0.0.1:1", "audienceCheck": "Disabled"});
+    let remote = policy("a/p", "x.test", &json!({"authenticators": [{"name": "m", "jwt": jwt}]}));
+    let applied = Held::default().take(vec![remote, state(1, 1, 1)], Vec::new()).unwrap().unwrap();
+    assert_eq!((applied.rejected.len(), applied.key_sets.len()), (0, 1));
+    force.put(applied);
+    assert_eq!(force.reports(), []);
+    let told = async {
+        while force.reports().is_empty() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), told).await.expect("the fetch ends");
+    let reports = force.reports();
+    assert_eq!((reports.len(), &*reports[0].policy), (1, "a/p"));
+    assert!(reports[0].error.as_ref().is_some_and(|error| !error.is_empty()), "{reports:?}");
 }
 
 /// Removed when dropped.

@@ -181,6 +181,7 @@ impl<'a> Sharing<'a> {
             newest: built.document == object.document,
             references: built.references.iter().map(|one| one.reference(&object.name)).collect(),
             own_keys: built.own_keys.keys().copied().filter(|_| !built.selects_workloads).collect(),
+            issuers: built.key_sets.len(),
             hands_out: built.policy.hands_out(),
         });
         self.builder
@@ -200,6 +201,7 @@ impl<'a> Sharing<'a> {
             newest: false,
             references: Vec::new(),
             own_keys: BTreeSet::new(),
+            issuers: 0,
             hands_out: false,
         });
         self.builder.add(Entry::Held(Held { name: object.name.clone(), hosts: got.share.kept }), got.is_fallback);

@@ -66,6 +66,8 @@ pub struct Pushed {
     pub references: Vec<Reference>,
     /// Algorithms of the operator's own keys with which it has tokens signed.
     pub own_keys: BTreeSet<SigningAlgorithm>,
+    /// How many issuers' keys are fetched for it.
+    pub issuers: usize,
     /// Whether its answers carry secrets, which only a proxy that proved itself is given.
     pub hands_out: bool,
 }

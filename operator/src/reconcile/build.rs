@@ -1,6 +1,9 @@
 //! Phase 3: verdicts and what data planes say, to what each status shall say. Pure; the words are those of the contract, section 5.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use crds::{
     compile::{ConditionType, Verdict},
@@ -96,7 +99,7 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
                 held.observed.status.get("programmedGeneration").and_then(Value::as_i64)
             });
             conditions.push(said);
-            conditions.push(issuers(&verdict.name, standings));
+            conditions.push(issuers(&verdict.name, one, standings));
         }
         Some(Desired {
             kind,
@@ -148,22 +151,28 @@ pub(super) fn program(
         Some(Standing::NoDataPlane) => {
             no("NoDataPlane", "no authz that takes this policy is connected: nobody enforces it".to_owned())
         }
-        Some(Standing::Lagging { waiting, more }) => {
-            let rest = if *more > 0 { format!(" and {more} more") } else { String::new() };
-            no("Lagging", format!("not in force yet at {}{rest}", waiting.join(", ")))
-        }
+        Some(Standing::Lagging { waiting, more }) => no("Lagging", lagging(waiting, *more)),
         Some(Standing::Rejected { by, reason }) => no("Lagging", format!("{by} refuses it: {reason}")),
-        Some(Standing::Programmed { replicas }) => {
+        Some(Standing::Programmed { .. }) => {
             let proxies = standings.and_then(|standings| standings.proxies.get(&verdict.name));
             if let Some((reason, message)) = withheld(pushed, proxies) {
                 return no(reason, message);
             }
             // Without the number of replicas: scaling would be a change of every status.
-            debug_assert!(*replicas > 0);
             let message = "every connected authz that takes this policy enforces it".to_owned();
             let said = Said { kind: "Programmed", status: Some(true), reason: "Programmed".to_owned(), message };
             (said, pushed.generation)
         }
+    }
+}
+
+/// Another replica of the operator that publishes another version names nobody.
+fn lagging(waiting: &[String], more: usize) -> String {
+    let names = waiting.join(", ");
+    match (waiting.is_empty(), more) {
+        (false, 0) => format!("not in force yet at {names}"),
+        (false, more) => format!("not in force yet at {names} and {more} more"),
+        (true, more) => format!("data planes of other replicas of the operator do not have it in force yet: {more}"),
     }
 }
 
@@ -186,23 +195,29 @@ fn withheld(pushed: &Pushed, proxies: Option<&Proxies>) -> Option<(&'static str,
 /// At most this many issuers in a message.
 const NAMED: usize = 5;
 
-fn issuers(policy: &Arc<str>, standings: Option<&Standings>) -> Said {
-    let kind = "IssuersReachable";
-    let Some(standings) = standings.filter(|standings| standings.replicas > 0) else {
-        let message = "no data plane has reported yet".to_owned();
-        return Said { kind, status: None, reason: "NoReport".to_owned(), message };
+/// `IssuersReachable`, as far as a data plane that takes the policy tells.
+pub(super) fn issuers(policy: &Arc<str>, pushed: Option<&Pushed>, standings: Option<&Standings>) -> Said {
+    let said =
+        |status, reason: &str, message| Said { kind: "IssuersReachable", status, reason: reason.to_owned(), message };
+    let unknown = |message: &str| said(None, "NoReport", message.to_owned());
+    let taken = |standings: &&Standings| {
+        standings.policies.get(policy).is_some_and(|standing| *standing != Standing::NoDataPlane)
+    };
+    let Some(standings) = standings.filter(taken) else {
+        return unknown("no data plane that takes this policy has reported yet");
     };
     let reports = standings.issuers.get(policy).map_or(&[][..], Vec::as_slice);
-    let mut failing: Vec<String> = reports
-        .iter()
-        .filter_map(|report| report.error.as_ref().map(|error| format!("{}: {error}", report.issuer)))
-        .collect();
-    failing.sort();
-    failing.dedup();
-    if failing.is_empty() {
-        let message = "the keys of every issuer were fetched".to_owned();
-        return Said { kind, status: Some(true), reason: "IssuersReachable".to_owned(), message };
+    let failing = reports.iter().filter_map(|report| Some(format!("{}: {}", report.issuer, report.error.as_ref()?)));
+    let failing: BTreeSet<String> = failing.collect();
+    if !failing.is_empty() {
+        let named: Vec<String> = failing.into_iter().take(NAMED).collect();
+        return said(Some(false), "IssuersUnreachable", named.join("; "));
     }
-    failing.truncate(NAMED);
-    Said { kind, status: Some(false), reason: "IssuersUnreachable".to_owned(), message: failing.join("; ") }
+    let mut told: BTreeMap<&str, usize> = BTreeMap::new();
+    reports.iter().for_each(|report| *told.entry(&report.replica).or_default() += 1);
+    // A first fetch that has not ended is not told of.
+    if told.into_values().max().unwrap_or_default() < pushed.map_or(0, |pushed| pushed.issuers) {
+        return unknown("no data plane has fetched the keys of every issuer yet");
+    }
+    said(Some(true), "IssuersReachable", "the keys of every issuer were fetched".to_owned())
 }

@@ -1,14 +1,17 @@
-//! What `Programmed` says of what data planes and proxies did.
+//! What `Programmed` and `IssuersReachable` say of what data planes and proxies did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
 use crds::{
     compile::{Compiled, Compiler, LastGood, Options},
     documents::Objects,
 };
 
-use super::build::program;
-use crate::push::{Proxies, Standing, Standings};
+use super::build::{issuers, program};
+use crate::push::{IssuerReport, Proxies, Standing, Standings};
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: app, namespace: a}\nstringData: {key: 0123456789abcdef0123456789abcdef}\n---\n";
 const AUTHENTICATORS: &str = "authenticators: [{name: app, jwt: {audienceCheck: Disabled, keys: [{algorithm: HS256, secretKeyRef: {name: app, key: key}}]}}]";
@@ -16,8 +19,12 @@ const REPLACED: &str =
     "forward: {replaceCredential: {static: {header: X-API-Key, secretKeyRef: {name: app, key: key}}}}";
 
 fn compile(spec: &str) -> Compiled {
+    compile_with(AUTHENTICATORS, spec)
+}
+
+fn compile_with(authenticators: &str, spec: &str) -> Compiled {
     let policy = format!(
-        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: b, namespace: a, generation: 7}}\nspec: {{externalHostnames: [x.test], {AUTHENTICATORS}, {spec}}}\n"
+        "apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {{name: b, namespace: a, generation: 7}}\nspec: {{externalHostnames: [x.test], {authenticators}, {spec}}}\n"
     );
     let mut objects = Objects::default();
     objects.read("cluster", &format!("{SECRET}{policy}"));
@@ -69,4 +76,64 @@ fn a_policy_that_hands_out_secrets_needs_a_proxy_that_proved_itself() {
             assert_eq!(said(&plain, programmed(), proxies).1, "Programmed", "{spec}");
         }
     }
+}
+
+#[test]
+fn who_waits_is_named_as_far_as_names_are_known() {
+    let plain = compile("requireAuth: true");
+    let message = |waiting: &[&str], more| {
+        let waiting = waiting.iter().map(|name| (*name).to_owned()).collect();
+        let (good, reason, message, _) = said(&plain, Some(Standing::Lagging { waiting, more }), &Proxies::default());
+        assert_eq!((good, &*reason), (false, "Lagging"));
+        message
+    };
+    assert_eq!(message(&["a/x", "a/y"], 0), "not in force yet at a/x, a/y");
+    assert_eq!(message(&["a/x"], 2), "not in force yet at a/x and 2 more");
+    assert_eq!(message(&[], 2), "data planes of other replicas of the operator do not have it in force yet: 2");
+}
+
+#[test]
+fn issuers_are_reachable_only_if_somebody_who_takes_the_policy_says_so() {
+    let remote = compile_with(
+        "authenticators: [{name: m, jwt: {issuer: 'https://m.test', audienceCheck: Disabled}}, \
+         {name: n, jwt: {issuer: 'https://n.test', audienceCheck: Disabled}}]",
+        "requireAuth: true",
+    );
+    assert_eq!(remote.pushed[0].issuers, 2);
+    let local = compile("requireAuth: true");
+    let report = |replica: &str, issuer: &str, error: Option<&str>| IssuerReport {
+        replica: replica.to_owned(),
+        issuer: issuer.to_owned(),
+        error: error.map(str::to_owned),
+    };
+    let said = |compiled: &Compiled, standing: Option<Standing>, reports: &[IssuerReport]| {
+        let standings = Standings {
+            policies: standing.map(|standing| ("a/b".into(), standing)).into_iter().collect(),
+            issuers: BTreeMap::from([("a/b".into(), reports.to_vec())]),
+            // Of another policy.
+            replicas: 1,
+            ..Standings::default()
+        };
+        let said = issuers(&"a/b".into(), compiled.pushed.first(), Some(&standings));
+        (said.status, said.reason, said.message)
+    };
+    let programmed = || Some(Standing::Programmed { replicas: 2 });
+    for standing in [None, Some(Standing::NoDataPlane)] {
+        for compiled in [&remote, &local] {
+            let (status, reason, _) = said(compiled, standing.clone(), &[]);
+            assert_eq!((status, &*reason), (None, "NoReport"), "nobody takes it");
+        }
+    }
+    assert_eq!(said(&local, programmed(), &[]).0, Some(true), "there is nobody to reach");
+    let [one, two] = [report("a/x", "m", None), report("a/x", "n", None)];
+    let other = report("a/y", "n", None);
+    for reports in [&[][..], slice::from_ref(&one), &[one.clone(), other.clone()]] {
+        let (status, reason, _) = said(&remote, programmed(), reports);
+        assert_eq!((status, &*reason), (None, "NoReport"), "{reports:?}");
+    }
+    assert_eq!(said(&remote, programmed(), &[one.clone(), other, two]).0, Some(true));
+    // What fails is told, whatever else is not known.
+    let broken = [report("a/x", "n", Some("refused")), report("a/y", "n", Some("refused"))];
+    let expected = (Some(false), "IssuersUnreachable".to_owned(), "n: refused".to_owned());
+    assert_eq!(said(&remote, programmed(), &broken), expected);
 }
