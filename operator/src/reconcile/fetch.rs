@@ -199,7 +199,7 @@ async fn selected(call: &Call, namespace: &str, labels: &str) -> Result<BTreeMap
 }
 
 /// The API server checked the base64; were it wrong all the same, the entry is there and unfit, never absent.
-fn content(kind: ReferenceKind, object: &Value) -> Content {
+pub(super) fn content(kind: ReferenceKind, object: &Value) -> Content {
     let members = |field: &str| object.get(field).and_then(Value::as_object).into_iter().flatten();
     let (plain, coded) = match kind {
         ReferenceKind::Secret => ("stringData", "data"),

@@ -21,6 +21,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod values;
 
 use std::time::Duration;
 

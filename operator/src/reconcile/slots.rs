@@ -1,6 +1,6 @@
 //! What is known of each referenced Secret and ConfigMap, and what has to be read.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crds::{
     documents::{Document, Kind, Objects, ReferenceKind},
@@ -27,6 +27,8 @@ pub(super) struct Slot {
 #[derive(Default)]
 pub(super) struct Selection {
     pub(super) known: bool,
+    /// Secrets of the namespace that were told of while it was listed.
+    pub(super) outdated: BTreeSet<String>,
     pub(super) read: Read,
 }
 
@@ -40,12 +42,27 @@ pub(super) struct Read {
     pub(super) why: Option<String>,
 }
 
+// === impl Slot ===
+
+impl Slot {
+    /// Whether this is the very version that is known.
+    pub(super) fn holds(&self, other: Option<&Content>) -> bool {
+        let version = |content: &Content| (content.uid.clone(), content.version.clone());
+        self.content.as_ref().is_some_and(|own| own.as_ref().map(version) == other.map(version))
+    }
+}
+
 // === impl Read ===
 
 impl Read {
+    /// Whether it has to be read, and nobody does.
+    pub(super) const fn is_due(&self) -> bool {
+        !self.fresh && !self.under_way
+    }
+
     /// Whether to begin now, and after which pause.
     pub(super) fn begin(&mut self) -> Option<Duration> {
-        if self.under_way || self.fresh {
+        if !self.is_due() {
             return None;
         }
         (self.under_way, self.fresh) = (true, true);
@@ -60,6 +77,18 @@ impl Read {
         self.failures = if good { 0 } else { self.failures + 1 };
         // Whatever changed meanwhile has made it stale already.
         self.fresh &= good;
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    /// Where it is.
+    pub(super) fn namespace(&self) -> &str {
+        match self {
+            Self::Named { name, .. } => namespace(name),
+            Self::Selected { namespace, .. } => namespace,
+        }
     }
 }
 
@@ -91,10 +120,14 @@ pub(super) fn before(document: &Document) -> Vec<Reference> {
     objects.policies.iter().flat_map(crds::compile::references).collect()
 }
 
-/// Whether a value (`namespace/name`) is in no namespace that is watched.
-pub(super) fn is_outside(watched: &[String], name: &str) -> bool {
-    let own = name.split_once('/').map_or("", |(namespace, _)| namespace);
-    !watched.is_empty() && !watched.iter().any(|one| one == own)
+/// Of `namespace/name`.
+pub(super) fn namespace(name: &str) -> &str {
+    name.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+/// Whether a namespace is none that is watched.
+pub(super) fn is_outside(watched: &[String], namespace: &str) -> bool {
+    !watched.is_empty() && !watched.iter().any(|one| one == namespace)
 }
 
 /// Whether a Secret is one of a selection.

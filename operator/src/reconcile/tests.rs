@@ -1,4 +1,4 @@
-//! What `Programmed` and `IssuersReachable` say of what data planes and proxies did.
+//! Objects that cannot be read; what `Programmed` and `IssuersReachable` say of what data planes and proxies did.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,11 +7,18 @@ use std::{
 
 use crds::{
     compile::{Compiled, Compiler, LastGood, Options},
-    documents::Objects,
+    documents::{Kind, Objects},
 };
+use serde_json::json;
 
-use super::build::{issuers, program};
-use crate::push::{IssuerReport, Proxies, Standing, Standings};
+use super::{
+    build::{issuers, program},
+    dereference::Store,
+};
+use crate::{
+    push::{IssuerReport, Proxies, Standing, Standings},
+    watch::Change,
+};
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: app, namespace: a}\nstringData: {key: 0123456789abcdef0123456789abcdef}\n---\n";
 const AUTHENTICATORS: &str = "authenticators: [{name: app, jwt: {audienceCheck: Disabled, keys: [{algorithm: HS256, secretKeyRef: {name: app, key: key}}]}}]";
@@ -136,4 +143,25 @@ fn issuers_are_reachable_only_if_somebody_who_takes_the_policy_says_so() {
     let broken = [report("a/x", "n", Some("refused")), report("a/y", "n", Some("refused"))];
     let expected = (Some(false), "IssuersUnreachable".to_owned(), "n: refused".to_owned());
     assert_eq!(said(&remote, programmed(), &broken), expected);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_counts_until_a_list_is_without_it() {
+    let mut store = Store::new(2, Vec::new());
+    let mut tell = |source: usize, change: Change| {
+        store.objects(Kind::AuthPolicy, source, change);
+        store.unreadable()
+    };
+    let bad = |name: &str| Change::Put(json!({"metadata": {"namespace": "a", "name": name}}));
+    tell(0, Change::Begins);
+    assert_eq!(tell(0, bad("x")), 1);
+    assert_eq!(tell(0, Change::Put(json!({}))), 2);
+    assert_eq!(tell(0, Change::Ends), 2);
+    assert_eq!(tell(0, bad("x")), 2, "the same one");
+    assert_eq!(tell(1, bad("y")), 3);
+    // Deleted while nobody watched.
+    for (source, left) in [(0, 1), (1, 0)] {
+        tell(source, Change::Begins);
+        assert_eq!(tell(source, Change::Ends), left);
+    }
 }
