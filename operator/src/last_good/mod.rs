@@ -130,8 +130,13 @@ impl LastGoodStore {
     /// Writes each part that waits. Whether any still does.
     async fn pass(&self, leader: &Leader) -> bool {
         let inner = &self.inner;
+        let may = || leader.guard().is_some_and(|guard| guard.holds());
         let waiting: Vec<usize> = inner.state.lock().pending.keys().copied().collect();
         for part in waiting {
+            // Whoever does not lead does not pack either, nor has anything to warn of.
+            if !may() {
+                return true;
+            }
             let (changes, kept, version) = {
                 let state = inner.state.lock();
                 let Some((changes, kept)) = state.pending.get(&part).cloned() else { continue };
@@ -145,8 +150,8 @@ impl LastGoodStore {
                 inner.written(part, changes, version);
                 continue;
             };
-            // Right before the write: the passes before may have outlasted the leadership.
-            if !leader.guard().is_some_and(|guard| guard.holds()) {
+            // Right before the write: the packing may have outlasted the leadership.
+            if !may() {
                 return true;
             }
             let data = BTreeMap::from([(ENTRY.to_owned(), sealed)]);

@@ -61,7 +61,8 @@ impl Leases for Free {
     }
 }
 
-async fn leading() -> Leader {
+/// A leader to be; the task is its campaign.
+fn follower() -> (Leader, impl Future<Output = ()> + Send + 'static) {
     let settings = leader::Settings {
         namespace: "n".to_owned(),
         name: "l".to_owned(),
@@ -69,8 +70,12 @@ async fn leading() -> Leader {
         address: None,
         durations: leader::Durations::default(),
     };
-    let (leader, task) = Leader::start_with(Arc::new(Free), settings, watch::channel(0).1, CancellationToken::new());
-    tokio::spawn(task);
+    Leader::start_with(Arc::new(Free), settings, watch::channel(0).1, CancellationToken::new())
+}
+
+async fn leading() -> Leader {
+    let (leader, campaign) = follower();
+    tokio::spawn(campaign);
     leader.is_leading().wait_for(|leads| *leads).await.unwrap();
     leader
 }
@@ -101,6 +106,16 @@ fn names(count: usize) -> Vec<String> {
 
 const GOOD: &str = "{requireAuth: false}";
 const BAD: &str = "{requireAuth: maybe}";
+
+/// A policy whose text no compression makes small.
+fn large() -> Objects {
+    let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(2 * 1024 * 1024).collect();
+    let meta = format!("{{name: p0, namespace: n, annotations: {{noise: {noise}}}}}");
+    let mut large = Objects::default();
+    large
+        .read("f", &format!("apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {meta}\nspec: {GOOD}\n"));
+    large
+}
 
 /// A compiler in which these were in force.
 fn compiler(last_good: LastGood, names: &[String]) -> Compiler {
@@ -153,18 +168,7 @@ async fn only_what_changed_is_written_once_a_second_and_only_by_the_leader() {
     let (store, empty) = load(&memory).await;
     let first = compiler(empty, &names[..39]);
     store.keep(first.last_good());
-    let (nobody, campaign) = Leader::start_with(
-        Arc::new(Free),
-        leader::Settings {
-            namespace: "n".to_owned(),
-            name: "l".to_owned(),
-            identity: "b".to_owned(),
-            address: None,
-            durations: leader::Durations::default(),
-        },
-        watch::channel(0).1,
-        CancellationToken::new(),
-    );
+    let (nobody, campaign) = follower();
     assert!(store.pass(&nobody).await, "it waits for whoever leads");
     assert_eq!(memory.writes.lock().len(), 0);
     drop(campaign);
@@ -229,14 +233,12 @@ async fn of_a_part_that_does_not_fit_nothing_older_stays() {
     store.keep(compiler.last_good());
     assert!(!store.pass(&leader).await);
     assert_eq!(in_force(load(&memory).await.1, &names), 1);
-    // Text that no compression makes small.
-    let noise: String = std::iter::repeat_with(fastrand::alphanumeric).take(2 * 1024 * 1024).collect();
-    let meta = format!("{{name: p0, namespace: n, annotations: {{noise: {noise}}}}}");
-    let mut large = Objects::default();
-    large
-        .read("f", &format!("apiVersion: gatewright.dev/v1alpha1\nkind: AuthPolicy\nmetadata: {meta}\nspec: {GOOD}\n"));
-    compiler.compile(&large);
+    compiler.compile(&large());
     store.keep(compiler.last_good());
+    // Whoever does not lead has nothing to pack.
+    let (nobody, _campaign) = follower();
+    assert!(store.pass(&nobody).await);
+    assert_eq!(store.inner.metrics.failures.get(), 0);
     assert!(!store.pass(&leader).await);
     assert_eq!(store.inner.metrics.failures.get(), 1);
     assert_eq!(in_force(load(&memory).await.1, &names), 0);
