@@ -10,7 +10,7 @@ mod kube;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -87,7 +87,8 @@ pub struct Bundles {
     namespace: String,
     /// What was seen right, when, and under which certificates.
     right: HashMap<(Piece, String), (Instant, Arc<str>)>,
-    told: HashSet<String>,
+    /// What went wrong last, as long as it does; without a namespace: with the list of those that ask.
+    told: HashMap<(Piece, Option<String>), String>,
 }
 
 // === impl Bundles ===
@@ -96,7 +97,7 @@ impl Bundles {
     /// For the operator's own `namespace`, and others that ask.
     pub fn new(places: Arc<dyn Places>, certificates: Arc<dyn Certificates>, namespace: &str) -> Self {
         let namespace = namespace.to_owned();
-        Self { places, certificates, namespace, right: HashMap::new(), told: HashSet::new() }
+        Self { places, certificates, namespace, right: HashMap::new(), told: HashMap::new() }
     }
 
     /// Writes what is missing or old, while this process leads. For ever.
@@ -121,16 +122,25 @@ impl Bundles {
         for (piece, label) in [(Piece::Authorities, INJECT_CA), (Piece::Client, GATEWAY)] {
             let mut targets = BTreeSet::from([self.namespace.clone()]);
             match self.places.namespaces(label).await {
-                Ok(asking) => targets.extend(asking),
-                Err(error) => self.tell_once(&format!("namespaces that ask by {label} are not known: {error}")),
+                Ok(asking) => {
+                    targets.extend(asking);
+                    self.told.remove(&(piece, None));
+                }
+                Err(error) => {
+                    self.tell_once((piece, None), &format!("namespaces that ask by {label} are not known: {error}"));
+                }
             }
             self.right.retain(|(of, namespace), _| *of != piece || targets.contains(namespace));
+            self.told.retain(|(of, namespace), _| {
+                *of != piece || namespace.as_ref().is_none_or(|namespace| targets.contains(namespace))
+            });
             for namespace in targets {
                 if !may() {
                     return;
                 }
                 if let Err(error) = self.ensure(piece, &namespace, may).await {
-                    self.tell_once(&format!("{} of {namespace}: {error}", piece.name()));
+                    let text = format!("{} of {namespace}: {error}", piece.name());
+                    self.tell_once((piece, Some(namespace)), &text);
                 }
             }
         }
@@ -157,7 +167,7 @@ impl Bundles {
                     piece.kind(),
                     piece.name()
                 );
-                if self.told.insert(text.clone()) {
+                if self.is_news((piece, Some(namespace.to_owned())), &text) {
                     warn!("{text}");
                     self.places.complain(piece, namespace, &found.uid, &text).await;
                 }
@@ -165,7 +175,7 @@ impl Bundles {
             }
             if found.authorities.as_deref() == Some(&*authorities) && (piece == Piece::Authorities || found.is_fresh())
             {
-                self.right.insert(key, (now, authorities));
+                self.is_right(key, (now, authorities));
                 return Ok(());
             }
         }
@@ -183,17 +193,27 @@ impl Bundles {
         };
         if may() {
             self.places.write(piece, namespace, content, found.map(|found| found.uid)).await?;
-            self.right.insert(key, (now, authorities));
+            self.is_right(key, (now, authorities));
         }
         Ok(())
     }
 
-    fn tell_once(&mut self, text: &str) {
-        if self.told.insert(text.to_owned()) {
+    fn is_right(&mut self, key: (Piece, String), seen: (Instant, Arc<str>)) {
+        self.told.remove(&(key.0, Some(key.1.clone())));
+        self.right.insert(key, seen);
+    }
+
+    fn tell_once(&mut self, about: (Piece, Option<String>), text: &str) {
+        if self.is_news(about, text) {
             warn!("{text}; trying again");
         } else {
             debug!("{text}");
         }
+    }
+
+    /// Whether this is not what was said of it last.
+    fn is_news(&mut self, about: (Piece, Option<String>), text: &str) -> bool {
+        self.told.insert(about, text.to_owned()).is_none_or(|before| before != text)
     }
 }
 

@@ -141,12 +141,42 @@ async fn what_somebody_else_made_is_left_alone_and_told_once() {
         bundles.round(&|| true).await;
     }
     assert_eq!(written(&memory), ["home/gatewright-ca"]);
-    let complaints = memory.complaints.lock();
-    assert_eq!(complaints.len(), 1);
-    assert!(
-        complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("delete or rename"),
-        "{complaints:?}"
-    );
+    {
+        let complaints = memory.complaints.lock();
+        assert_eq!(complaints.len(), 1);
+        assert!(
+            complaints[0].contains("home/gatewright-client-tls") && complaints[0].contains("delete or rename"),
+            "{complaints:?}"
+        );
+    }
+    // What comes again after all was well is told again.
+    let theirs = memory.objects.lock().remove(&(Piece::Client, "home".to_owned())).unwrap();
+    bundles.round(&|| true).await;
+    assert_eq!(written(&memory), ["home/gatewright-client-tls"]);
+    memory.objects.lock().insert((Piece::Client, "home".to_owned()), theirs);
+    tokio::time::advance(AGAIN).await;
+    bundles.round(&|| true).await;
+    assert_eq!(memory.complaints.lock().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_is_not_remembered_as_told() {
+    let (mut bundles, memory, _) = bundles(HOUR);
+    for number in 0..100 {
+        let namespace = format!("n{number}");
+        memory.labels.lock().insert(INJECT_CA, vec![namespace.clone()]);
+        memory.objects.lock().insert((Piece::Authorities, namespace), (Found::default(), BTreeMap::new()));
+        bundles.round(&|| true).await;
+    }
+    assert_eq!(memory.complaints.lock().len(), 100);
+    assert_eq!(bundles.told.len(), 1, "of the one that asks");
+    *memory.forbidden.lock() = true;
+    bundles.round(&|| true).await;
+    assert_eq!(bundles.told.len(), 2, "neither kind of label can be asked for");
+    *memory.forbidden.lock() = false;
+    memory.labels.lock().clear();
+    bundles.round(&|| true).await;
+    assert_eq!(bundles.told, HashMap::new());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -50,7 +50,8 @@ pub struct KubeStores(kube::Client);
 pub struct Keeper {
     stores: Arc<dyn Stores>,
     every: Duration,
-    told: HashSet<String>,
+    /// What went wrong last in each namespace, as long as it does.
+    told: HashMap<Arc<str>, String>,
 }
 
 /// Why the uses of a namespace are not kept.
@@ -69,7 +70,7 @@ enum KeepError {
 impl Keeper {
     /// Writes once in `every`.
     pub fn new(stores: Arc<dyn Stores>, every: Duration) -> Self {
-        Self { stores, every, told: HashSet::new() }
+        Self { stores, every, told: HashMap::new() }
     }
 
     /// Writes what data planes told, while this process leads. For ever.
@@ -96,17 +97,20 @@ impl Keeper {
     /// One pass over all namespaces. `may`: asked right before each write. Whether everything is kept.
     async fn round(&mut self, uses: &Uses, now_s: i64, may: &(dyn Fn() -> bool + Sync)) -> bool {
         let mut all = true;
-        for (namespace, times) in uses.iter().filter(|(_, times)| !times.is_empty()) {
+        let used: BTreeMap<_, _> = uses.iter().filter(|(_, times)| !times.is_empty()).collect();
+        self.told.retain(|namespace, _| used.contains_key(namespace));
+        for (namespace, times) in used {
             match keep(&*self.stores.of(namespace), times, now_s, may).await {
-                Ok(()) => {}
+                Ok(()) => drop(self.told.remove(namespace)),
                 Err(KeepError::Over) => return false,
                 Err(error) => {
                     all = false;
                     let text = format!("the last use of API keys of {namespace} is not kept yet: {error}");
-                    if self.told.insert(text.clone()) {
-                        warn!("{text}; trying again");
-                    } else {
+                    if self.told.get(namespace) == Some(&text) {
                         debug!("{text}");
+                    } else {
+                        warn!("{text}; trying again");
+                        self.told.insert(namespace.clone(), text);
                     }
                 }
             }

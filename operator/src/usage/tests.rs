@@ -124,12 +124,20 @@ async fn only_the_leader_writes_and_only_what_is_its_own() {
     assert!(memory.secrets.lock().is_empty());
     memory.away.store(true, Ordering::Relaxed);
     assert!(!keeper.round(&new, NOW, &|| true).await, "it is tried again");
+    assert!(keeper.told["shop"].contains("no route to host"));
     memory.away.store(false, Ordering::Relaxed);
     let theirs = Kept { data: BTreeMap::from([("password".to_owned(), b"x".to_vec())]), version: "9".to_owned() };
     memory.secrets.lock().insert(FIRST_SECRET.to_owned(), theirs.clone());
     assert!(!keeper.round(&new, NOW, &|| true).await);
     assert!(memory.secrets.lock()[FIRST_SECRET] == theirs, "left as it was");
+    assert!(keeper.told["shop"].contains("something else"));
     memory.secrets.lock().remove(FIRST_SECRET);
     assert!(keeper.round(&new, NOW, &|| true).await);
     assert_eq!(memory.times(FIRST_SECRET), KeyTimes::from([(id(1), NOW)]));
+    assert_eq!(keeper.told, HashMap::new(), "what comes again is told again");
+    // Nor is what nobody uses any more remembered.
+    memory.away.store(true, Ordering::Relaxed);
+    assert!(!keeper.round(&new, NOW, &|| true).await);
+    assert!(keeper.round(&Uses::default(), NOW, &|| true).await);
+    assert_eq!(keeper.told, HashMap::new());
 }
