@@ -157,6 +157,7 @@ impl Operator {
             ends,
         } = self;
         let (troubles, teller) = troubles;
+        let streams = push.clone();
         let work = async {
             let identity = identity(&client, &owner, &settings, &leader).await?;
             let store = Arc::new(KubeStore::new(client.clone(), &settings.namespace, owner.clone()));
@@ -184,7 +185,10 @@ impl Operator {
             let bundles = Bundles::new(places, Arc::new(identity.clone()), &settings.namespace);
             let uses = Keeper::new(Arc::new(KubeStores::new(client.clone())), settings.key_uses_every);
             let ended = tokio::select! {
-                served = push::serve(listener, push.clone(), identity.clone(), shutdown.clone()) => return Ok(served?),
+                served = push::serve(listener, push.clone(), identity.clone(), shutdown.clone()) => {
+                    served?;
+                    "the listener for data planes"
+                }
                 what = reconciler.run(call, &scope, standings) => what,
                 () = writer.run() => "status",
                 () = teller.run() => "events of troubles",
@@ -200,7 +204,12 @@ impl Operator {
             Err(RunError::Task(ended))
         };
         let ended = tokio::select! {
-            () = shutdown.cancelled() => Ok(()),
+            biased;
+            // The listener ends with the work; those who are connected hear of it, and have as long as the lease takes.
+            () = shutdown.cancelled() => {
+                streams.end();
+                Ok(())
+            }
             ended = work => ended,
             _ = &mut campaign => return Err(RunError::Task("election")),
         };

@@ -208,6 +208,11 @@ impl Push {
         self.inner.highest.subscribe()
     }
 
+    /// Ends every stream, and says so: data planes go to another replica at once.
+    pub fn end(&self) {
+        self.inner.ends.cancel();
+    }
+
     /// The gRPC service. Its listener must give it the certificates of its peers: see [`serve`].
     pub fn service(&self) -> Service {
         Service::new(self.inner.clone())

@@ -22,8 +22,7 @@ pub async fn serve(
     identity: Identity,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let ends = push.inner.ends.clone();
-    let stop = shutdown.clone();
+    let (stop, ends) = (shutdown.clone(), push.clone());
     let server = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE.0))
@@ -34,7 +33,7 @@ pub async fn serve(
         .add_service(push.replicas())
         .serve_with_incoming_shutdown(Box::pin(incoming(listener, identity.server_config())), async move {
             stop.cancelled().await;
-            ends.cancel();
+            ends.end();
         });
     let mut bundle = identity.ca_bundle();
     let trust = async {
