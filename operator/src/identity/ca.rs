@@ -6,10 +6,11 @@
 //! ```
 //!
 //! A CA is believed for a while before it signs, so that no peer meets a certificate of a CA it has not heard of; and as long after as
-//! certificates of it may live. All times follow from the certificates themselves: a restart, or another replica, goes on.
+//! certificates of it may live. All times follow from the certificates themselves, and from that of the last turn, which is written down as
+//! it may come late: a restart, or another replica, goes on.
 //!
-//! A CA may be given instead (`given`): then nothing is made here, a new one in the given Secret is what `next` is, and the time of the
-//! last step is written down, as its own dates say nothing of when it came.
+//! A CA may be given instead (`given`): then nothing is made here, a new one in the given Secret is what `next` is, and the time when it
+//! came is written down as well, as its own dates say nothing of that.
 //!
 //! A leader whose clock is far ahead makes a CA that nobody's TLS believes before its time. Once a clock that is right leads, such a CA is
 //! replaced without the usual wait: nobody who would have to hear of the next one believes this one.
@@ -220,7 +221,7 @@ impl Authorities {
             let next = Authority::create(now, lives)?;
             return Ok(Some(Self { next: Some(next), since: None, ..self.clone() }));
         }
-        // The one before signed until this one had been announced for `overlap`; what it signed then lives for at most `longest`.
+        // The one before signed until the turn, if that was written down; what it signed then lives for at most `longest`.
         let forgotten = self.since.map_or_else(|| Ok(self.signing.issued()? + lives.overlap), Ok::<_, CaError>)?;
         let forgotten = forgotten + lives.longest() + SKEW;
         Ok((!self.previous.is_empty() && now >= forgotten).then(|| Self { previous: Vec::new(), ..self.clone() }))
@@ -232,7 +233,7 @@ impl Authorities {
         let before = if ahead || self.since.is_some() { self.previous.as_slice() } else { &[] };
         let mut previous: Vec<Arc<str>> = std::iter::once(&self.signing.certificate).chain(before).cloned().collect();
         previous.truncate(MOST_PREVIOUS);
-        Self { signing: next.clone(), next: None, previous, since: self.since.map(|_| now) }
+        Self { signing: next.clone(), next: None, previous, since: Some(now) }
     }
 }
 

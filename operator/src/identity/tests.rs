@@ -55,6 +55,20 @@ fn a_rotation_goes_through_its_phases() {
     assert!(alone.rotated(begin + DAY * 255, &lives(), Origin::Made).unwrap().is_none());
 }
 
+/// Nobody led when the next one was due to sign.
+#[test]
+fn what_the_old_one_signed_is_believed_however_late_the_turn() {
+    let begin = SystemTime::now();
+    let first = Authorities::create(begin, &lives()).unwrap();
+    let step = |from: &Authorities, days: u32| from.rotated(begin + DAY * days, &lives(), Origin::Made).unwrap();
+    let announced = step(&first, 244).expect("due");
+    let signs = step(&announced, 280).expect("due");
+    let signs = Authorities::read(&signs.data()).unwrap();
+    assert!(!signs.signing().is(first.signing()));
+    assert!(step(&signs, 286).is_none(), "a proxy's certificate lives for seven days");
+    assert_eq!(count(&step(&signs, 288).expect("due").bundle()), 1);
+}
+
 #[test]
 fn every_phase_survives_its_secret() {
     let begin = SystemTime::now();
