@@ -106,8 +106,12 @@ impl Files {
             .into_iter()
             .map(|one| Some((one.name.parse().ok()?, Kept::restored(one.version, one.text, one.accepted))))
             .collect();
+        let Some(kept) = kept else {
+            warn!("the sealed copy of the state names what is unknown here and is ignored");
+            return None;
+        };
         info!(epoch = copy.epoch, "the state of before the restart is in force until the operator answers");
-        kept.map(|kept| Held::restore(copy.epoch, kept))
+        Some(Held::restore(copy.epoch, kept))
     }
 
     /// Who this process was.
