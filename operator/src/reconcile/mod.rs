@@ -38,6 +38,7 @@ use tokio::{
 
 pub use apply::Sink;
 pub use build::{Desired, Observed, Said};
+pub(crate) use held::{kind, plural};
 
 use self::{
     dereference::{Dereferenced, Store},
