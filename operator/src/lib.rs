@@ -8,6 +8,7 @@
 //!
 //! `docs/operator.md` is the design. Must never decide a request, and never hold more of the cluster than policies name.
 
+mod api;
 pub mod bundle;
 pub mod definitions;
 pub mod denied;

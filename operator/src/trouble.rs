@@ -7,14 +7,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use authz::server::Registry;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use kube::{
     Api, Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::{Event, EventType, Recorder},
 };
 use parking_lot::Mutex;
 use prometheus_client::{
@@ -24,7 +23,10 @@ use prometheus_client::{
 use tokio::{sync::mpsc, time::timeout};
 use tracing::{debug, warn};
 
-use crate::watch::CallError;
+use crate::{
+    api::{self, PATIENCE},
+    watch::CallError,
+};
 
 /// Where troubles are told. Cheap to clone.
 #[derive(Clone)]
@@ -87,14 +89,8 @@ struct Outcome {
 
 /// Events that may wait; more are left out, as the metrics and the log have them.
 const WAITING: usize = 64;
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Fields that are named.
 const NAMED: usize = 10;
-/// Longest note that the API takes.
-const MAX_NOTE: usize = 1024;
-/// Who says so.
-const CONTROLLER: &str = "gatewright.dev/operator";
 
 // === impl Troubles ===
 
@@ -103,8 +99,7 @@ impl Troubles {
     pub fn new(client: Client, namespace: &str, pod: &str, registry: &mut Registry) -> (Self, Teller) {
         let (news, receiver) = mpsc::channel(WAITING);
         let metrics = Metrics::register(registry);
-        let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(pod.to_owned()) };
-        let recorder = Recorder::new(client.clone(), reporter);
+        let recorder = api::recorder(client.clone(), pod);
         let teller = Teller { client, recorder, namespace: namespace.to_owned(), pod: pod.to_owned(), news: receiver };
         let inner = Inner { metrics, sources: Mutex::default(), lacks: Mutex::default(), news };
         (Self { inner: Arc::new(inner) }, teller)
@@ -206,7 +201,7 @@ impl Teller {
             let event = Event {
                 type_: if news.good { EventType::Normal } else { EventType::Warning },
                 reason: news.reason.to_owned(),
-                note: Some(news.note.chars().take(MAX_NOTE).collect()),
+                note: Some(api::note(&news.note)),
                 action: news.action.to_owned(),
                 secondary: None,
             };

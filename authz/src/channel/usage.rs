@@ -3,20 +3,17 @@
 //! No report is acknowledged. What is told is remembered for some hours, and told again to the next stream: a replica of the operator
 //! that fails with what it heard takes nothing with it. Telling twice changes nothing, for the newest use counts.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use tokio::{
     sync::mpsc,
     time::{Interval, MissedTickBehavior, interval_at},
 };
 
 use super::{Shared, wire};
+use crate::uses::{REMEMBERED_S, now_s};
 use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 
 /// Keys of one message.
 const KEYS: usize = 4_096;
-/// How long what was told is remembered. The leader writes every hour, so by then it has, or a new leader was told.
-const REMEMBERED: Duration = Duration::from_hours(3);
 
 /// When reports are due, across streams: one that breaks often brings no more of them.
 pub(super) struct Telling {
@@ -55,12 +52,7 @@ impl Telling {
             }
         }
         self.from = next;
-        ledger.forget_before(now_s().saturating_sub(u32::try_from(REMEMBERED.as_secs()).unwrap_or(u32::MAX)));
+        ledger.forget_before(now_s().saturating_sub(REMEMBERED_S));
         true
     }
-}
-
-fn now_s() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

@@ -10,7 +10,10 @@
 #[cfg(feature = "server")]
 mod ledger;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use crds::api_keys::KeyId;
 
@@ -19,12 +22,20 @@ pub use ledger::Ledger;
 
 /// How exact a last use is, in seconds: within this time a key that is remembered as good is noted once.
 const EVERY_S: u32 = 60;
+/// How long what was told, or heard, of uses is remembered, in seconds. A leader writes every hour: by then it has, or another was told.
+pub const REMEMBERED_S: u32 = 3 * 3600;
 
 /// The API key that a credential is, and when its use was noted.
 #[derive(Debug)]
 pub struct KeyUse {
     id: KeyId,
     noted_s: AtomicU32,
+}
+
+/// Seconds since 1970.
+pub fn now_s() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }
 
 // === impl KeyUse ===

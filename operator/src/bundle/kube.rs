@@ -1,6 +1,6 @@
 //! Namespaces, ConfigMaps and Secrets of the API server, behind a trait of ours.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace, ObjectReference, Secret},
@@ -9,20 +9,17 @@ use k8s_openapi::{
 use kube::{
     Api, Client,
     api::{ListParams, Patch, PatchParams, PostParams},
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::{Event, EventType, Recorder},
 };
 use serde_json::{Value, json};
-use tokio::time::timeout;
 use tracing::debug;
 
 use super::{Content, Found, Piece, RENEW_AT};
-use crate::owner::Owner;
+use crate::{
+    api::{self, Failure, MANAGED_BY, MANAGER, answer},
+    owner::Owner,
+};
 
-/// Our name as a manager of fields.
-const MANAGER: &str = "gatewright-operator";
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Namespaces a page.
 const PAGE: u32 = 500;
 
@@ -62,8 +59,7 @@ pub struct KubePlaces {
 impl KubePlaces {
     /// Through this client. `pod`: who reports in Events; `owner`: what everything that is written belongs to.
     pub fn new(client: Client, pod: &str, owner: Owner) -> Self {
-        let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(pod.to_owned()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client, owner }
+        Self { recorder: api::recorder(client.clone(), pod), client, owner }
     }
 
     fn config_maps(&self, namespace: &str) -> Api<ConfigMap> {
@@ -143,21 +139,20 @@ impl Places for KubePlaces {
         }
         match piece {
             Piece::Authorities => {
-                answer(self.config_maps(namespace).patch(piece.name(), &params, &Patch::Apply(&object)))
-                    .await
-                    .map(|_| ())
+                answer(self.config_maps(namespace).patch(piece.name(), &params, &Patch::Apply(&object))).await?;
             }
             Piece::Client => {
-                answer(self.secrets(namespace).patch(piece.name(), &params, &Patch::Apply(&object))).await.map(|_| ())
+                answer(self.secrets(namespace).patch(piece.name(), &params, &Patch::Apply(&object))).await?;
             }
         }
+        Ok(())
     }
 
     async fn complain(&self, piece: Piece, namespace: &str, uid: &str, text: &str) {
         let event = Event {
             type_: EventType::Warning,
             reason: "NotOurs".to_owned(),
-            note: Some(text.to_owned()),
+            note: Some(api::note(text)),
             action: "Publish".to_owned(),
             secondary: None,
         };
@@ -171,7 +166,7 @@ impl Places for KubePlaces {
         };
         // The log has it already.
         if let Err(error) = answer(self.recorder.publish(&event, &reference)).await {
-            debug!(%error, "no Event");
+            debug!(error = error.text(), "no Event");
         }
     }
 }
@@ -215,11 +210,9 @@ fn is_ours(metadata: &ObjectMeta) -> bool {
     labelled && writers.any(|entry| entry.manager.as_deref() == Some(MANAGER))
 }
 
-async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, PlaceError> {
-    match timeout(PATIENCE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(PlaceError(error.to_string())),
-        Err(_) => Err(PlaceError("no answer in time".to_owned())),
+impl From<Failure> for PlaceError {
+    fn from(failure: Failure) -> Self {
+        Self(failure.text())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who holds a token, and what labels a pod has: asked of the API server, behind a trait of ours.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use authz::channel::sign::AUDIENCE;
 use k8s_openapi::api::{
@@ -8,7 +8,8 @@ use k8s_openapi::api::{
     core::v1::Pod,
 };
 use kube::{Api, Client, api::PostParams};
-use tokio::time::timeout;
+
+use crate::api::{Failure, answer};
 
 /// The pod that a token is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +48,6 @@ pub struct KubeProofs {
     client: Client,
 }
 
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 
 // === impl KubeProofs ===
@@ -94,11 +93,9 @@ fn workload(review: &TokenReview) -> Result<Workload, ProofError> {
     Ok(Workload { namespace: namespace.to_owned(), account: account.to_owned(), pod: pod.clone() })
 }
 
-async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, ProofError> {
-    match timeout(PATIENCE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(ProofError::Unavailable(error.to_string())),
-        Err(_) => Err(ProofError::Unavailable("no answer in time".to_owned())),
+impl From<Failure> for ProofError {
+    fn from(failure: Failure) -> Self {
+        Self::Unavailable(failure.text())
     }
 }
 

@@ -1,12 +1,14 @@
 //! Secrets of the operator's own, behind a trait of ours.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Client, api::PostParams};
-use tokio::time::timeout;
 
-use crate::owner::Owner;
+use crate::{
+    api::{Failure, MANAGED_BY, MANAGER, answer},
+    owner::Owner,
+};
 
 /// A Secret as it was read.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,9 +51,6 @@ pub struct KubeStore {
     owner: Owner,
 }
 
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 // === impl KubeStore ===
 
 impl KubeStore {
@@ -73,7 +72,7 @@ impl Store for KubeStore {
         data: BTreeMap<String, Vec<u8>>,
         version: Option<String>,
     ) -> Result<Kept, StoreError> {
-        let labels = BTreeMap::from([("app.kubernetes.io/managed-by".to_owned(), "gatewright-operator".to_owned())]);
+        let labels = BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]);
         let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
@@ -85,7 +84,7 @@ impl Store for KubeStore {
             data: Some(data.into_iter().map(|(key, value)| (key, ByteString(value))).collect()),
             ..Secret::default()
         };
-        let params = PostParams { field_manager: Some("gatewright-operator".to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let written = match version {
             None => answer(self.api.create(&params, &secret)).await?,
             Some(_) => answer(self.api.replace(name, &params, &secret)).await?,
@@ -107,11 +106,11 @@ impl std::fmt::Debug for Kept {
     }
 }
 
-async fn answer<T>(call: impl Future<Output = kube::Result<T>>) -> Result<T, StoreError> {
-    match timeout(PATIENCE, call).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(kube::Error::Api(status))) if status.code == 409 => Err(StoreError::Conflict),
-        Ok(Err(error)) => Err(StoreError::Unavailable(error.to_string())),
-        Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Conflict(_) => Self::Conflict,
+            Failure::Unavailable(text) => Self::Unavailable(text),
+        }
     }
 }

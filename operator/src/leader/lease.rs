@@ -10,7 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 
 use super::EPOCHS;
-use crate::owner::Owner;
+use crate::{api::MANAGER, owner::Owner};
 
 /// The number of a leadership.
 const EPOCH: &str = "gatewright.dev/epoch";
@@ -96,7 +96,7 @@ impl Leases for KubeLeases {
     }
 
     async fn write(&self, wanted: Wanted, over: Option<Seen>) -> Result<Seen, LeaseError> {
-        let params = PostParams { field_manager: Some("gatewright-operator".to_owned()), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
         let taken = wanted.taken;
         let mut lease = wanted.over(over.map(|seen| seen.lease_object), &self.name, Timestamp::now());
         // Once a leadership: renewals cost no more than a renewal.

@@ -3,14 +3,10 @@
 //! Owns whom to believe: a workload about keys of its own namespace, our own data planes about any, and nobody about a key that no
 //! policy's Secret has an entry for, nor about the future. What was heard is remembered for some hours, for a leader to come.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
+use authz::uses::{REMEMBERED_S, now_s};
 use crds::api_keys::Uses;
 
 use super::{Inner, Push, table::Audience};
-
-/// How long what was heard is remembered: longer than a leader takes to write it.
-const REMEMBERED: Duration = Duration::from_hours(3);
 
 // === impl Push ===
 
@@ -53,11 +49,6 @@ impl Inner {
     }
 
     fn forget_uses(&self) {
-        self.uses.forget_before(now_s().saturating_sub(u32::try_from(REMEMBERED.as_secs()).unwrap_or(u32::MAX)));
+        self.uses.forget_before(now_s().saturating_sub(REMEMBERED_S));
     }
-}
-
-fn now_s() -> u32 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
 }

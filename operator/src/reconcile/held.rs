@@ -40,7 +40,7 @@ pub(super) fn name(object: &Value) -> Option<Arc<str>> {
 }
 
 /// The kind, as objects spell it.
-pub(super) const fn kind(kind: Kind) -> &'static str {
+pub(crate) const fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::AuthPolicy => crds::v1alpha1::AUTH_POLICY,
         Kind::DataSource => crds::v1alpha1::DATA_SOURCE,
@@ -48,7 +48,7 @@ pub(super) const fn kind(kind: Kind) -> &'static str {
 }
 
 /// The kind, as paths spell it.
-pub(super) const fn plural(kind: Kind) -> &'static str {
+pub(crate) const fn plural(kind: Kind) -> &'static str {
     match kind {
         Kind::AuthPolicy => "authpolicies",
         Kind::DataSource => "datasources",

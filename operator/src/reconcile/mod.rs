@@ -38,6 +38,7 @@ use tokio::{
 
 pub use apply::Sink;
 pub use build::{Desired, Observed, Said};
+pub(crate) use held::{kind, plural};
 
 use self::{
     dereference::{Dereferenced, Store},
@@ -303,7 +304,7 @@ fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::Sender<
         for kind in KINDS {
             let plural = held::plural(kind);
             let path = format!("/apis/gatewright.dev/v1alpha1{place}/{plural}");
-            let source = Source { kind: plural, path, metadata_only: false, labels: String::new() };
+            let source = Source { kind: plural, path, metadata_only: false };
             let told = Told::new(told.clone(), move |change| Event::Objects(kind, index, change));
             watches.spawn(follow(call.clone(), source, scope.patience, troubles.clone(), told));
         }
@@ -312,7 +313,7 @@ fn watches(call: &Call, scope: &Scope, troubles: &Troubles, told: &mpsc::Sender<
         for kind in VALUES {
             let plural = slots::plural(kind);
             let path = format!("/api/v1{place}/{plural}");
-            let source = Source { kind: plural, path, metadata_only: true, labels: String::new() };
+            let source = Source { kind: plural, path, metadata_only: true };
             let told = Told::new(told.clone(), move |change| Event::Values(kind, index, change));
             watches.spawn(follow(call.clone(), source, scope.patience, troubles.clone(), told));
         }

@@ -1,6 +1,9 @@
 //! Objects that cannot be read; what `Programmed` and `IssuersReachable` say of what data planes and proxies did.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    slice,
+};
 
 use crds::{
     compile::{Compiled, Compiler, LastGood, Options},
@@ -131,7 +134,7 @@ fn issuers_are_reachable_only_if_somebody_who_takes_the_policy_says_so() {
     assert_eq!(said(&local, programmed(), &[]).0, Some(true), "there is nobody to reach");
     let [one, two] = [report("a/x", "m", None), report("a/x", "n", None)];
     let other = report("a/y", "n", None);
-    for reports in [&[][..], std::slice::from_ref(&one), &[one.clone(), other.clone()]] {
+    for reports in [&[][..], slice::from_ref(&one), &[one.clone(), other.clone()]] {
         let (status, reason, _) = said(&remote, programmed(), reports);
         assert_eq!((status, &*reason), (None, "NoReport"), "{reports:?}");
     }

@@ -4,12 +4,15 @@ use crds::documents::Kind;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::{Event, EventType, Recorder},
 };
 use tracing::debug;
 
 use super::document::{condition, word};
-use crate::reconcile::Desired;
+use crate::{
+    api,
+    reconcile::{Desired, kind},
+};
 
 /// A condition that changed its mind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,17 +43,12 @@ pub trait EventSink: Send + Sync {
 /// The API server's Events.
 pub struct KubeEvents(Recorder);
 
-/// Longest note that the API takes.
-const MAX_NOTE: usize = 1024;
-
 // === impl KubeEvents ===
 
 impl KubeEvents {
     /// Reports as this instance.
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter =
-            Reporter { controller: "gatewright.dev/operator".to_owned(), instance: Some(instance.to_owned()) };
-        Self(Recorder::new(client, reporter))
+        Self(api::recorder(client, instance))
     }
 }
 
@@ -60,7 +58,7 @@ impl EventSink for KubeEvents {
         let event = Event {
             type_: if transition.good { EventType::Normal } else { EventType::Warning },
             reason: transition.reason.clone(),
-            note: Some(transition.message.chars().take(MAX_NOTE).collect()),
+            note: Some(api::note(&transition.message)),
             action: transition.condition.to_owned(),
             secondary: None,
         };
@@ -76,13 +74,6 @@ impl EventSink for KubeEvents {
         if let Err(error) = self.0.publish(&event, &reference).await {
             debug!(%error, "an Event could not be written");
         }
-    }
-}
-
-pub(super) const fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::AuthPolicy => crds::v1alpha1::AUTH_POLICY,
-        Kind::DataSource => crds::v1alpha1::DATA_SOURCE,
     }
 }
 

@@ -18,13 +18,12 @@ use tracing::{debug, warn};
 
 use super::{EventSink, Gate, Wanted, document, events, pace::Pace};
 use crate::{
-    reconcile::Desired,
+    api::MANAGER,
+    reconcile::{Desired, kind, plural},
     trouble::Troubles,
     watch::{Backoff, Call, CallError},
 };
 
-/// Our name as a manager of fields.
-pub(super) const MANAGER: &str = "gatewright-operator";
 /// Writes under way at once. Few: an API server that writes statuses as fast as it can tells late of the edits that they are about.
 const CONCURRENT: usize = 2;
 /// Writes in a row that fail because of the server, after which the others are not tried for a while.
@@ -85,6 +84,13 @@ struct Results {
     /// Failures of the server in a row, and the longest pause it asked for.
     refused: usize,
     asked: Option<Duration>,
+}
+
+/// A write that ended.
+struct Done {
+    result: Result<(), CallError>,
+    desired: Desired,
+    status: Value,
 }
 
 struct Outcome {
@@ -160,7 +166,10 @@ impl Writer {
             }
             let Some(desired) = wanted.get(&key).cloned() else { continue };
             let (call, events) = (self.call.clone(), self.events.clone());
-            writes.spawn(async move { (write(&call, &*events, &desired, &status).await, desired, status) });
+            writes.spawn(async move {
+                let result = write(&call, &*events, &desired, &status).await;
+                Done { result, desired, status }
+            });
         }
         while !writes.is_empty() {
             self.note(&mut results, writes.join_next().await);
@@ -191,8 +200,8 @@ impl Writer {
     }
 
     /// What became of a write.
-    fn note(&self, results: &mut Results, done: Option<Result<Result3, tokio::task::JoinError>>) {
-        let Some(Ok((result, desired, status))) = done else { return };
+    fn note(&self, results: &mut Results, done: Option<Result<Done, tokio::task::JoinError>>) {
+        let Some(Ok(Done { result, desired, status })) = done else { return };
         self.troubles.status(&result);
         let asked = result.as_ref().err().and_then(CallError::retry_after);
         match &result {
@@ -242,20 +251,15 @@ impl Written {
     }
 }
 
-type Result3 = (Result<(), CallError>, Desired, Value);
-
 async fn write(call: &Call, events: &dyn EventSink, desired: &Desired, status: &Value) -> Result<(), CallError> {
     let (namespace, name) = desired.name.split_once('/').unwrap_or_default();
-    let plural = match desired.kind {
-        Kind::AuthPolicy => "authpolicies",
-        Kind::DataSource => "datasources",
-    };
+    let plural = plural(desired.kind);
     let path = format!(
         "/apis/gatewright.dev/v1alpha1/namespaces/{namespace}/{plural}/{name}/status?fieldManager={MANAGER}&force=true"
     );
     let body = json!({
         "apiVersion": crds::v1alpha1::API_VERSION,
-        "kind": events::kind(desired.kind),
+        "kind": kind(desired.kind),
         // API servers compare no uid in a status: an object that was made anew is told this for a moment, and its own with the next pass.
         "metadata": {"name": name, "namespace": namespace},
         "status": status,

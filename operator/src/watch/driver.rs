@@ -100,7 +100,7 @@ async fn list<E: Send>(call: &Call, source: &Source, told: &mut Told<E>) -> Resu
     let mut token = String::new();
     told.tell(Change::Begins).await;
     loop {
-        let path = format!("{}?limit={PAGE}{}{token}", source.path, selector(source));
+        let path = format!("{}?limit={PAGE}{token}", source.path);
         let mut page = call.get(&path, accept).await?;
         let version = page.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
         let next = page.pointer("/metadata/continue").and_then(Value::as_str).filter(|next| !next.is_empty());
@@ -131,10 +131,9 @@ async fn watch<E: Send>(
     (backoff, watching): (&mut Backoff, &mut Trouble),
 ) -> Ended {
     let path = format!(
-        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}{}",
+        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}",
         source.path,
-        encoded(version),
-        selector(source)
+        encoded(version)
     );
     let accept = if source.metadata_only { METADATA } else { JSON };
     let request = match Request::get(path).header(header::ACCEPT, accept).body(Vec::new()) {
@@ -186,10 +185,6 @@ fn remember(version: &mut String, object: &Value) {
     if let Some(new) = object.pointer("/metadata/resourceVersion").and_then(Value::as_str) {
         new.clone_into(version);
     }
-}
-
-fn selector(source: &Source) -> String {
-    if source.labels.is_empty() { String::new() } else { format!("&labelSelector={}", encoded(&source.labels)) }
 }
 
 /// For a query.

@@ -32,8 +32,6 @@ pub struct Source {
     pub path: String,
     /// Whether metadata is enough: content stays in the API server.
     pub metadata_only: bool,
-    /// A label selector, or empty.
-    pub labels: String,
 }
 
 /// What happened to the objects of a source.

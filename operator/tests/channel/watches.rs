@@ -35,7 +35,7 @@ fn followed(cluster: &Arc<Cluster>, queue: usize) -> mpsc::Receiver<Change> {
 fn followed_with(cluster: &Arc<Cluster>, queue: usize, patience: Patience) -> mpsc::Receiver<Change> {
     let (told, changes) = mpsc::channel(queue);
     let path = "/apis/gatewright.dev/v1alpha1/authpolicies".to_owned();
-    let source = Source { kind: "authpolicies", path, metadata_only: false, labels: String::new() };
+    let source = Source { kind: "authpolicies", path, metadata_only: false };
     let call = Call::new(cluster.client());
     let (troubles, _) = Troubles::new(cluster.client(), "gatewright", "operator-0", &mut Registry::default());
     tokio::spawn(follow(call, source, patience, troubles, Told::new(told, |change| change)));
