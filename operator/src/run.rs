@@ -287,6 +287,10 @@ impl Reports for Kept {
         self.statuses.wish(desired);
     }
 
+    fn hold(&mut self) {
+        self.statuses.hold();
+    }
+
     fn last_good(&mut self, last_good: &LastGood) {
         self.last_good.keep(last_good);
     }

@@ -22,7 +22,7 @@ use super::{
     fetch::{Content, Fetched, Wanted},
     held::{self, Held},
     listing::{Listing, Listings, Version},
-    slots::{Selection, Slot, before, is_outside, selects, wanted},
+    slots::{Selection, Slot, is_outside, selects, wanted},
 };
 use crate::watch::Change;
 
@@ -57,7 +57,8 @@ pub(super) struct Store {
     /// What versions read that are in force although a newer one was refused.
     kept: BTreeSet<Wanted>,
     references_moved: bool,
-    changed: bool,
+    /// How much that decides has changed since the last state.
+    edits: u32,
     began: bool,
     /// When the first state was asked for.
     first: Option<Instant>,
@@ -93,6 +94,11 @@ impl Store {
         self.unreadable.len()
     }
 
+    /// How much that decides has changed since the last state.
+    pub(super) const fn edits(&self) -> u32 {
+        self.edits
+    }
+
     /// What was seen of an object's status.
     pub(super) fn held(&self, kind: Kind, name: &Arc<str>) -> Option<&Held> {
         self.objects.get(&(kind, name.clone())).map(|(_, held)| held)
@@ -119,7 +125,7 @@ impl Store {
                 if self.objects.len() != before {
                     self.moved();
                 }
-                self.changed |= self.listed.insert((kind, source));
+                self.edits += u32::from(self.listed.insert((kind, source)));
             }
             Change::Gone(object) => {
                 let Some(name) = held::name(&object) else { return };
@@ -166,7 +172,8 @@ impl Store {
     }
 
     fn moved(&mut self) {
-        (self.references_moved, self.changed) = (true, true);
+        self.references_moved = true;
+        self.edits += 1;
     }
 
     pub(super) fn values(&mut self, kind: ReferenceKind, source: usize, change: Change) {
@@ -182,7 +189,7 @@ impl Store {
             Change::Ends => {
                 let Some(sighted) = self.sightings.remove(&(kind, source)) else { return };
                 self.blind.remove(&(kind, source));
-                self.changed |= self.told.insert((kind, source));
+                self.edits += u32::from(self.told.insert((kind, source)));
                 // Not in the list: read to be sure. It may be newer than the list.
                 for ((of, name), slot) in &mut self.values {
                     if *of == kind && !sighted.contains(name) && slot.content.as_ref().is_some_and(Option::is_some) {
@@ -199,12 +206,12 @@ impl Store {
                     slot.content = Some(None);
                     // A read that is under way may have begun before the end.
                     slot.read.fresh &= !slot.read.under_way;
-                    self.changed = true;
+                    self.edits += 1;
                 }
             }
             Change::Trouble(_) => {
                 self.blind.insert((kind, source));
-                self.changed |= self.told.insert((kind, source));
+                self.edits += u32::from(self.told.insert((kind, source)));
             }
             Change::Well => drop(self.blind.remove(&(kind, source))),
         }
@@ -247,7 +254,7 @@ impl Store {
                         };
                         if slot.content.as_ref().map(version) != Some(version(&content)) {
                             slot.content = Some(content);
-                            self.changed = true;
+                            self.edits += 1;
                         }
                     }
                     Err(error) if slot.read.failures == 1 => warn!(object = name, %error, "what is known of it stays"),
@@ -265,7 +272,7 @@ impl Store {
                             slot.content = Some(Some(content));
                             slot.read.fresh = true;
                         }
-                        self.changed = true;
+                        self.edits += 1;
                     }
                     Err(error) if selection.read.failures == 1 => warn!(?wanted, %error, "what is known of them stays"),
                     Err(_) => {}
@@ -298,10 +305,7 @@ impl Store {
         let mut named: BTreeSet<(ReferenceKind, String)> = BTreeSet::new();
         let mut selected: BTreeSet<Wanted> = BTreeSet::new();
         for (_, held) in self.objects.values() {
-            // The version in force keeps its values while the newer one waits for its own.
-            let ready = held.ready.as_ref().filter(|ready| **ready != held.newest);
-            let before = ready.map(before).unwrap_or_default();
-            for reference in held.references.iter().chain(&before) {
+            for reference in held.named() {
                 match wanted(reference) {
                     Wanted::Named { kind, name } => drop(named.insert((kind, name))),
                     selection @ Wanted::Selected { .. } => drop(selected.insert(selection)),
@@ -361,8 +365,9 @@ impl Store {
         let mut waiting = !self.began && !self.kept.iter().all(read) && now - since < WAIT;
         for (_, held) in self.objects.values_mut().filter(|(_, held)| held.ready.as_ref() != Some(&held.newest)) {
             if held.references.iter().all(known) || now - held.since >= WAIT {
-                held.ready = Some(held.newest.clone());
-                (self.changed, self.references_moved) = (true, true);
+                held.take();
+                self.references_moved = true;
+                self.edits += 1;
             } else {
                 waiting = true;
             }
@@ -372,7 +377,7 @@ impl Store {
             return None;
         }
         self.began = true;
-        let changed = std::mem::take(&mut self.changed);
+        let changed = std::mem::take(&mut self.edits) > 0;
         Some(Dereferenced { objects: if changed { self.collect() } else { Objects::default() }, changed })
     }
 

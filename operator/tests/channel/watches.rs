@@ -228,6 +228,8 @@ struct Nobody;
 impl Reports for Nobody {
     fn statuses(&mut self, _: Vec<Desired>) {}
 
+    fn hold(&mut self) {}
+
     fn last_good(&mut self, _: &LastGood) {}
 }
 
