@@ -85,6 +85,8 @@ pub struct Push {
 struct Pending {
     number: u64,
     state: Option<(Vec<Pushed>, Arc<Objects>)>,
+    /// The earliest moment of the next publication.
+    next: Option<Instant>,
     /// The newest signing keys, published or not.
     signing: Option<Signing>,
 }
@@ -168,6 +170,15 @@ impl Push {
         self.inner.done.load(Ordering::Acquire)
     }
 
+    /// When to begin with a state that takes so long to work out, so that it is done just when one is published.
+    pub fn begin(&self, takes: Duration) -> Instant {
+        let (now, pending) = (Instant::now(), self.inner.pending.lock());
+        let next = pending.next.map_or(now, |next| next.max(now));
+        let in_time = next.checked_sub(takes).unwrap_or(next);
+        // What waits is replaced if there is the time.
+        if pending.state.is_some() && in_time < now { in_time + self.inner.options.pace } else { in_time }
+    }
+
     /// The CA certificates that data planes shall believe.
     pub fn trust(&self, authorities: Arc<str>) {
         let encoded = Encoded::new(Name::Trust, &Trust { authorities });
@@ -225,6 +236,9 @@ impl Push {
             inner.wake.notified().await;
             let (number, state, signing) = {
                 let mut pending = inner.pending.lock();
+                if pending.state.is_some() {
+                    pending.next = Some(Instant::now() + inner.options.pace);
+                }
                 (pending.number, pending.state.take(), pending.signing.clone())
             };
             let before = inner.published.borrow().clone();
@@ -235,6 +249,7 @@ impl Push {
                 None => continue,
             };
             let next = Instant::now() + inner.options.pace;
+            inner.pending.lock().next = Some(next);
             let published = Arc::new(published.signed(signing));
             // Worked out once, before a thousand streams ask.
             inner.audiences.advance(&published);

@@ -348,3 +348,29 @@ async fn ten_minutes_of_a_thousand_changes_a_second_are_ten_pushes_a_second_and_
     run.abort();
     watches.abort();
 }
+
+/// By a paused clock.
+#[tokio::test(start_paused = true)]
+async fn a_state_is_begun_so_that_it_is_done_when_one_is_published() {
+    const TAKES: Duration = Duration::from_millis(30);
+    const MS: Duration = Duration::from_millis(1);
+    let push = push();
+    let runs = push.clone();
+    let run = tokio::spawn(async move { runs.run().await });
+    assert_eq!(push.begin(TAKES), Instant::now() - TAKES, "after silence at once");
+    let begun = Instant::now();
+    push.publish(Vec::new(), Arc::default());
+    sleep(MS).await;
+    assert_eq!(push.published(), 1);
+    assert_eq!(push.begin(TAKES), begun + PACE - TAKES);
+    sleep(MS * 20).await;
+    push.publish(Vec::new(), Arc::default());
+    assert_eq!(push.begin(TAKES), begun + PACE - TAKES, "it waits, and a newer one replaces it");
+    sleep(MS * 60).await;
+    assert_eq!((push.published(), push.begin(TAKES)), (1, begun + PACE * 2 - TAKES), "there is no time for another");
+    sleep(MS * 20).await;
+    assert_eq!((push.published(), push.begin(TAKES)), (2, begun + PACE * 2 - TAKES));
+    sleep(PACE * 2).await;
+    assert_eq!(push.begin(TAKES), Instant::now() - TAKES);
+    run.abort();
+}

@@ -1,8 +1,9 @@
 //! Phase 4: the state to every data plane.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crds::{documents::Objects, push::Pushed};
+use tokio::time::Instant;
 
 use super::Validated;
 use crate::push::{Push, Standings};
@@ -13,6 +14,8 @@ pub trait Sink: Send {
     fn publish(&self, pushed: Vec<Pushed>, objects: Arc<Objects>) -> u64;
     /// The number of the state that [`Sink::standings`] speaks of.
     fn published(&self) -> u64;
+    /// When to begin with a state that takes so long to work out.
+    fn begin(&self, takes: Duration) -> Instant;
     /// How far each policy has come.
     fn standings(&self) -> Standings;
 }
@@ -24,6 +27,10 @@ impl Sink for Push {
 
     fn published(&self) -> u64 {
         Self::published(self)
+    }
+
+    fn begin(&self, takes: Duration) -> Instant {
+        Self::begin(self, takes)
     }
 
     fn standings(&self) -> Standings {

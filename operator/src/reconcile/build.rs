@@ -12,6 +12,7 @@ use crds::{
     v1alpha1::AUTH_POLICY,
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{dereference::Store, validate::Validated};
 use crate::push::{Proxies, Standing, Standings};
@@ -36,6 +37,8 @@ pub struct Desired {
     pub name: Arc<str>,
     /// What it says now.
     pub observed: Observed,
+    /// Since when its newest version is known.
+    pub since: Instant,
     /// Conditions in fixed order.
     pub conditions: Vec<Said>,
     /// Hosts that lead to it; policies only.
@@ -105,6 +108,7 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
             kind,
             name: verdict.name.clone(),
             observed: held.observed.clone(),
+            since: held.since,
             conditions,
             hostnames,
             programmed,

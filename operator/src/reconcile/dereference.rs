@@ -22,7 +22,7 @@ use super::{
     fetch::{Fetched, Wanted},
     held::{self, Held, Unreadable},
     listing::{Listing, Listings, Version},
-    slots::{before, wanted},
+    slots::wanted,
     values::Values,
 };
 use crate::watch::Change;
@@ -48,7 +48,8 @@ pub(super) struct Store {
     /// What versions read that are in force although a newer one was refused.
     kept: BTreeSet<Wanted>,
     references_moved: bool,
-    changed: bool,
+    /// How much that decides has changed since the last state.
+    edits: u32,
     began: bool,
     /// When the first state was asked for.
     first: Option<Instant>,
@@ -83,6 +84,11 @@ impl Store {
         self.unreadable.len()
     }
 
+    /// How much that decides has changed since the last state.
+    pub(super) const fn edits(&self) -> u32 {
+        self.edits + self.values.edits()
+    }
+
     /// What was seen of an object's status.
     pub(super) fn held(&self, kind: Kind, name: &Arc<str>) -> Option<&Held> {
         self.objects.get(&(kind, name.clone())).map(|(_, held)| held)
@@ -110,7 +116,7 @@ impl Store {
                 if self.objects.len() != before {
                     self.moved();
                 }
-                self.changed |= self.listed.insert((kind, source));
+                self.edits += u32::from(self.listed.insert((kind, source)));
             }
             Change::Gone(object) => {
                 let Some(name) = held::name(&object) else { return };
@@ -156,7 +162,8 @@ impl Store {
     }
 
     fn moved(&mut self) {
-        (self.references_moved, self.changed) = (true, true);
+        self.references_moved = true;
+        self.edits += 1;
     }
 
     pub(super) fn values(&mut self, kind: ReferenceKind, source: usize, change: Change) {
@@ -184,10 +191,7 @@ impl Store {
     fn referenced(&self) -> BTreeSet<Wanted> {
         let mut all = self.kept.clone();
         for (_, held) in self.objects.values() {
-            // The version in force keeps its values while the newer one waits for its own.
-            let ready = held.ready.as_ref().filter(|ready| **ready != held.newest);
-            let before = ready.map(before).unwrap_or_default();
-            all.extend(held.references.iter().chain(&before).map(wanted));
+            all.extend(held.named().map(wanted));
         }
         all
     }
@@ -209,8 +213,9 @@ impl Store {
         let mut waiting = !self.began && !self.kept.iter().all(|one| values.is_known(one)) && now - since < WAIT;
         for (_, held) in self.objects.values_mut().filter(|(_, held)| held.ready.as_ref() != Some(&held.newest)) {
             if held.references.iter().all(known) || now - held.since >= WAIT {
-                held.ready = Some(held.newest.clone());
-                (self.changed, self.references_moved) = (true, true);
+                held.take();
+                self.references_moved = true;
+                self.edits += 1;
             } else {
                 waiting = true;
             }
@@ -220,7 +225,7 @@ impl Store {
             return None;
         }
         self.began = true;
-        let changed = std::mem::take(&mut self.changed) | self.values.take_changed();
+        let changed = std::mem::take(&mut self.edits) + self.values.take_edits() > 0;
         Some(Dereferenced { objects: if changed { self.collect() } else { Objects::default() }, changed })
     }
 

@@ -19,7 +19,9 @@ pub(super) struct Held {
     /// The version that is compiled: the newest whose references were all read once.
     pub(super) ready: Option<Document>,
     /// What the newest version refers to.
-    pub(super) references: Vec<Reference>,
+    pub(super) references: Arc<[Reference]>,
+    /// What the version that is compiled refers to.
+    pub(super) before: Arc<[Reference]>,
     /// Since when the newest is waited for.
     pub(super) since: Instant,
     /// Its status.
@@ -83,7 +85,19 @@ pub(super) fn essence(kind: Kind, object: &Value) -> Result<Value, Unreadable> {
 impl Held {
     pub(super) fn new(kind: Kind, name: &Arc<str>, newest: Document, observed: Observed, now: Instant) -> Self {
         let references = references(kind, name, &newest);
-        Self { newest, ready: None, references, since: now, observed }
+        Self { newest, ready: None, references, before: [].into(), since: now, observed }
+    }
+
+    /// What is named. The version in force keeps its values while the newer one waits for its own.
+    pub(super) fn named(&self) -> impl Iterator<Item = &Reference> {
+        let before = if Arc::ptr_eq(&self.before, &self.references) { &[][..] } else { &self.before };
+        self.references.iter().chain(before)
+    }
+
+    /// The newest version is compiled from now on.
+    pub(super) fn take(&mut self) {
+        self.ready = Some(self.newest.clone());
+        self.before = self.references.clone();
     }
 
     /// A newer version of the same object, or a new object of the same name. Whether what decides changed.
@@ -101,7 +115,7 @@ impl Held {
         }
         if self.newest.uid() != newest.uid() {
             // Another object: nothing of the one before it holds.
-            self.ready = None;
+            (self.ready, self.before) = (None, [].into());
         }
         self.newest = newest;
         self.references = references(kind, name, &self.newest);
@@ -110,9 +124,9 @@ impl Held {
     }
 }
 
-fn references(kind: Kind, name: &Arc<str>, document: &Document) -> Vec<Reference> {
+fn references(kind: Kind, name: &Arc<str>, document: &Document) -> Arc<[Reference]> {
     if kind != Kind::AuthPolicy {
-        return Vec::new();
+        return [].into();
     }
     let mut objects = Objects::default();
     objects.share(kind, name.clone(), &place(), document.clone());
@@ -120,7 +134,7 @@ fn references(kind: Kind, name: &Arc<str>, document: &Document) -> Vec<Reference
         objects.policies.iter().flat_map(|object: &Object| compile::references(object)).collect();
     references.sort();
     references.dedup();
-    references
+    references.into()
 }
 
 pub(super) fn place() -> Place {

@@ -12,6 +12,7 @@
 mod apply;
 mod build;
 mod dereference;
+mod due;
 mod fetch;
 mod held;
 mod listing;
@@ -42,6 +43,7 @@ pub(crate) use held::{kind, plural};
 
 use self::{
     dereference::{Dereferenced, Store},
+    due::Due,
     fetch::Fetcher,
     validate::Validated,
 };
@@ -68,6 +70,8 @@ pub struct Scope {
 pub trait Reports: Send {
     /// What each object's status shall say. Called whenever any of it may have changed; never waits.
     fn statuses(&mut self, desired: Vec<Desired>);
+    /// Edits are under way: what is not written yet waits for the next [`Reports::statuses`], which soon comes.
+    fn hold(&mut self);
     /// The last good versions, when they changed.
     fn last_good(&mut self, last_good: &LastGood);
 }
@@ -78,9 +82,8 @@ enum Event {
     Values(ReferenceKind, usize, Change),
 }
 
-/// Statuses are worked out once nothing has changed for the first, and at the latest after the second: acknowledgements of a thousand
-/// data planes are one change, and edits of a thousand policies are not each told to be on their way.
-const STATUS_PACE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// A state costs as much as so many edits of it, and each of them: near enough to begin in time.
+const AT_REST: u32 = 10;
 /// How often what waits for a reference is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -100,16 +103,8 @@ pub struct Reconciler<S, R> {
     starting: Option<Pending>,
     applied: Option<Applied>,
     kept: u64,
-    /// When the next state may be worked out: the data planes take none earlier, and working it out for each edit of a thousand would
-    /// take the time of the API server that tells of them.
-    next: Instant,
-}
-
-/// Something that is done a while after the last reason for it, and in any case a longer while after the first.
-#[derive(Default)]
-struct Due {
-    first: Option<Instant>,
-    at: Option<Instant>,
+    /// How long it takes to work out one edit of a state.
+    an_edit: Duration,
 }
 
 /// The newest state that was handed to the data planes.
@@ -148,7 +143,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             starting: Some(starting),
             applied: None,
             kept: 0,
-            next: Instant::now(),
+            an_edit: Duration::ZERO,
         }
     }
 
@@ -177,7 +172,7 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
                     if moved.is_err() {
                         return "push";
                     }
-                    statuses.touch(Instant::now());
+                    statuses.news(Instant::now());
                     false
                 }
                 () = sleep_until(look) => {
@@ -186,20 +181,26 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
                 }
                 () = until(reconcile) => {
                     reconcile = None;
-                    if self.reconcile() {
-                        statuses.touch(Instant::now());
+                    match self.reconcile() {
+                        Some(true) => statuses.news(Instant::now()),
+                        Some(false) => statuses.echo(Instant::now()),
+                        None => {}
                     }
                     false
                 }
-                () = until(statuses.at) => {
-                    statuses = Due::default();
-                    self.statuses();
+                () = until(statuses.at()) => {
+                    if statuses.is_now(Instant::now(), self.store.edits() > 0) && self.statuses() {
+                        statuses.done();
+                    }
                     false
                 }
                 Some(_) = watches.join_next() => return "watch",
             };
             if changed {
-                reconcile.get_or_insert(self.next);
+                reconcile = Some(self.begin());
+                if self.store.edits() > 0 && statuses.may_wait() {
+                    self.reports.hold();
+                }
             }
         }
     }
@@ -228,19 +229,26 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
         }
     }
 
-    /// The phases, as far as they can be gone. Whether statuses may have changed.
-    fn reconcile(&mut self) -> bool {
-        let now = Instant::now();
+    /// When to begin with the next state: as late as it can be, as what changes meanwhile is part of the one after. Not for each edit of a
+    /// thousand, which would take the time of the API server that tells of them.
+    fn begin(&self) -> Instant {
+        let takes = self.an_edit.saturating_mul(AT_REST + self.store.edits());
+        self.sink.begin(takes.min(PACE))
+    }
+
+    /// The phases, as far as they can be gone. Whether anything that decides has changed; `None`: statuses have not either.
+    fn reconcile(&mut self) -> Option<bool> {
+        let (now, edits) = (Instant::now(), self.store.edits());
         for wanted in self.store.wanted(now) {
             self.fetcher.fetch(wanted);
         }
-        let Some(Dereferenced { objects, changed }) = self.store.dereference(now) else { return false };
+        let Dereferenced { objects, changed } = self.store.dereference(now)?;
         if changed {
-            self.next = now + PACE;
             // Milliseconds of work, at most hundreds of them: not on a thread that others wait for.
             let validated = tokio::task::block_in_place(|| validate::validate(&mut self.compiler, objects));
             let (rejected, total) = (validated.rejected(), validated.verdicts().len());
             let number = apply::apply(&self.sink, &validated);
+            self.an_edit = (self.an_edit + now.elapsed() / (AT_REST + edits)) / 2;
             self.metrics.published(total - rejected, rejected, self.store.unreadable());
             let refused = validated.pushed().iter().filter(|one| !one.newest);
             self.store.keep(refused.flat_map(|one| &one.references));
@@ -252,27 +260,20 @@ impl<S: Sink, R: Reports> Reconciler<S, R> {
             }
             self.starting = None;
         }
-        true
+        Some(changed)
     }
 
-    fn statuses(&mut self) {
-        let Some(applied) = &self.applied else { return };
+    /// Whether they are worked out.
+    fn statuses(&mut self) -> bool {
+        let Some(applied) = &self.applied else { return true };
         // What data planes said of the state before says nothing of this one: its publication, a moment away, moves the standings, and
         // nobody's status flaps meanwhile.
         if self.sink.published() < applied.number {
-            return;
+            return false;
         }
         let desired = build::build(&applied.validated, &self.store, Some(&self.sink.standings()));
         self.reports.statuses(desired);
-    }
-}
-
-// === impl Due ===
-
-impl Due {
-    fn touch(&mut self, now: Instant) {
-        let first = *self.first.get_or_insert(now);
-        self.at = Some((now + STATUS_PACE.0).min(first + STATUS_PACE.1));
+        true
     }
 }
 

@@ -2,16 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crds::{
-    documents::{Document, Kind, Objects, ReferenceKind},
-    push::Reference,
-};
+use crds::{documents::ReferenceKind, push::Reference};
 use serde_json::Value;
 
-use super::{
-    fetch::{Content, Wanted},
-    held,
-};
+use super::fetch::{Content, Wanted};
 use crate::watch::CallError;
 
 /// What is known of a Secret or ConfigMap.
@@ -110,14 +104,6 @@ pub(super) fn wanted(reference: &Reference) -> Wanted {
             Wanted::Selected { namespace: namespace.clone(), labels: labels.join(",") }
         }
     }
-}
-
-/// The references of a version that is in force.
-pub(super) fn before(document: &Document) -> Vec<Reference> {
-    let Some(name) = held::name(&document.value()) else { return Vec::new() };
-    let mut objects = Objects::default();
-    objects.share(Kind::AuthPolicy, name, &held::place(), document.clone());
-    objects.policies.iter().flat_map(crds::compile::references).collect()
 }
 
 /// Of `namespace/name`.

@@ -26,6 +26,10 @@ struct Server {
     statuses: Mutex<BTreeMap<String, Value>>,
     asked: Mutex<BTreeMap<String, usize>>,
     refusal: Mutex<Option<(StatusCode, u64)>>,
+    /// How long each write takes.
+    takes: Mutex<Duration>,
+    /// The first path that was asked for.
+    first: Mutex<Option<String>>,
 }
 
 impl Server {
@@ -42,6 +46,11 @@ impl Server {
         let path = request.uri().path().to_owned();
         let bytes = http_body_util::BodyExt::collect(request.into_body()).await.unwrap().to_bytes();
         *self.asked.lock().entry(path.clone()).or_default() += 1;
+        self.first.lock().get_or_insert_with(|| path.clone());
+        let takes = *self.takes.lock();
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
         if let Some((code, pause)) = *self.refusal.lock() {
             let answer = Response::builder().status(code).header(header::RETRY_AFTER, pause);
             return answer.body(Body::from(b"{}".to_vec())).unwrap();
@@ -100,6 +109,7 @@ fn wish(server: &Server, reason: &str) -> Vec<Desired> {
             kind: Kind::AuthPolicy,
             name: format!("a/{name}").into(),
             observed: Observed { uid: name.clone(), generation: 1, status: server.status(&name).into() },
+            since: Instant::now(),
             conditions: vec![said],
             hostnames: None,
             programmed: None,
@@ -184,5 +194,31 @@ async fn one_object_that_is_always_refused_holds_up_no_other() {
         sleep(Duration::from_millis(1)).await;
     }
     assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_write_begins_while_edits_are_under_way_and_the_newest_edit_is_told_first() {
+    let server = Arc::<Server>::default();
+    *server.takes.lock() = Duration::from_millis(10);
+    let (statuses, run) = writer(&server);
+    statuses.wish(wish(&server, "One"));
+    statuses.hold();
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(server.asked(), 0, "nothing began");
+    let mut wanted = wish(&server, "One");
+    wanted[500].since += Duration::from_millis(1);
+    statuses.wish(wanted);
+    sleep(Duration::from_secs(1)).await;
+    assert!(server.first.lock().as_ref().is_some_and(|path| path.contains("/p500/")), "{:?}", server.first.lock());
+    // In the midst of them.
+    statuses.hold();
+    let asked = server.asked();
+    assert!((100..=300).contains(&asked), "{asked} writes of 10 ms, two at a time");
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(server.asked(), asked);
+    statuses.wish(wish(&server, "One"));
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(server.saying("One"), OBJECTS);
     run.abort();
 }

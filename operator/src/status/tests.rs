@@ -3,6 +3,7 @@
 use crds::documents::Kind;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{document::status, events::transitions};
 use crate::reconcile::{Desired, Observed, Said};
@@ -16,6 +17,7 @@ fn desired(conditions: Vec<Said>, old: Value) -> Desired {
         kind: Kind::AuthPolicy,
         name: "a/b".into(),
         observed: Observed { uid: "u".to_owned(), generation: 4, status: old.into() },
+        since: Instant::now(),
         conditions,
         hostnames: Some(vec!["x.test".to_owned()]),
         programmed: Some(4),

@@ -1,6 +1,7 @@
 //! The task that writes. It always has the newest wish of each object, and forgets older ones.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
@@ -43,7 +44,14 @@ type Key = (Kind, Arc<str>);
 /// Where wishes are left.
 #[derive(Clone)]
 pub struct Statuses {
-    wanted: watch::Sender<Arc<Wanted>>,
+    wishes: watch::Sender<Wishes>,
+}
+
+/// Every wish, and whether they wait for newer ones.
+#[derive(Clone, Default)]
+struct Wishes {
+    wanted: Arc<Wanted>,
+    held: bool,
 }
 
 /// The task.
@@ -52,7 +60,7 @@ pub struct Writer {
     gate: Arc<dyn Gate>,
     events: Arc<dyn EventSink>,
     troubles: Troubles,
-    wanted: watch::Receiver<Arc<Wanted>>,
+    wishes: watch::Receiver<Wishes>,
     /// What was written last, and when: until the watch shows it, it is not written again.
     written: BTreeMap<Key, Written>,
     /// Between passes while the server takes nothing.
@@ -106,15 +114,20 @@ struct Outcome {
 impl Statuses {
     /// A place for wishes, and the task that fulfils them.
     pub fn new(call: Call, gate: Arc<dyn Gate>, events: Arc<dyn EventSink>, troubles: Troubles) -> (Self, Writer) {
-        let (sender, wanted) = watch::channel(Arc::default());
+        let (sender, wishes) = watch::channel(Wishes::default());
         let (written, backoff) = (BTreeMap::new(), Backoff::new(PAUSES.0, PAUSES.1));
-        (Self { wanted: sender }, Writer { call, gate, events, troubles, wanted, written, backoff })
+        (Self { wishes: sender }, Writer { call, gate, events, troubles, wishes, written, backoff })
     }
 
     /// Replaces every wish.
     pub fn wish(&self, desired: Vec<Desired>) {
-        let wanted = desired.into_iter().map(|one| ((one.kind, one.name.clone()), one)).collect();
-        self.wanted.send_replace(Arc::new(wanted));
+        let wanted: Wanted = desired.into_iter().map(|one| ((one.kind, one.name.clone()), one)).collect();
+        self.wishes.send_replace(Wishes { wanted: Arc::new(wanted), held: false });
+    }
+
+    /// No write begins before the next [`Self::wish`].
+    pub fn hold(&self) {
+        self.wishes.send_if_modified(|wishes| !std::mem::replace(&mut wishes.held, true));
     }
 }
 
@@ -125,8 +138,8 @@ impl Writer {
     pub async fn run(mut self) {
         loop {
             let left = if self.gate.may_write() {
-                let wanted = self.wanted.borrow_and_update().clone();
-                self.pass(&wanted).await
+                let wishes = self.wishes.borrow_and_update().clone();
+                if wishes.held { Left::Nothing } else { self.pass(&wishes.wanted).await }
             } else {
                 // What another leader writes meanwhile is not ours to remember.
                 self.written.clear();
@@ -143,7 +156,7 @@ impl Writer {
             };
             self.backoff.reset();
             tokio::select! {
-                changed = self.wanted.changed() => if changed.is_err() { return },
+                changed = self.wishes.changed() => if changed.is_err() { return },
                 () = sleep(pause) => {}
             }
         }
@@ -160,7 +173,7 @@ impl Writer {
                 self.note(&mut results, writes.join_next().await);
             }
             // Before each: a pass over thousands may outlast the lease and the server's patience, and what it says may be old.
-            if results.refused >= REFUSED || !self.gate.may_write() || self.wanted.has_changed().unwrap_or(true) {
+            if results.refused >= REFUSED || !self.gate.may_write() || self.wishes.has_changed().unwrap_or(true) {
                 left = true;
                 break;
             }
@@ -186,7 +199,7 @@ impl Writer {
         }
     }
 
-    /// What is to be written now, and whether anything has to wait.
+    /// What is to be written now, and whether anything has to wait. The newest edit first: whoever made it alone may be looking.
     fn due(&self, wanted: &Wanted) -> (Vec<(Key, Value)>, bool) {
         let (now, mut due, mut waits) = (Instant::now(), Vec::new(), false);
         for (key, desired) in wanted {
@@ -196,6 +209,7 @@ impl Writer {
                 _ => due.push((key.clone(), status)),
             }
         }
+        due.sort_by_key(|(key, _)| Reverse(wanted.get(key).map(|desired| desired.since)));
         (due, waits)
     }
 

@@ -43,7 +43,8 @@ pub(super) struct Values {
     /// Namespaces that are watched; empty: all.
     watched: Vec<String>,
     polled: Option<Instant>,
-    changed: bool,
+    /// How many changes there were since they were taken.
+    edits: u32,
 }
 
 // === impl Values ===
@@ -58,9 +59,14 @@ impl Values {
         self.told.len() >= 2 * self.watched.len().max(1)
     }
 
-    /// Whether any of them changed since this was asked last.
-    pub(super) fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
+    /// How many changes there were since they were taken.
+    pub(super) const fn edits(&self) -> u32 {
+        self.edits
+    }
+
+    /// Counts anew.
+    pub(super) fn take_edits(&mut self) -> u32 {
+        std::mem::take(&mut self.edits)
     }
 
     pub(super) fn change(&mut self, kind: ReferenceKind, source: usize, change: Change) {
@@ -76,7 +82,7 @@ impl Values {
             Change::Ends => {
                 let Some(sighted) = self.sightings.remove(&(kind, source)) else { return };
                 self.blind.remove(&(kind, source));
-                self.changed |= self.told.insert((kind, source));
+                self.edits += u32::from(self.told.insert((kind, source)));
                 // Not in the list: read to be sure. It may be newer than the list.
                 for ((of, name), slot) in &mut self.slots {
                     if *of == kind && !sighted.contains(name) && slot.content.as_ref().is_some_and(Option::is_some) {
@@ -87,7 +93,7 @@ impl Values {
             Change::Gone(meta) => self.gone(kind, &meta),
             Change::Trouble(_) => {
                 self.blind.insert((kind, source));
-                self.changed |= self.told.insert((kind, source));
+                self.edits += u32::from(self.told.insert((kind, source)));
             }
             Change::Well => drop(self.blind.remove(&(kind, source))),
         }
@@ -120,7 +126,7 @@ impl Values {
         // Another object of that name is there already: it is not gone.
         if slot.content.as_ref().and_then(Option::as_ref).is_some_and(|content| content.uid == uid) {
             slot.content = Some(None);
-            self.changed = true;
+            self.edits += 1;
         }
     }
 
@@ -160,7 +166,7 @@ impl Values {
             Ok(content) => {
                 if !slot.holds(content.as_ref()) {
                     slot.content = Some(content);
-                    self.changed = true;
+                    self.edits += 1;
                 }
             }
             Err(error) if slot.read.failures == 1 => warn!(object = key.1, %error, "what is known of it stays"),
@@ -179,7 +185,7 @@ impl Values {
                 for (name, content) in found {
                     self.listed(name, content);
                 }
-                self.changed = true;
+                self.edits += 1;
             }
             Err(error) if selection.read.failures == 1 => warn!(?wanted, %error, "what is known of them stays"),
             Err(_) => {}
