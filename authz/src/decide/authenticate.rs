@@ -268,7 +268,8 @@ impl<'a> Readers<'a> {
         facts: &mut Facts,
     ) -> Result<Proven, Stop> {
         let mut presented = Presented::new(credential, self.is_certificate);
-        presented.is_claimed |= self.all.iter().any(|reader| reader.kind.claims(&presented));
+        // Who is alone has nobody to keep it from.
+        presented.is_claimed |= self.all.len() > 1 && self.all.iter().any(|reader| reader.kind.claims(&presented));
         let (mut need, mut missing) = (None, None);
         let mut worst: Option<Outcome> = None;
         for reader in self.all.iter().filter(|reader| reader.kind.takes(&presented)) {
