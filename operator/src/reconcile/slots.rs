@@ -21,7 +21,7 @@ pub(super) struct Slot {
 #[derive(Default)]
 pub(super) struct Selection {
     pub(super) known: bool,
-    /// Secrets of the namespace that were told of while it was listed.
+    /// Secrets that were told to be none of it while it was listed.
     pub(super) outdated: BTreeSet<String>,
     pub(super) read: Read,
 }

@@ -8,7 +8,7 @@ use tests::{
     wait::{self, LONG},
 };
 
-use crate::{Outcome, troubles::event};
+use crate::{Outcome, permissions, troubles::event};
 
 const EDGE: &str = "edge";
 const PIECES: [(&str, &str, &str); 2] =
@@ -32,8 +32,8 @@ async fn until_ours(api: &ApiServer, plural: &str, name: &str) -> Result<Value, 
     .await
 }
 
-#[tokio::test]
-async fn an_object_that_only_bears_our_label_is_somebody_elses() -> Outcome {
+/// An API server with a namespace that asks for both, and has something else of these names.
+async fn in_the_way() -> Result<ApiServer, PeerError> {
     let api = ApiServer::start().await?;
     install(&api).await?;
     let asks = json!({"gatewright.dev/gateway": "true", "gatewright.dev/inject-ca": "true"});
@@ -45,6 +45,12 @@ async fn an_object_that_only_bears_our_label_is_somebody_elses() -> Outcome {
         let path = format!("{}?fieldManager=person", at(plural, name));
         api.apply_text(&path, &theirs.to_string()).await?;
     }
+    Ok(api)
+}
+
+#[tokio::test]
+async fn an_object_that_only_bears_our_label_is_somebody_elses() -> Outcome {
+    let api = in_the_way().await?;
     let mut operator = Operator::start(&api, "operator-0").await?;
     operator.until_ready().await?;
     let (_, note) = event(&api, EDGE, "NotOurs").await?;
@@ -67,5 +73,28 @@ async fn an_object_that_only_bears_our_label_is_somebody_elses() -> Outcome {
         assert_eq!(reply.status, 200, "{}", reply.body);
         assert!(managers(&reply.body).contains(&"gatewright-operator"), "{}", reply.body);
     }
+    Ok(())
+}
+
+/// Certificates are published where no policies are, and the chart's roles say so.
+#[tokio::test]
+async fn in_a_namespace_without_policies_everything_is_permitted() -> Outcome {
+    let api = in_the_way().await?;
+    let token = permissions::account(&api).await?;
+    let grants = permissions::grants(&["operator.watchNamespaces={apps}", "rbac.namespaces={edge}"])?;
+    permissions::grant(&api, &grants, None).await?;
+    let mut operator = Operator::prepare_as(&api, "operator-0", &token, "gatewright-operator").await?;
+    operator.flags(&["--watch-namespace", "gatewright,apps", "--values-namespace", "gatewright,apps,edge"]);
+    operator.launch()?;
+    operator.until_ready().await?;
+    event(&api, EDGE, "NotOurs").await?;
+    for (_, plural, name) in PIECES {
+        api.delete(&at(plural, name)).await?;
+        until_ours(&api, plural, name).await?;
+    }
+    let page = operator.admin("/metrics").await.1;
+    let denied =
+        page.lines().filter(|line| line.starts_with("gatewright_api_calls_denied_total") && !line.ends_with(" 0"));
+    assert_eq!(denied.collect::<Vec<_>>(), Vec::<&str>::new());
     Ok(())
 }

@@ -79,15 +79,16 @@ async fn an_operator_that_starts_without_a_permission_goes_on_once_it_is_given()
 }
 
 /// A role or binding of the chart for the operator, and where it belongs.
-struct Grant {
+pub(crate) struct Grant {
     path: String,
     object: Value,
 }
 
-/// Everything that the chart grants to the operator, Secrets of all namespaces included.
-fn grants() -> Result<Vec<Grant>, PeerError> {
+/// Everything that the chart grants to the operator under these values.
+pub(crate) fn grants(values: &[&str]) -> Result<Vec<Grant>, PeerError> {
     let chart = helm::chart("gatewright").display().to_string();
-    let arguments = ["template", helm::RELEASE, &chart, "--namespace", HOME, "--set", "rbac.secrets=Cluster"];
+    let mut arguments = vec!["template", helm::RELEASE, &chart, "--namespace", HOME];
+    arguments.extend(values.iter().flat_map(|value| ["--set", value]));
     let printed = helm::helm(&arguments)?;
     assert!(printed.good, "{}", printed.err);
     let mut grants = Vec::new();
@@ -115,6 +116,13 @@ fn grants() -> Result<Vec<Grant>, PeerError> {
     Ok(grants)
 }
 
+/// The token of a ServiceAccount that those grants are for.
+pub(crate) async fn account(api: &ApiServer) -> Result<String, PeerError> {
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gatewright-operator"}});
+    api.create(&format!("/api/v1/namespaces/{HOME}/serviceaccounts"), &account).await?;
+    api.account_token(HOME, "gatewright-operator", &[], &Value::Null).await
+}
+
 /// Group, resource and verb of every rule.
 fn rights(grants: &[Grant]) -> BTreeSet<(String, String, String)> {
     let texts = |rule: &Value, name: &str| -> Vec<String> {
@@ -134,7 +142,7 @@ fn rights(grants: &[Grant]) -> BTreeSet<(String, String, String)> {
 }
 
 /// Applies the chart's grants without one right.
-async fn grant(api: &ApiServer, grants: &[Grant], without: Option<&(String, String, String)>) -> Outcome {
+pub(crate) async fn grant(api: &ApiServer, grants: &[Grant], without: Option<&(String, String, String)>) -> Outcome {
     for Grant { path, object } in grants {
         let mut object = object.clone();
         if let (Some((group, resource, verb)), Some(rules)) = (without, object["rules"].as_array()) {
@@ -205,10 +213,8 @@ async fn a_day(api: &ApiServer, operator: &Operator, pod: &str, resource: &str) 
 async fn every_verb_that_the_chart_grants_is_missed_by_name() -> Outcome {
     let api = ApiServer::start().await?;
     tests::operator::install(&api).await?;
-    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "gatewright-operator"}});
-    api.create(&format!("/api/v1/namespaces/{HOME}/serviceaccounts"), &account).await?;
-    let token = api.account_token(HOME, "gatewright-operator", &[], &Value::Null).await?;
-    let (grants, mut unmissed) = (grants()?, BTreeSet::new());
+    let token = account(&api).await?;
+    let (grants, mut unmissed) = (grants(&["rbac.secrets=Cluster"])?, BTreeSet::new());
     let rights = rights(&grants);
     assert!(rights.len() > 20, "{rights:?}");
     for (number, right) in rights.iter().enumerate() {

@@ -102,7 +102,6 @@ impl Values {
     /// A Secret or ConfigMap exists in this version: if anybody cares, its content is read. Its name, if anybody does.
     fn seen(&mut self, kind: ReferenceKind, meta: &Value) -> Option<String> {
         let name = held::name(meta)?;
-        self.outdate(kind, &name);
         let version = meta.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
         let key = (kind, name.to_string());
         if let Some(slot) = self.slots.get_mut(&key) {
@@ -111,6 +110,7 @@ impl Values {
         } else if kind == ReferenceKind::Secret && self.selections.keys().any(|one| selects(one, meta)) {
             self.slots.insert(key.clone(), Slot::default());
         } else {
+            self.outdate(kind, &name);
             return None;
         }
         Some(key.1)
@@ -130,7 +130,7 @@ impl Values {
         }
     }
 
-    /// What lists that are under way say of this one may be older than what was just told.
+    /// It is not there, or not in any selection: lists that are under way may say what was before.
     fn outdate(&mut self, kind: ReferenceKind, name: &str) {
         if kind != ReferenceKind::Secret {
             return;
@@ -192,7 +192,8 @@ impl Values {
         }
     }
 
-    /// A Secret that is in a selection. What is known of it already may be newer, and is read again if it is another version.
+    /// A Secret that is in a selection. What is known of it already may be newer, and is read again if it is another version; of one that
+    /// waits to be read this is good until then, so that no policy comes into force without it.
     fn listed(&mut self, name: String, content: Content) {
         match self.slots.entry((ReferenceKind::Secret, name)) {
             Entry::Vacant(vacant) => {
