@@ -1,9 +1,11 @@
 //! One call to the API server: bounded in time, without retries of its own, with the server's wish for a pause.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use http::{Request, StatusCode, header};
-use kube::{Client, client::Body};
+use futures_util::Stream;
+use http::{HeaderMap, Request, StatusCode, header};
+use kube::{Client, client::Body, core::WatchEvent};
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -72,6 +74,27 @@ impl Call {
         self.send("PATCH", path, JSON, Some(content), body.to_string().into_bytes()).await
     }
 
+    /// Begins a watch; beside it the pause that the server asked for. The events of the client know nothing of headers.
+    pub(super) async fn watch(
+        &self,
+        request: Request<Vec<u8>>,
+    ) -> (Result<impl Stream<Item = kube::Result<WatchEvent<Value>>> + use<>, kube::Error>, Option<Duration>) {
+        let noted = Arc::new(Mutex::new(None));
+        let (client, note) = (self.client.clone(), noted.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (client, note) = (client.clone(), note.clone());
+            async move {
+                let answer = client.send(request).await?;
+                *note.lock() = asked(answer.headers());
+                Ok::<_, kube::Error>(answer)
+            }
+        });
+        let client = Client::new(service, self.client.default_namespace());
+        let events = client.request_events(request).await;
+        let pause = *noted.lock();
+        (events, pause)
+    }
+
     async fn send(
         &self,
         method: &str,
@@ -106,13 +129,14 @@ impl Call {
             what,
             status: parts.status.as_u16(),
             message: message.unwrap_or("no reason given").chars().take(300).collect(),
-            retry_after: parts
-                .headers
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.parse().ok())
-                .map(Duration::from_secs),
+            retry_after: asked(&parts.headers),
         })
     }
+}
+
+/// The pause that an answer asks for.
+fn asked(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// An HTTP status as a label.

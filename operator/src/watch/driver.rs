@@ -34,8 +34,8 @@ enum Ended {
     Normally,
     /// The version is of no use: too old, or never one of this server. A label, and why.
     Stale(&'static str, &'static str),
-    /// Something else: a label, and why.
-    Failed(&'static str, String),
+    /// Something else: a label, why, and the pause that the server asked for.
+    Failed(&'static str, String, Option<Duration>),
 }
 
 const GONE: Ended = Ended::Stale("gone", "the version is gone");
@@ -79,7 +79,7 @@ pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, tro
                     sleep(backoff.pause(None)).await;
                     break;
                 }
-                Ended::Failed(cause, why) => {
+                Ended::Failed(cause, why, asked) => {
                     failures += 1;
                     troubles.failed(source.kind, cause);
                     debug!(kind = source.kind, why, "the watch ended");
@@ -87,7 +87,7 @@ pub async fn follow<E: Send>(call: Call, source: Source, patience: Patience, tro
                     if failures == SUSPECT {
                         watching.is(&source, why, &mut told).await;
                     }
-                    sleep(backoff.pause(None)).await;
+                    sleep(backoff.pause(asked)).await;
                 }
             }
         }
@@ -139,14 +139,14 @@ async fn watch<E: Send>(
     let accept = if source.metadata_only { METADATA } else { JSON };
     let request = match Request::get(path).header(header::ACCEPT, accept).body(Vec::new()) {
         Ok(request) => request,
-        Err(error) => return Ended::Failed("refused", error.to_string()),
+        Err(error) => return Ended::Failed("refused", error.to_string(), None),
     };
-    let stream = match timeout(silence, call.client().request_events::<Value>(request)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(kube::Error::Api(status))) if status.code == 410 => return GONE,
-        Ok(Err(kube::Error::Api(status))) => return Ended::Failed(cause(status.code), status.message),
-        Ok(Err(error)) => return Ended::Failed("unreachable", error.to_string()),
-        Err(_) => return SILENT,
+    let Ok((begun, asked)) = timeout(silence, call.watch(request)).await else { return SILENT };
+    let stream = match begun {
+        Ok(stream) => stream,
+        Err(kube::Error::Api(status)) if status.code == 410 => return GONE,
+        Err(kube::Error::Api(status)) => return Ended::Failed(cause(status.code), status.message, asked),
+        Err(error) => return Ended::Failed("unreachable", error.to_string(), None),
     };
     let mut stream = pin!(stream);
     let opened = Instant::now();
@@ -155,7 +155,7 @@ async fn watch<E: Send>(
             Err(_) => return SILENT,
             Ok(None) if opened.elapsed() < IN_TIME => return CUT_SHORT,
             Ok(None) => return Ended::Normally,
-            Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string()),
+            Ok(Some(Err(error))) => return Ended::Failed("unreachable", error.to_string(), None),
             Ok(Some(Ok(event))) => event,
         };
         if !matches!(event, WatchEvent::Error(_)) {
@@ -176,7 +176,7 @@ async fn watch<E: Send>(
             }
             WatchEvent::Bookmark(bookmark) => *version = bookmark.metadata.resource_version,
             WatchEvent::Error(status) if status.code == 410 => return GONE,
-            WatchEvent::Error(status) => return Ended::Failed(cause(status.code), status.message.clone()),
+            WatchEvent::Error(status) => return Ended::Failed(cause(status.code), status.message.clone(), None),
         }
     }
 }

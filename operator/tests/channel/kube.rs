@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     pub(crate) says: Mutex<VecDeque<Says>>,
     pub(crate) fails_midway: AtomicBool,
     pub(crate) refuses: Mutex<Option<Refusal>>,
+    /// The same of watches alone.
+    pub(crate) refuses_watches: Mutex<Option<Refusal>>,
 }
 
 /// A watch that says something and then ends.
@@ -60,7 +62,8 @@ impl Cluster {
         let cluster = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let path = request.uri().to_string();
-            let refusal = *cluster.refuses.lock();
+            let watch = path.contains("watch=true").then(|| *cluster.refuses_watches.lock());
+            let refusal = cluster.refuses.lock().or(watch.flatten());
             let (status, pause, answer, stands) = match refusal {
                 None => cluster.answer(&path),
                 Some(refusal) => {

@@ -223,6 +223,38 @@ async fn half_an_hour_of_refusals_is_few_calls_and_no_change() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_refused_is_asked_for_again_when_the_server_wishes() {
+    const MS: Duration = Duration::from_millis(1);
+    // More than the longest pause nobody has to wait.
+    for (wish, least) in [(10, 10), (3600, 15)] {
+        for status in [429, 503] {
+            let cluster = Arc::<Cluster>::default();
+            *cluster.refuses_watches.lock() = Some(Refusal::Status(status, Some(wish)));
+            let mut changes = followed(&cluster, 64);
+            let (mut asked, least) = (Vec::new(), Duration::from_secs(least));
+            while asked.len() < 4 {
+                if cluster.asked(true, "") > asked.len() {
+                    asked.push(Instant::now());
+                }
+                sleep(MS).await;
+            }
+            // Between the second and the third is a list. Each is seen up to a millisecond late.
+            for pair in asked.windows(2) {
+                let pause = pair[1] - pair[0];
+                assert!(pause + MS >= least && pause <= least + MS * 5, "{status}, {wish} s: {pause:?}");
+            }
+            *cluster.refuses_watches.lock() = None;
+            cluster.put("p1", "y.test");
+            let mut heard = Vec::new();
+            while !heard.ends_with(&["p1".to_owned(), "ends".to_owned()]) {
+                heard.push(said(changes.recv().await));
+            }
+            assert!(asked[3].elapsed() <= least + MS * 10, "{status}, {wish} s: {:?}", asked[3].elapsed());
+        }
+    }
+}
+
 struct Nobody;
 
 impl Reports for Nobody {
