@@ -228,6 +228,9 @@ pub struct OperatorArgs {
     /// How often the leader writes the last use of API keys into Secrets gatewright-last-used-N beside their records.
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub key_use_interval: Duration,
+    /// How long a watch may say nothing before it is given up and everything listed again. API servers say something every minute.
+    #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration)]
+    pub watch_silence: Duration,
     /// The address of this pod, at which other replicas reach it while it leads.
     #[arg(long, value_name = "IP", env = "POD_IP")]
     pub pod_ip: Option<std::net::IpAddr>,

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Duration}
 use authz::server::{AdminListener, LogLevel, Readiness, Registry};
 use crds::hosts::HostPattern;
 use kube::{Client, Config};
-use operator::run::{Operator, RunError, Settings};
+use operator::{
+    run::{Operator, RunError, Settings},
+    watch::Patience,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -132,5 +135,6 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         owner: args.owner.clone(),
         grants,
         key_uses_every: args.key_use_interval,
+        patience: Patience { silence: args.watch_silence },
     }
 }

@@ -61,6 +61,8 @@ pub struct Settings {
     pub grants: BTreeMap<String, Vec<HostPattern>>,
     /// How often the last use of API keys is written.
     pub key_uses_every: Duration,
+    /// How long watches may be silent.
+    pub patience: Patience,
 }
 
 /// Why it ended.
@@ -251,7 +253,7 @@ fn scope(settings: &Settings) -> Scope {
         namespaces: settings.watch_namespaces.clone(),
         values: settings.values_namespaces.clone(),
         options,
-        patience: Patience::default(),
+        patience: settings.patience,
     }
 }
 

@@ -55,9 +55,16 @@ impl World {
 
     /// The same with more flags of the data plane.
     async fn start_with(flags: &[&str]) -> Result<Self, PeerError> {
+        Self::start_as(&[], flags).await
+    }
+
+    /// The same with more flags of the operator too.
+    async fn start_as(operator_flags: &[&str], flags: &[&str]) -> Result<Self, PeerError> {
         let api = ApiServer::start().await?;
         install(&api).await?;
-        let mut operator = Operator::start(&api, "operator-0").await?;
+        let mut operator = Operator::prepare(&api, "operator-0").await?;
+        operator.flags(operator_flags);
+        operator.launch()?;
         operator.until_ready().await?;
         let plane = DataPlane::start_with(&api, &operator, "authz-0", flags).await?;
         wait::until("the data plane to be ready", LONG, || async { plane.is_ready().await.then_some(()) })
