@@ -1,8 +1,11 @@
 //! Keys of our own: one set for all of the operator's data planes, for nobody else, and never lost.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
-use authz::signers::{Rings, SignerStore};
+use authz::{
+    seal::Seal,
+    signers::{Rings, SignerStore},
+};
 use crds::v1alpha1::SigningAlgorithm;
 use operator::{identity::Lives, push::Standing, signing, signing::Signing};
 use serde_json::Value;
@@ -107,7 +110,13 @@ async fn restarts_leaders_and_lost_secrets_keep_the_keys() {
         assert_eq!(keys(&plane), made);
     }
 
-    // Another leader, and another life of the data plane.
+    // Another leader, and another life of the data plane. Its copy comes after what is in force: at a slow disk, long after.
+    let seal = Seal::new(&start.seal.unwrap()).unwrap();
+    until("the sealed copy has the keys", || {
+        let copy = fs::read(start.folder.path().join("data/state.sealed")).unwrap_or_default();
+        seal.open("state", &copy).is_ok_and(|plain| String::from_utf8_lossy(&plain).contains("pkcs8"))
+    })
+    .await;
     keeping.abort();
     first.stop().await;
     plane.stop().await;

@@ -239,10 +239,10 @@ async fn a_watch_that_is_refused_is_asked_for_again_when_the_server_wishes() {
                 }
                 sleep(MS).await;
             }
-            // Between the second and the third is a list.
+            // Between the second and the third is a list. Each is seen up to a millisecond late.
             for pair in asked.windows(2) {
                 let pause = pair[1] - pair[0];
-                assert!(pause >= least && pause <= least + MS * 5, "{status}, {wish} s: {pause:?}");
+                assert!(pause + MS >= least && pause <= least + MS * 5, "{status}, {wish} s: {pause:?}");
             }
             *cluster.refuses_watches.lock() = None;
             cluster.put("p1", "y.test");
