@@ -26,14 +26,16 @@ from common import ROOT, TARGET, Server, free_port, until
 HOME, APPS = "gatewright", "apps"
 GROUP = "/apis/gatewright.dev/v1alpha1"
 PERMISSIONS = [
-    ("gatewright.dev", ["authpolicies", "datasources"], ["get", "list", "watch"]),
-    ("gatewright.dev", ["authpolicies/status", "datasources/status"], ["get", "patch"]),
-    ("", ["secrets", "configmaps"], ["get", "list", "watch", "create", "patch", "update"]),
-    ("", ["namespaces"], ["list", "watch"]),
+    ("gatewright.dev", ["authpolicies", "datasources"], ["list", "watch"]),
+    ("gatewright.dev", ["authpolicies/status", "datasources/status"], ["patch"]),
+    ("", ["secrets"], ["get", "list", "watch", "create", "patch", "update"]),
+    ("", ["configmaps"], ["get", "list", "watch", "create", "patch"]),
+    ("", ["namespaces"], ["list"]),
     ("", ["pods"], ["get"]),
-    ("coordination.k8s.io", ["leases"], ["get", "create", "update", "patch"]),
+    ("coordination.k8s.io", ["leases"], ["get", "create", "update"]),
     ("events.k8s.io", ["events"], ["create", "patch"]),
     ("authentication.k8s.io", ["tokenreviews"], ["create"]),
+    ("rbac.authorization.k8s.io", ["clusterroles"], ["get"]),
 ]
 
 

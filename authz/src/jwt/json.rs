@@ -98,10 +98,6 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
-        Ok(Value::String(value))
-    }
-
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let inner = self.open()?;
         let mut array = Vec::new();
@@ -123,5 +119,17 @@ impl<'de> Visitor<'de> for Strict<'_> {
             }
         }
         Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_value_is_kept_as_it_is() {
+        let text = br#"{"a":null,"b":[true,false],"c":-1,"d":18446744073709551615,"e":-1.5,"f":"\u0061b","g":{"h":[[-2],{}]}}"#;
+        let lenient: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(Value::Object(object(text).unwrap()), lenient);
     }
 }

@@ -125,8 +125,8 @@ fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
 
 impl Header {
     fn parse(part: &str) -> Result<Self, Malformed> {
-        // Four characters hold three bytes.
-        if part.len() > MAX_HEADER_BYTES.div_ceil(3) * 4 {
+        // Three bytes take four characters, and there is no padding.
+        if part.len() > (MAX_HEADER_BYTES * 4).div_ceil(3) {
             return Err(Malformed("a header over 4 KiB"));
         }
         let members =

@@ -8,11 +8,21 @@ use crds::{
 };
 use serde_json::{Value, json};
 
-use super::super::{Failure, Token, testkit::*, verify};
+use super::super::{Failure, Token, date_of, testkit::*, verify};
 
 const STRICT: &str = "malformed: a payload that is not a strict JSON object";
 const AUD: &str = "invalid: `aud` is not text or a list of texts";
 const OTHER_AUD: &str = "invalid: `aud` is another audience";
+
+#[test]
+fn dates_that_services_tell_are_rounded_against_the_holder() {
+    let claims = json!({"exp": 10.0009, "nbf": 10.0001, "iat": -1});
+    let claims = claims.as_object().unwrap();
+    assert_eq!(date_of(claims, "exp").unwrap(), Some(10_000));
+    assert_eq!(date_of(claims, "nbf").unwrap(), Some(10_001));
+    assert!(date_of(claims, "iat").is_err());
+    assert_eq!(date_of(claims, "nothing").unwrap(), None);
+}
 
 fn changed(change: Value) -> String {
     verdict(&claiming(&with(claims(), change)))
