@@ -167,9 +167,9 @@ fn every_value_is_explained_and_used() {
         // As a whole; or what holds it is handed on, and its own name is asked for there.
         let is_used = (1..=words.len()).any(|known| {
             let (place, rest) = words.split_at(known);
+            let rest = format!(".{}", rest.join("."));
             is_asked(&templates, &format!(".Values.{}", place.join(".")))
-                && (rest.iter().all(|word| is_asked(&templates, &format!(".{word}")))
-                    || place.ends_with(&["resources"]))
+                && (rest == "." || place.ends_with(&["resources"]) || is_asked(&templates, &rest))
         });
         assert!(is_used || leaf.starts_with("metrics.dashboard.labels."), "no template asks for {leaf}");
     }
