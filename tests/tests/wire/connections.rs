@@ -110,9 +110,10 @@ async fn a_handshake_that_is_refused_for_its_rate_holds_no_place() -> Outcome {
 async fn a_handshake_that_the_application_refuses_holds_no_place() -> Outcome {
     let sockets = Sockets::start("{connections: {max: 1, by: Global}}").await?;
     let authz = &sockets.bench.product.addresses.authz;
-    // An application that answers and never switches protocols, and one that is not there.
+    // An application that answers and never switches protocols, as the admin listener is, and one that is not there.
+    let refuses = sockets.bench.product.addresses.admin.parse().expect("an address");
     let nobody = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-    for (application, status) in [(sockets.bench.upstream.address, 200), (nobody, 503)] {
+    for (application, status) in [(refuses, 404), (nobody, 503)] {
         let home = tempfile::tempdir().map_err(PeerError::io("a temporary folder"))?;
         let envoy = Envoy::start(authz, application, &reporting(), home.path()).await?;
         let refused = Call::to(envoy.hardened).path("/ws").websocket().bearer(&sockets.bench.alice()?);
