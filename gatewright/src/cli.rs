@@ -229,7 +229,7 @@ pub struct OperatorArgs {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = period)]
     pub key_use_interval: Duration,
     /// How long a watch may say nothing before it is given up and everything listed again. API servers say something every minute.
-    #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "150s", value_parser = period)]
     pub watch_silence: Duration,
     /// The address of this pod, at which other replicas reach it while it leads.
     #[arg(long, value_name = "IP", env = "POD_IP")]
@@ -353,7 +353,7 @@ pub(crate) fn default_data_dir() -> Option<PathBuf> {
     Some(state.join("gatewright"))
 }
 
-/// Between two times at which something is done again.
+/// A time after which something is done again: none would be a loop without a pause.
 fn period(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time.is_zero() { Err("write a time above zero, such as 5m".to_owned()) } else { Ok(time) }

@@ -41,12 +41,12 @@ pub(crate) fn command(args: &ExplainArgs, out: &mut impl Write) -> u8 {
         Err(code) => return code,
     };
     let compiled = Compiler::new(check::options(), LastGood::default()).compile(&objects);
-    let request = request(args);
-    let decision = match decided(args, &compiled, &request) {
+    let (request, now_ms) = (request(args), now_ms(args));
+    let decision = match decided(args, &compiled, &request, now_ms) {
         Ok(decision) => decision,
         Err(error) => return fail(1, &error),
     };
-    let asked = Asked::of(&request, "explain", now_ms(args));
+    let asked = Asked::of(&request, "explain", now_ms);
     let written = match args.output {
         Output::Json => writeln!(out, "{:#}", report(&decision, args, &asked)),
         Output::Text => text(out, &decision, args, &compiled, &asked),
@@ -79,7 +79,12 @@ fn request(args: &ExplainArgs) -> RequestView<'_> {
     }
 }
 
-fn decided(args: &ExplainArgs, compiled: &Compiled, request: &RequestView<'_>) -> Result<Decision, String> {
+fn decided(
+    args: &ExplainArgs,
+    compiled: &Compiled,
+    request: &RequestView<'_>,
+    now_ms: i64,
+) -> Result<Decision, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(async {
@@ -91,7 +96,7 @@ fn decided(args: &ExplainArgs, compiled: &Compiled, request: &RequestView<'_>) -
         keys.sync(compiled.snapshot.key_sets().to_vec());
         let options = calls::Options { networks: args.network.with_loopback(), cluster, ..calls::Options::default() };
         let remote = RemoteCache::new(options, &mut Registry::default(), tokio::runtime::Handle::current());
-        let decision = ask(now_ms(args), compiled, request, &keys, &remote).await;
+        let decision = ask(now_ms, compiled, request, &keys, &remote).await;
         keys.shutdown().await;
         Ok(decision)
     })

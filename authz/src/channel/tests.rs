@@ -7,7 +7,7 @@ use crds::{
     push::{Body, Name, PushedPolicy, State, version},
 };
 use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{
     files::{Copy, Files},
@@ -190,20 +190,16 @@ fn of_an_object_that_was_made_anew_nothing_before_is_kept() {
 #[tokio::test]
 async fn an_issuer_is_told_of_once_a_fetch_has_ended() {
     let keys = KeyCache::new(jwks::Options::default(), &mut Registry::default()).unwrap();
-    let force = Force::new(Arc::default(), keys, Metrics::default());
+    let force = Force::new(Arc::default(), keys.clone(), Metrics::default());
     // An address that is refused before anybody is asked.
     let jwt = json!({"issuer": "https://127.0.0.1:1", "audienceCheck": "Disabled"});
     let remote = policy("a/p", "x.test", &json!({"authenticators": [{"name": "m", "jwt": jwt}]}));
     let applied = Held::default().take(vec![remote, state(1, 1, 1)], Vec::new()).unwrap().unwrap();
     assert_eq!((applied.rejected.len(), applied.key_sets.len()), (0, 1));
+    let id = applied.key_sets[0].1.clone();
     force.put(applied);
     assert_eq!(force.reports(), []);
-    let told = async {
-        while force.reports().is_empty() {
-            sleep(Duration::from_millis(2)).await;
-        }
-    };
-    timeout(Duration::from_secs(10), told).await.expect("the fetch ends");
+    timeout(Duration::from_secs(10), keys.refresh(&id)).await.expect("the fetch ends");
     let reports = force.reports();
     assert_eq!((reports.len(), &*reports[0].policy), (1, "a/p"));
     assert!(reports[0].error.as_ref().is_some_and(|error| !error.is_empty()), "{reports:?}");

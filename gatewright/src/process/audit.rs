@@ -68,8 +68,8 @@ struct Counts {
 
 /// What lines are written to.
 trait Target: Write {
-    /// Whether what follows goes to another file than what was written before.
-    fn is_renewed(&mut self) -> bool {
+    /// Looks whether it is still there. Whether what follows goes to another file than what was written before.
+    fn renew(&mut self) -> bool {
         false
     }
 }
@@ -179,7 +179,7 @@ impl<T: Target> Lines<T> {
     /// Writes whole lines, and counts those that could not be.
     fn write(&mut self, batch: &[u8]) {
         let mut rest = batch;
-        if self.target.is_renewed() {
+        if self.target.renew() {
             self.is_torn = false;
         }
         if self.is_torn && !batch.is_empty() {
@@ -230,7 +230,7 @@ impl Target for io::Stdout {}
 
 impl Target for Rotated {
     /// A file that was moved away is still written to until the new one is there.
-    fn is_renewed(&mut self) -> bool {
+    fn renew(&mut self) -> bool {
         if self.looked.elapsed() < LOOK {
             return false;
         }

@@ -175,7 +175,7 @@ impl Bundles {
             }
             if found.authorities.as_deref() == Some(&*authorities) && (piece == Piece::Authorities || found.is_fresh())
             {
-                self.is_right(key, (now, authorities));
+                self.note_right(key, (now, authorities));
                 return Ok(());
             }
         }
@@ -193,12 +193,12 @@ impl Bundles {
         };
         if may() {
             self.places.write(piece, namespace, content, found.map(|found| found.uid)).await?;
-            self.is_right(key, (now, authorities));
+            self.note_right(key, (now, authorities));
         }
         Ok(())
     }
 
-    fn is_right(&mut self, key: (Piece, String), seen: (Instant, Arc<str>)) {
+    fn note_right(&mut self, key: (Piece, String), seen: (Instant, Arc<str>)) {
         self.told.remove(&(key.0, Some(key.1.clone())));
         self.right.insert(key, seen);
     }
