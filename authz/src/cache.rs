@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::Digest;
 use moka::sync::Cache;
 
-use crate::decide::{Grants, Proven};
+use crate::decide::{Grants, IdentityHeaders, Proven};
 
 /// SHA-256 over a credential and everything its verdict depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -54,7 +54,7 @@ impl TokenCache {
 /// An estimate that grows with what a caller can make grow.
 fn weight(_: &TokenKey, proven: &Arc<Proven>) -> u32 {
     const FIXED: usize = 512;
-    let headers = proven.headers.iter().flatten().map(|(_, value)| value.len() + 32).sum::<usize>();
+    let headers = proven.headers.as_ref().map_or(0, IdentityHeaders::weight);
     let claims =
         proven.principal.claims.iter().map(|(name, value)| name.len() + 64 + value_weight(value)).sum::<usize>();
     let grants = match &proven.grants {

@@ -1,15 +1,21 @@
-//! `decisions`: makes the same decision many times, so that `bench/instructions` can count what one costs.
+//! `decisions`: makes the same decision many times, so that `bench/instructions` can count what one costs, and says how long one took.
 //!
-//! Owns one policy and the requests. Two steps, because making a key takes another number of instructions each time:
+//! Owns policies that differ in their names and hosts, and the requests. Two steps, because making a key takes another number of instructions each time:
 //!
 //! ```text
 //! decisions prepare FILE N     a key set, then N RS256 tokens that it signed, one a line
-//! decisions KIND FILE N        reads all of FILE, then decides N times
+//! decisions KIND FILE N        reads all of FILE, then decides N times, with --policies for the hosts of so many policies in turn
 //! ```
 
 #![allow(clippy::panic, reason = "a program for people who measure: it ends where its own documents are wrong")]
 
-use std::{error::Error, fs, path::PathBuf};
+use std::{
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    time::Instant,
+};
 
 use authz::{
     cache::TokenCache,
@@ -33,7 +39,7 @@ use crds::{
     snapshot::Snapshot,
 };
 use mimalloc::MiMalloc;
-use serde_json::json;
+use serde_json::{Value, json};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -43,7 +49,6 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://sso.example.com";
-const HOST: &str = "api.example.com";
 const PATH: &str = "/v1/x?y=1";
 const API_KEY: &str = "a-key-of-some-length-that-nobody-has-but-this-program";
 
@@ -56,6 +61,9 @@ struct Args {
     file: PathBuf,
     /// How many tokens, or how many decisions.
     count: usize,
+    /// How many policies there are.
+    #[arg(long, default_value_t = 1)]
+    policies: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -71,7 +79,7 @@ enum Kind {
 }
 
 fn main() -> Result<(), Failure> {
-    let Args { kind, file, count } = Args::parse();
+    let Args { kind, file, count, policies } = Args::parse();
     if matches!(kind, Kind::Prepare) {
         return Ok(fs::write(file, prepare(count)?)?);
     }
@@ -84,7 +92,8 @@ fn main() -> Result<(), Failure> {
         Kind::Key => authorizations = vec![format!("Bearer {API_KEY}")],
         Kind::Cold | Kind::Prepare => {}
     }
-    let (snapshot, cache, limits) = (snapshot(keys), TokenCache::new(32 << 20), LocalLimits::default());
+    let hosts: Vec<String> = (0..policies).map(|index| format!("h{index}.example.com")).collect();
+    let (snapshot, cache, limits) = (snapshot(keys, &hosts), TokenCache::new(32 << 20), LocalLimits::default());
     let deps = Deps {
         snapshot: &snapshot,
         keys: &Nothing,
@@ -94,20 +103,26 @@ fn main() -> Result<(), Failure> {
         limits: &limits,
         now_ms: NOW * 1000,
     };
-    for authorization in authorizations.iter().cycle().take(count) {
-        allowed(&deps, authorization);
+    let requests = || authorizations.iter().cycle().zip(hosts.iter().cycle());
+    // Of what has to be known before, each once and not measured.
+    if policies > 1 {
+        requests().take(policies).for_each(|(authorization, host)| allowed(&deps, host, authorization));
     }
+    let began = Instant::now();
+    requests().take(count).for_each(|(authorization, host)| allowed(&deps, host, authorization));
+    let nanoseconds = began.elapsed().as_nanos() / u128::try_from(count.max(1))?;
+    writeln!(io::stdout(), "{nanoseconds} ns a decision")?;
     Ok(())
 }
 
 /// Decides on one request, which has to pass.
-fn allowed(deps: &Deps<'_>, authorization: &str) {
+fn allowed(deps: &Deps<'_>, host: &str, authorization: &str) {
     let mut headers = Headers::with_capacity(10);
-    bench::headers(HOST, PATH).into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+    bench::headers(host, PATH).into_iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
     headers.push("authorization", authorization.as_bytes());
     let request = RequestView {
         method: "GET",
-        host: HOST,
+        host,
         path: PATH,
         scheme: "http",
         headers,
@@ -121,21 +136,27 @@ fn allowed(deps: &Deps<'_>, authorization: &str) {
     }
 }
 
-/// One policy for tokens and keys.
-fn snapshot(keys: &str) -> Snapshot {
+/// A policy for each host, for tokens and keys.
+fn snapshot(keys: &str, hosts: &[String]) -> Snapshot {
     let sha256 = hex(digest(&SHA256, API_KEY.as_bytes()).as_ref());
-    let documents = [
+    let mut documents = vec![
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keys", "namespace": "demo"}, "data": {"jwks": keys}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "people", "namespace": "demo"},
                "stringData": {(sha256): r#"{"sub":"alice"}"#}}),
-        json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": "api", "namespace": "demo"},
-               "spec": {"externalHostnames": [HOST], "authenticators": [
-                   {"name": "sso", "jwt": {"issuer": ISSUER, "audiences": ["api"], "jwks": {"configMapKeyRef": {"name": "keys", "key": "jwks"}}}},
-                   {"name": "keys", "apiKey": {"sha256": {"secretRef": {"name": "people"}}}}]}}),
     ];
+    documents.extend(hosts.iter().enumerate().map(|(index, host)| policy(&format!("p{index}"), host)));
     let mut objects = Objects::default();
-    objects.read("documents.yaml", &documents.map(|one| one.to_string()).join("\n---\n"));
+    objects.read("documents.yaml", &documents.iter().map(Value::to_string).collect::<Vec<_>>().join("\n---\n"));
     Compiler::new(Options::default(), LastGood::default()).compile(&objects).snapshot
+}
+
+fn policy(name: &str, host: &str) -> Value {
+    json!({"apiVersion": "gatewright.dev/v1alpha1", "kind": "AuthPolicy", "metadata": {"name": name, "namespace": "demo"},
+           "spec": {"externalHostnames": [host],
+               "routes": [{"name": "wide", "paths": ["/v1/{**}"]}, {"name": "one", "paths": ["/v2/{id}"]}, {"name": "exact", "paths": ["/v3/a"]}],
+               "authenticators": [
+                   {"name": "sso", "jwt": {"issuer": ISSUER, "audiences": ["api"], "jwks": {"configMapKeyRef": {"name": "keys", "key": "jwks"}}}},
+                   {"name": "keys", "apiKey": {"sha256": {"secretRef": {"name": "people"}}}}]}})
 }
 
 fn prepare(count: usize) -> Result<String, Failure> {

@@ -6,13 +6,13 @@ use aws_lc_rs::digest;
 use crds::{
     api_keys::KeyId,
     code::Code,
-    snapshot::{Access, Authenticator, IdentityHeader, InvalidCredential, Source, SourceKind},
+    snapshot::{Access, Authenticator, InvalidCredential, Source, SourceKind},
 };
 use serde_json::{Map, Value};
 
 use super::{
-    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode, kind::Kind,
-    outcome::Outcome, second_factor, select::Place, standing,
+    Awaited, Deny, Deps, Facts, Grants, Need, Stop, authorize, credential, credential::Credential, encode,
+    encode::IdentityHeaders, kind::Kind, outcome::Outcome, second_factor, select::Place, standing,
 };
 use crate::{
     cache::TokenKey,
@@ -37,7 +37,9 @@ pub struct Proven {
     /// Whether the policy's service says that the caller is still active; `None`: nobody was asked.
     pub active: Option<bool>,
     /// Encoded identity headers; `None` when a value cannot be carried.
-    pub headers: Option<Vec<(IdentityHeader, Arc<str>)>>,
+    pub headers: Option<IdentityHeaders>,
+    /// Whether the authenticator lets this person in; `None`: it lets in everybody that it verifies.
+    pub admitted: Option<bool>,
     /// What the caller may do.
     pub grants: Grants,
     /// The API key that it is, if it is one.
@@ -109,15 +111,18 @@ fn verify(
     let Some(source) = place.rules.sources.get(credential.source) else {
         return Err(Deny::new(Code::InvalidToken, "nobody reads this place").into());
     };
-    let readers: Readers<'_> = Readers::new(deps, request, &place.rules.authenticators, source);
-    let key = readers.cache_key(source, &credential.value);
+    let readers = || Readers::new(deps, request, &place.rules.authenticators, source);
+    // Where nothing but the documents decides, whoever is remembered costs no look at those who read the place.
+    let varying = source.varies.then(readers);
+    let key = cache_key(source, varying.as_ref(), &credential.value);
     let remembered = deps.tokens.get(&key).filter(|proven| proven.may_be_used(deps.now_ms));
     facts.remembered = Some(remembered.is_some());
     if let Some(proven) = remembered {
         facts.outcomes.push((proven.principal.authenticator.clone(), Outcome::Verified));
         return Ok(proven);
     }
-    let mut proven = readers.try_all(deps, &place.policy.name, awaited, &credential.value, facts)?;
+    let mut proven =
+        varying.unwrap_or_else(readers).try_all(deps, &place.policy.name, awaited, &credential.value, facts)?;
     let asked = standing::of_caller(deps, awaited, place, &proven.principal)?;
     if let Some(asked) = &asked {
         proven.keep_until_ms = Some(proven.keep_until_ms.map_or(asked.until_ms, |own| own.min(asked.until_ms)));
@@ -126,14 +131,35 @@ fn verify(
         Reply::Standing(standing) => Some(standing),
         _ => None,
     });
-    let mapping = place.rules.authenticators.get(proven.authenticator).map(|one| &*one.claims);
-    authorize::complete(place.policy.authorization.as_ref(), mapping, standing, &mut proven);
+    let authenticator = place.rules.authenticators.get(proven.authenticator);
+    let mapping = authenticator.map(|one| &*one.claims);
+    authorize::complete(place.policy.authorization.as_deref(), mapping, standing, &mut proven);
+    let require = authenticator.map(|one| &one.require).filter(|require| !require.is_empty());
+    proven.admitted = require.map(|require| jwt::admits(require, &proven.principal));
     let proven = Arc::new(proven);
     // Verdicts that hold for this request alone, and those against the caller, are nothing to remember.
     if proven.may_be_used(deps.now_ms) && proven.active != Some(false) {
         deps.tokens.insert(key, proven.clone());
     }
     Ok(proven)
+}
+
+/// Covers everything a verdict depends on beside the clock: the credential, and in the fingerprint every reader as compiled; of those that
+/// vary, what they see now.
+fn cache_key(source: &Source, varying: Option<&Readers<'_>>, credential: &str) -> TokenKey {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&source.fingerprint);
+    let varying = || varying.into_iter().flat_map(|readers| &readers.all);
+    for version in varying().flat_map(|reader| reader.kind.version()) {
+        context.update(&version.to_be_bytes());
+    }
+    for reader in varying() {
+        reader.kind.context(&mut context);
+    }
+    // The same text in a header is another credential.
+    context.update(&[u8::from(source.kind == SourceKind::ClientCertificate)]);
+    context.update(credential.as_bytes());
+    TokenKey::from(&context.finish())
 }
 
 /// The authenticators that read one place, each with its keys as they are now.
@@ -242,22 +268,6 @@ impl<'a> Readers<'a> {
         Self { all: all.collect(), is_certificate: source.kind == SourceKind::ClientCertificate }
     }
 
-    /// Covers everything a verdict depends on beside the clock: the credential, every reader as compiled, and the keys of each.
-    fn cache_key(&self, source: &Source, credential: &str) -> TokenKey {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(&source.fingerprint);
-        for version in self.all.iter().flat_map(|reader| reader.kind.version()) {
-            context.update(&version.to_be_bytes());
-        }
-        for reader in &self.all {
-            reader.kind.context(&mut context);
-        }
-        // The same text in a header is another credential.
-        context.update(&[u8::from(self.is_certificate)]);
-        context.update(credential.as_bytes());
-        TokenKey::from(&context.finish())
-    }
-
     /// First success wins. Waiting comes last: a slow issuer must not hold up a token that another authenticator accepts.
     fn try_all(
         &self,
@@ -286,6 +296,7 @@ impl<'a> Readers<'a> {
                         ends_ms,
                         keep_until_ms,
                         active: None,
+                        admitted: None,
                         headers,
                         grants,
                         used: key.map(KeyUse::new),

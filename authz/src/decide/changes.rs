@@ -1,6 +1,10 @@
 //! What an allowed request gets changed. Owns the rule that no header is both set and removed.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::{Deref, Range},
+    sync::Arc,
+};
 
 /// A header and its value.
 pub type SetHeader = (Arc<str>, HeaderText);
@@ -10,8 +14,15 @@ pub type SetHeader = (Arc<str>, HeaderText);
 pub enum HeaderText {
     /// One of ours.
     Fixed(&'static str),
-    /// The caller's.
-    Shared(Arc<str>),
+    /// The caller's: a part of what all its values stand in.
+    Part {
+        /// All of them.
+        text: Arc<str>,
+        /// Where this one begins, in bytes.
+        begin: u32,
+        /// Where it ends.
+        end: u32,
+    },
     /// This request's.
     Own(String),
 }
@@ -30,13 +41,20 @@ pub struct HeaderChanges {
 
 // === impl HeaderText ===
 
+impl HeaderText {
+    /// A part of a text that is shared.
+    pub(super) fn part(text: &Arc<str>, range: Range<u32>) -> Self {
+        Self::Part { text: text.clone(), begin: range.start, end: range.end }
+    }
+}
+
 impl Deref for HeaderText {
     type Target = str;
 
     fn deref(&self) -> &str {
         match self {
             Self::Fixed(text) => text,
-            Self::Shared(text) => text,
+            Self::Part { text, begin, end } => text.get(*begin as usize..*end as usize).unwrap_or_default(),
             Self::Own(text) => text,
         }
     }
@@ -64,12 +82,6 @@ impl From<String> for HeaderText {
 impl From<&'static str> for HeaderText {
     fn from(text: &'static str) -> Self {
         Self::Fixed(text)
-    }
-}
-
-impl From<&Arc<str>> for HeaderText {
-    fn from(text: &Arc<str>) -> Self {
-        Self::Shared(text.clone())
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use crds::snapshot::IdentityHeader;
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
+use super::changes::HeaderText;
 use crate::principal::{CallerKind, Principal};
 
 /// Longest header value, in bytes as sent.
@@ -14,6 +16,30 @@ pub(super) const MAX_VALUE_BYTES: usize = 4096;
 /// A value that no header can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Unusable;
+
+/// The encoded identity headers of a caller. Their values stand in one text that all requests of the caller share: with many callers each
+/// piece of memory that a request touches is one that no cache of the processor holds.
+#[derive(Debug)]
+pub struct IdentityHeaders {
+    text: Arc<str>,
+    /// In order of the text, each with where its value ends.
+    ends: SmallVec<[(IdentityHeader, u32); 10]>,
+}
+
+// === impl IdentityHeaders ===
+
+impl IdentityHeaders {
+    /// Each header and its value.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IdentityHeader, HeaderText)> {
+        let begins = [0].into_iter().chain(self.ends.iter().map(|(_, end)| *end));
+        self.ends.iter().zip(begins).map(|((header, end), begin)| (*header, HeaderText::part(&self.text, begin..*end)))
+    }
+
+    /// What they take, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.text.len()
+    }
+}
 
 /// One text.
 pub(super) fn text(value: &str) -> Result<String, Unusable> {
@@ -66,12 +92,12 @@ pub(super) fn can_be_written_back(part: &str) -> bool {
 }
 
 /// The identity headers of a principal; `None` when one cannot be carried.
-pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Arc<str>)>> {
+pub(super) fn identity(principal: &Principal) -> Option<IdentityHeaders> {
     let optional = |header, value: &Option<Box<str>>| value.as_deref().map(|value| (header, text(value)));
     let several =
         |header, values: &[Box<str>]| (!values.is_empty()).then(|| (header, list(values.iter().map(|one| &**one))));
     let kind = CallerKind::Proven(principal.kind).as_str();
-    [
+    let all = [
         Some((IdentityHeader::Type, text(kind))),
         Some((IdentityHeader::Authenticator, text(&principal.authenticator))),
         optional(IdentityHeader::Issuer, &principal.issuer),
@@ -82,12 +108,16 @@ pub(super) fn identity(principal: &Principal) -> Option<Vec<(IdentityHeader, Arc
         several(IdentityHeader::Roles, &principal.roles),
         several(IdentityHeader::Scopes, &principal.scopes),
         principal.mfa.then(|| (IdentityHeader::Mfa, Ok("true".to_owned()))),
-    ]
-    .into_iter()
-    .flatten()
-    .filter(|(_, value)| value.as_ref().is_ok_and(|value| !value.is_empty()) || value.is_err())
-    .map(|(header, value)| value.ok().map(|value| (header, value.into())))
-    .collect()
+    ];
+    let (mut together, mut ends) = (String::new(), SmallVec::new());
+    for (header, value) in all.into_iter().flatten() {
+        let value = value.ok()?;
+        if !value.is_empty() {
+            together.push_str(&value);
+            ends.push((header, u32::try_from(together.len()).ok()?));
+        }
+    }
+    Some(IdentityHeaders { text: together.into(), ends })
 }
 
 fn push(out: &mut String, value: &str, in_list: bool) -> Result<(), Unusable> {

@@ -87,15 +87,13 @@ fn identity(
     caller: CallerKind,
     proven: Option<&Proven>,
 ) -> Result<(), Deny> {
-    let headers = match proven {
-        Some(proven) => proven.headers.as_deref().ok_or(UNUSABLE)?,
-        None => &[],
-    };
-    for (header, value) in headers {
-        changes.set(name_of(forward, *header)?, value);
-    }
-    if proven.is_none() {
-        changes.set(name_of(forward, IdentityHeader::Type)?, caller.as_str());
+    match proven {
+        Some(proven) => {
+            for (header, value) in proven.headers.as_ref().ok_or(UNUSABLE)?.iter() {
+                changes.set(name_of(forward, header)?, value);
+            }
+        }
+        None => changes.set(name_of(forward, IdentityHeader::Type)?, caller.as_str()),
     }
     changes.set(name_of(forward, IdentityHeader::Traffic)?, place.traffic.as_str());
     Ok(())
@@ -155,7 +153,7 @@ fn strip_credentials(
     let kept =
         facts.credential.filter(|_| kept).and_then(|index| place.rules.sources.get(index)).map(|source| &source.kind);
     let mut cookies = BTreeSet::new();
-    for source in &place.policy.places {
+    for source in &*place.policy.places {
         match source {
             SourceKind::Query { name, only_on } => {
                 let stays = matches!(kept, Some(SourceKind::Query { name: kept, .. }) if kept == name);
@@ -175,7 +173,7 @@ fn strip_credentials(
             SourceKind::Header { name, .. } => {
                 let stays = matches!(kept, Some(SourceKind::Header { name: kept, .. }) if kept == name);
                 if !stays {
-                    changes.remove(&Arc::from(&**name));
+                    changes.remove(name);
                 }
             }
             SourceKind::Cookie { name, .. } => {

@@ -44,6 +44,7 @@ use smallvec::SmallVec;
 pub use authenticate::Proven;
 pub use authorize::Grants;
 pub use changes::{HeaderChanges, HeaderText, SetHeader};
+pub use encode::IdentityHeaders;
 pub use limits::RateLimited;
 pub use outcome::{Factor, Outcome};
 pub use require::Checked;

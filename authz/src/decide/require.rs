@@ -36,11 +36,7 @@ pub(super) fn check(
     let principal = proven.as_ref().map(|proven| &proven.principal);
     let nothing = Grants::default();
     let grants = proven.as_ref().map_or(&nothing, |proven| &proven.grants);
-    if let Some(proven) = &proven
-        && let Some(authenticator) = place.rules.authenticators.get(proven.authenticator)
-        && !authenticator.require.is_empty()
-    {
-        let held = jwt::admits(&authenticator.require, &proven.principal);
+    if let Some((proven, held)) = proven.as_ref().and_then(|proven| Some((proven, proven.admitted?))) {
         let refusal = || Deny::new(Code::Forbidden, "the authenticator does not admit this person");
         note(facts, Checked::Admission(proven.authenticator), held, refusal)?;
     }

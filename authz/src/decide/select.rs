@@ -35,19 +35,32 @@ pub(super) fn select<'a>(snapshot: &Snapshot, request: &RequestView<'a>, facts: 
     let host = well_formed(request)?;
     let policy = policy(snapshot, request, &host, facts)?;
     facts.trial = (policy.mode == Mode::Audit).then(|| policy.clone());
-    facts.rules = Some(policy.rules.clone());
     let internal = internal_block(&policy, request, &host);
     let traffic = if internal.is_some() { Traffic::Internal } else { Traffic::External };
     facts.traffic = Some(traffic);
-    let path = CanonicalPath::parse(request.path)
-        .map_err(|_| Deny::new(Code::MalformedRequest, "the path can be read in more than one way"))?;
-    // Before routes: a browser that asks whether it may send a POST does not send one.
-    if let Some(answer) = policy.rules.cors.as_ref().and_then(|cors| cors::preflight(cors, request)) {
-        return Err(Stop::Answer(answer));
-    }
-    let rules = route(&policy, internal, request, &path)?;
+    // As long as no route is known, the policy's own rules say how a refusal looks.
+    let found = found(&policy, internal, request).inspect_err(|_| facts.rules = Some(policy.rules.clone()));
+    let (path, rules) = found?;
     facts.rules = Some(rules.clone());
     Ok(Place { policy, rules, traffic, host, path })
+}
+
+/// The path and the rules that hold there, or the answer to a browser's question before routes: one that asks whether it may send a POST
+/// does not send one.
+fn found<'a>(
+    policy: &Policy,
+    internal: Option<&Internal>,
+    request: &RequestView<'a>,
+) -> Result<(CanonicalPath<'a>, Arc<Rules>), Stop> {
+    let path = CanonicalPath::parse(request.path)
+        .map_err(|_| Deny::new(Code::MalformedRequest, "the path can be read in more than one way"))?;
+    if cors::asks(request)
+        && let Some(answer) = policy.rules.cors.as_ref().and_then(|cors| cors::preflight(cors, request))
+    {
+        return Err(Stop::Answer(answer));
+    }
+    let rules = route(policy, internal, request, &path)?;
+    Ok((path, rules))
 }
 
 /// Step 0. Tunnels and loop-backs of the request are no traffic that a policy can speak about.

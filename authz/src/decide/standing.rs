@@ -21,7 +21,7 @@ pub(super) fn of_caller(
     place: &Place<'_>,
     principal: &Principal,
 ) -> Result<Option<Arc<Kept>>, Stop> {
-    let authorization: Option<&Authorization> = place.policy.authorization.as_ref();
+    let authorization: Option<&Authorization> = place.policy.authorization.as_deref();
     let Some(service) = authorization.and_then(|own| own.webhook.as_ref()) else { return Ok(None) };
     let body = webhook::caller_question(&place.policy.name, principal);
     let id = AskId::of(&[&service.endpoint.id, body.expose()]);

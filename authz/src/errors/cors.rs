@@ -8,11 +8,15 @@ use crds::{origin::Origin, snapshot::Cors};
 use super::Headers;
 use crate::{decide::Answer, request::RequestView};
 
-/// The answer to a true preflight from an origin that may ask. Everything else is a request like others.
+/// Whether it is a true preflight. Everything else is a request like others.
+pub(crate) fn asks(request: &RequestView<'_>) -> bool {
+    request.method == "OPTIONS"
+        && request.headers.text("access-control-request-method").is_some_and(|method| !method.is_empty())
+}
+
+/// The answer to a preflight from an origin that may ask.
 pub(crate) fn preflight(cors: &Cors, request: &RequestView<'_>) -> Option<Answer> {
-    let asks = request.method == "OPTIONS"
-        && request.headers.text("access-control-request-method").is_some_and(|method| !method.is_empty());
-    let allowed = allowed(cors, request.headers.text("origin").filter(|_| asks).as_deref())?;
+    let allowed = allowed(cors, request.headers.text("origin").as_deref())?;
     let mut headers: Headers = vec![
         ("access-control-allow-origin".into(), allowed),
         ("access-control-allow-methods".into(), cors.methods.to_string()),

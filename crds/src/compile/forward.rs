@@ -20,6 +20,16 @@ const PREFIX: &str = "x-auth-";
 static NAMES: LazyLock<Arc<[Arc<str>; 11]>> = LazyLock::new(|| names_under(PREFIX));
 /// The same for policies that map nothing either.
 static OWNED: LazyLock<Arc<OwnedNames>> = LazyLock::new(|| Arc::new(OwnedNames::new(NAMES.iter().map(|name| &**name))));
+/// What policies share that say nothing about forwarding.
+static PLAIN: LazyLock<Arc<Forward>> = LazyLock::new(|| {
+    Arc::new(Forward {
+        names: NAMES.clone(),
+        credential: CredentialForwarding::Remove,
+        replacement: None,
+        headers: Vec::new(),
+        claims_header: None,
+    })
+});
 /// An HMAC key shorter than the digest weakens it (RFC 2104 section 3).
 const MIN_HMAC_KEY_BYTES: usize = 32;
 
@@ -61,7 +71,10 @@ pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1
 }
 
 /// One route's forwarding.
-pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -> Forward {
+pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -> Arc<Forward> {
+    if *spec == v1alpha1::Forward::default() {
+        return PLAIN.clone();
+    }
     let names = spec.header_prefix.as_ref().map_or_else(|| NAMES.clone(), |prefix| names_under(prefix));
     for name in &*names {
         if let Some(why) = forbidden(name) {
@@ -96,7 +109,7 @@ pub(super) fn compile(at: &str, spec: &v1alpha1::Forward, site: &mut Site<'_>) -
         let message = format!("`{header}` is set already: each header, in whatever spelling, has one value");
         site.problems.push(problem(format!("{at}.replaceCredential"), message));
     }
-    Forward { names, credential, replacement, headers, claims_header }
+    Arc::new(Forward { names, credential, replacement, headers, claims_header })
 }
 
 fn names_under(prefix: &str) -> Arc<[Arc<str>; 11]> {

@@ -1,6 +1,9 @@
 //! Limits of policy and route.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use aws_lc_rs::digest;
 
@@ -10,9 +13,12 @@ use crate::{
     v1alpha1,
 };
 
+/// What policies without limits share.
+static NONE: LazyLock<Arc<Limits>> = LazyLock::new(Arc::default);
+
 /// The policy's limits.
-pub(super) fn of_policy(spec: Option<&v1alpha1::Limits>, site: &mut Site<'_>) -> Limits {
-    let Some(spec) = spec else { return Limits::default() };
+pub(super) fn of_policy(spec: Option<&v1alpha1::Limits>, site: &mut Site<'_>) -> Arc<Limits> {
+    let Some(spec) = spec else { return NONE.clone() };
     let requests = spec.requests.as_ref().and_then(|one| requests("spec.limits.requests", "", one, site));
     let failures = spec.failed_authentications.as_ref().and_then(|one| {
         let window = window("spec.limits.failedAuthentications.window", &one.window, site)?;
@@ -24,13 +30,13 @@ pub(super) fn of_policy(spec: Option<&v1alpha1::Limits>, site: &mut Site<'_>) ->
         let Limit { id, by, .. } = limit("connections", "", one.max, Duration::ZERO, counted_by(one.by), site);
         ConnectionLimit { id, max: one.max, by }
     });
-    Limits {
+    Arc::new(Limits {
         requests: requests.into_iter().collect(),
         failures,
         connections,
         trusted_hops: spec.trusted_proxy_hops.unwrap_or(0).into(),
         store: site.store.clone(),
-    }
+    })
 }
 
 /// A route's limits: its own beside the policy's.

@@ -1,6 +1,6 @@
 //! Where credentials are: lists of places, and the order in which one set of rules looks into them.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest;
 
@@ -14,6 +14,15 @@ use crate::{
 
 /// An authenticator with its own places, if it has some: then it reads only those.
 pub(super) type WithPlaces = (Arc<Authenticator>, Option<Vec<SourceKind>>);
+
+/// Where credentials are unless somebody says so. Ten thousand policies that say nothing hold these texts once.
+static DEFAULT: LazyLock<Arc<[SourceKind]>> =
+    LazyLock::new(|| Arc::new([SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }]));
+
+/// Places as a policy keeps them.
+pub(super) fn kept(places: Vec<SourceKind>) -> Arc<[SourceKind]> {
+    if *places == **DEFAULT { DEFAULT.clone() } else { places.into() }
+}
 
 /// Where one list says that credentials are.
 pub(super) fn places_of(at: &str, sources: &[CredentialSource], site: &mut Site<'_>) -> Vec<SourceKind> {
@@ -84,7 +93,6 @@ pub(super) fn sources(
     if authenticators.is_empty() {
         return Arc::default();
     }
-    let default = [SourceKind::Header { name: "authorization".into(), scheme: Some("Bearer".into()) }];
     let shared: Vec<usize> = (0..authenticators.len())
         .filter(|index| authenticators.get(*index).is_some_and(|(_, own)| own.is_none()))
         .collect();
@@ -92,11 +100,11 @@ pub(super) fn sources(
     let mut add = |kind: &SourceKind, readers: &[usize]| match all.iter_mut().find(|one| same_place(&one.kind, kind)) {
         Some(known) => {
             site.problems.extend(one_list(at, &known.kind, kind));
-            known.readers.extend(readers);
+            known.readers.extend_from_slice(readers);
         }
-        None => all.push(Source { kind: kind.clone(), readers: readers.to_vec(), fingerprint: [0; 32] }),
+        None => all.push(Source { kind: kind.clone(), readers: readers.into(), fingerprint: [0; 32], varies: false }),
     };
-    places.unwrap_or(&default).iter().for_each(|kind| add(kind, &shared));
+    places.unwrap_or(&DEFAULT).iter().for_each(|kind| add(kind, &shared));
     for (index, (_, own)) in authenticators.iter().enumerate() {
         own.iter().flatten().for_each(|kind| add(kind, &[index]));
     }
@@ -105,6 +113,8 @@ pub(super) fn sources(
         source.readers.sort_unstable();
         source.readers.dedup();
         source.fingerprint = fingerprint(authenticators, &source.readers, salt);
+        let mut readers = source.readers.iter().filter_map(|index| authenticators.get(*index));
+        source.varies = readers.any(|(one, _)| one.kind.varies());
     }
     all.into()
 }
@@ -113,6 +123,7 @@ fn fingerprint(authenticators: &[WithPlaces], readers: &[usize], salt: &[u8]) ->
     let mut context = digest::Context::new(&digest::SHA256);
     for (one, _) in readers.iter().filter_map(|index| authenticators.get(*index)) {
         context.update(&one.fingerprint);
+        one.kind.version().iter().for_each(|version| context.update(&version.to_be_bytes()));
     }
     context.update(salt);
     // Positions are part of what is cached.
@@ -139,7 +150,7 @@ fn one_list(at: &str, one: &SourceKind, other: &SourceKind) -> Option<Problem> {
 pub(super) fn same_place(one: &SourceKind, other: &SourceKind) -> bool {
     match (one, other) {
         (SourceKind::Header { name, scheme }, SourceKind::Header { name: other, scheme: other_scheme }) => {
-            let fold = |scheme: &Option<Box<str>>| scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase());
+            let fold = |scheme: &Option<Arc<str>>| scheme.as_ref().map(|scheme| scheme.to_ascii_lowercase());
             name == other && fold(scheme) == fold(other_scheme)
         }
         (SourceKind::Cookie { name, .. }, SourceKind::Cookie { name: other, .. }) => name == other,

@@ -7,7 +7,7 @@ use url::Url;
 use super::{
     answers,
     api_key::Tables,
-    authenticator, authorization, forward, problem,
+    authenticator, authorization, forward, places, problem,
     references::{References, Resolved},
     rules::Base,
     store, validate,
@@ -144,13 +144,13 @@ fn policy(spec: &AuthPolicySpec, site: &mut Site<'_>) -> (Vec<HostPattern>, Poli
         mode: answers::mode(spec.mode),
         external: hosts.clone(),
         public_origin,
-        internal,
+        internal: internal.map(Box::new),
         routes: RouteTable::new(routes),
         unmatched,
-        authorization,
+        authorization: authorization.map(Box::new),
         rules: base.rules.clone(),
         owned,
-        places,
+        places: places::kept(places),
     };
     (hosts, policy, key_sets)
 }
@@ -200,7 +200,7 @@ fn internal(internal: &v1alpha1::Internal, base: &Base, site: &mut Site<'_>) -> 
     let access = internal.access.map_or(base.rules.access, self::access);
     let mut rules = Rules { access, invalid_credential: invalid, ..(*base.rules).clone() };
     if access == Access::Public {
-        rules.require.clear();
+        rules.require = Arc::default();
     }
     Internal { hostnames, source_cidrs, use_routes: internal.use_routes.unwrap_or(false), rules: Arc::new(rules) }
 }
@@ -238,7 +238,7 @@ fn route(
         Arc::new(silent)
     });
     let compiled = Route {
-        name: (*route.name).into(),
+        name: rules.route.clone().unwrap_or_default(),
         methods: route.methods.iter().map(|method| (**method).into()).collect(),
         upgrade: route.upgrade.as_ref().map(|v1alpha1::Upgrade::WebSocket| Upgrade::WebSocket),
         rules: Arc::new(rules),

@@ -1,6 +1,9 @@
 //! Policy and route merged into effective rules (contract, section 2, step 3).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use super::{
     answers,
@@ -19,6 +22,10 @@ use crate::{
     },
     v1alpha1::{self, AuthPolicySpec, CredentialSource},
 };
+
+/// How refusals look unless somebody says so.
+static STANDARD: LazyLock<Arc<Errors>> =
+    LazyLock::new(|| Arc::new(Errors { profile: ErrorProfile::Standard, message: None, responses: BTreeMap::new() }));
 
 /// The policy's own rules, and what routes need to build theirs.
 pub(super) struct Base {
@@ -60,8 +67,7 @@ impl Base {
             .collect();
         let authenticators: Vec<WithPlaces> = authenticators.into_iter().zip(own).collect();
         let forward = spec.forward.clone().unwrap_or_default();
-        let errors = Errors { profile: ErrorProfile::Standard, message: None, responses: BTreeMap::new() };
-        let errors = merge_errors(&Arc::new(errors), "spec", spec.errors.as_ref(), site);
+        let errors = merge_errors(&STANDARD, "spec", spec.errors.as_ref(), site);
         // A cached caller has the roles and scopes of the block it was verified under.
         let salt = serde_json::to_vec(&authorization).unwrap_or_default();
         let rules = Rules {
@@ -70,12 +76,12 @@ impl Base {
             invalid_credential,
             sources: sources("spec", &authenticators, places.as_deref(), &salt, site),
             authenticators: authenticators.iter().map(|(one, _)| one.clone()).collect(),
-            require: spec.require.as_ref().map_or_else(Vec::new, |require| {
-                requirements("spec.require", require, spec.routes.iter().flat_map(|route| &route.paths), site)
+            require: spec.require.as_ref().map_or_else(Arc::default, |require| {
+                requirements("spec.require", require, spec.routes.iter().flat_map(|route| &route.paths), site).into()
             }),
-            limits: Arc::new(limits::of_policy(spec.limits.as_ref(), site)),
+            limits: limits::of_policy(spec.limits.as_ref(), site),
             errors,
-            forward: Arc::new(forward::compile("spec.forward", &forward, site)),
+            forward: forward::compile("spec.forward", &forward, site),
             respond: None,
             cors: spec.cors.as_ref().map(|cors| Arc::new(answers::cors(cors, site))),
         };
@@ -89,12 +95,15 @@ impl Base {
     }
 
     /// What is required in all: whoever says that a route is public takes it out of what the policy asks of callers.
-    pub(super) fn require(&self, access: Access, own: &[Requirement]) -> Vec<Requirement> {
-        let base = if access == Access::Public { &[] } else { self.rules.require.as_slice() };
+    pub(super) fn require(&self, access: Access, own: &[Requirement]) -> Arc<[Requirement]> {
+        let base = if access == Access::Public { &[] } else { &*self.rules.require };
+        if own.is_empty() && base.len() == self.rules.require.len() {
+            return self.rules.require.clone();
+        }
         let mut all = [base, own].concat();
         // Somebody has to be asked: after all that can be refused without.
         all.sort_by_key(|one| matches!(one, Requirement::Owner(_)));
-        all
+        all.into()
     }
 
     /// The rules of a route: its own words replace, requirements add up, errors and forwarding merge by field.
@@ -122,9 +131,7 @@ impl Base {
         let access = route.access.map_or(base.access, access);
         let forward = match &route.forward {
             None => base.forward.clone(),
-            Some(own) => {
-                Arc::new(forward::compile(&format!("{at}.forward"), &forward::merge(&self.forward, own), site))
-            }
+            Some(own) => forward::compile(&format!("{at}.forward"), &forward::merge(&self.forward, own), site),
         };
         Rules {
             route: Some((*route.name).into()),

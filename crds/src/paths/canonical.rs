@@ -6,6 +6,10 @@ use std::borrow::Cow;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CanonicalPath<'a>(Cow<'a, str>);
 
+/// What stands between the slashes of a path or a template. Byte by byte: segments are short, and a search that is made for long texts costs
+/// more than it saves.
+pub(super) struct Segments<'t>(Option<&'t str>);
+
 /// Why a path has no canonical reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedPath {
@@ -35,6 +39,29 @@ pub enum MalformedPath {
     EmptySegment,
 }
 
+// === impl Segments ===
+
+impl<'t> Segments<'t> {
+    /// Those of a text that begins with a slash; of another, none.
+    pub(super) fn of(text: &'t str) -> Self {
+        Self(text.strip_prefix('/'))
+    }
+}
+
+impl<'t> Iterator for Segments<'t> {
+    type Item = &'t str;
+
+    fn next(&mut self) -> Option<&'t str> {
+        let text = self.0?;
+        let (segment, rest) = match text.bytes().position(|byte| byte == b'/') {
+            Some(slash) => text.split_at_checked(slash)?,
+            None => (text, ""),
+        };
+        self.0 = rest.strip_prefix('/');
+        Some(segment)
+    }
+}
+
 // === impl CanonicalPath ===
 
 impl<'a> CanonicalPath<'a> {
@@ -45,10 +72,9 @@ impl<'a> CanonicalPath<'a> {
             return Err(MalformedPath::NotAbsolute);
         }
         let decoded = decode(path)?;
-        let segments = || decoded.split('/').skip(1);
-        let last = segments().count().saturating_sub(1);
-        for (index, segment) in segments().enumerate() {
-            if segment.is_empty() && index != last {
+        let mut segments = Segments::of(&decoded).peekable();
+        while let Some(segment) = segments.next() {
+            if segment.is_empty() && segments.peek().is_some() {
                 return Err(MalformedPath::EmptySegment);
             }
             // `..;x` is `..` to servers that strip path parameters.
@@ -67,7 +93,7 @@ impl<'a> CanonicalPath<'a> {
 
     /// Segments between the slashes; the last one is empty when the path ends with a slash.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
-        self.0.split('/').skip(1)
+        Segments::of(&self.0)
     }
 }
 

@@ -4,23 +4,23 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::CanonicalPath;
+use super::{CanonicalPath, canonical::Segments};
 
-/// A compiled path template.
+/// A path template that is known to be one. Its text is all there is: ten thousand policies hold tens of thousands, and a request reads one
+/// piece of memory for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(into = "String")]
 pub struct PathTemplate {
     text: Box<str>,
-    segments: Vec<Segment>,
-    /// Ends with `{**}`.
-    open: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
-    Literal(Box<str>),
+/// What stands between two slashes of a template.
+enum Part<'t> {
+    Literal(&'t str),
     /// Exactly one segment, not empty.
     Any,
+    /// Any number of segments; the last part.
+    Rest,
 }
 
 /// Why a text is no template.
@@ -50,54 +50,71 @@ impl PathTemplate {
         let rest = text.strip_prefix('/').ok_or(BadTemplate::NotAbsolute)?;
         let parts: Vec<&str> = rest.split('/').collect();
         let last = parts.len().saturating_sub(1);
-        let (mut segments, mut open) = (Vec::with_capacity(parts.len()), false);
         for (index, part) in parts.iter().enumerate() {
             match *part {
-                "{**}" if index == last => open = true,
+                "{**}" if index == last => {}
                 "{**}" => return Err(BadTemplate::OpenNotLast),
-                part if is_variable(part) => segments.push(Segment::Any),
+                part if is_variable(part) => {}
                 part if part.contains(['{', '}']) => return Err(BadTemplate::Braces(part.to_owned())),
-                part => segments.push(literal(part, index == last)?),
+                part => literal(part, index == last)?,
             }
         }
-        Ok(Self { text: text.into(), segments, open })
+        Ok(Self { text: text.into() })
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Whether it matches; case-sensitive.
     pub fn matches(&self, path: &CanonicalPath<'_>) -> bool {
-        let mut segments = path.segments();
-        for expected in &self.segments {
-            let matched = match (expected, segments.next()) {
-                (Segment::Literal(literal), Some(segment)) => **literal == *segment,
-                (Segment::Any, Some(segment)) => !segment.is_empty(),
-                (_, None) => false,
-            };
-            if !matched {
-                return false;
-            }
-        }
-        self.open || segments.next().is_none()
+        matches(&self.text, path)
     }
 
     /// The position of a variable among the segments; the first one of that name.
     pub fn position(&self, variable: &str) -> Option<usize> {
         let named = |part: &str| part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(variable);
-        self.text.split('/').skip(1).position(named)
+        Segments::of(&self.text).position(named)
     }
+}
 
-    /// The one path it matches, if it holds no variable.
-    pub(super) fn as_literal(&self) -> Option<&str> {
-        let literal = !self.open && self.segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
-        literal.then_some(&*self.text)
-    }
-
-    /// The first segment, where it is a literal: what the route table groups by.
-    pub(super) fn first_literal(&self) -> Option<&str> {
-        match self.segments.first() {
-            Some(Segment::Literal(literal)) => Some(literal),
-            _ => None,
+/// Whether a template of this text matches.
+pub(super) fn matches(template: &str, path: &CanonicalPath<'_>) -> bool {
+    let mut segments = path.segments();
+    for part in parts(template) {
+        let matched = match part {
+            Part::Literal(literal) => segments.next() == Some(literal),
+            Part::Any => segments.next().is_some_and(|segment| !segment.is_empty()),
+            Part::Rest => return true,
+        };
+        if !matched {
+            return false;
         }
     }
+    segments.next().is_none()
+}
+
+/// Whether a template of this text matches one path only, which is its text.
+pub(super) fn is_literal(template: &str) -> bool {
+    parts(template).all(|part| matches!(part, Part::Literal(_)))
+}
+
+/// The first segment, where it is a literal: what the route table groups by.
+pub(super) fn first_literal(template: &str) -> Option<&str> {
+    match parts(template).next() {
+        Some(Part::Literal(literal)) => Some(literal),
+        _ => None,
+    }
+}
+
+/// No literal of a template holds a brace.
+fn parts(template: &str) -> impl Iterator<Item = Part<'_>> {
+    Segments::of(template).map(|part| match part {
+        "{**}" => Part::Rest,
+        part if part.starts_with('{') => Part::Any,
+        part => Part::Literal(part),
+    })
 }
 
 fn is_variable(part: &str) -> bool {
@@ -107,13 +124,13 @@ fn is_variable(part: &str) -> bool {
 }
 
 /// A literal segment must be one that a canonical path can hold: anything else is a mistake of the author.
-fn literal(part: &str, is_last: bool) -> Result<Segment, BadTemplate> {
+fn literal(part: &str, is_last: bool) -> Result<(), BadTemplate> {
     let name = part.split_once(';').map_or(part, |(name, _)| name);
     let odd = part.contains(['\\', '?', '#']) || part.chars().any(char::is_control);
     if odd || name == "." || name == ".." || (part.is_empty() && !is_last) {
         return Err(BadTemplate::Unmatchable(part.to_owned()));
     }
-    Ok(Segment::Literal(part.into()))
+    Ok(())
 }
 
 impl fmt::Display for PathTemplate {

@@ -153,12 +153,26 @@ fn templates_are_indexed_by_what_is_fixed_in_them() {
         ("/{x}/b", None, None),
         ("/{**}", None, None),
     ] {
-        let template = PathTemplate::parse(template).unwrap();
-        assert_eq!((template.as_literal(), template.first_literal()), (literal, first), "{template}");
+        assert_eq!(template::is_literal(template).then_some(template), literal, "{template}");
+        assert_eq!(template::first_literal(template), first, "{template}");
     }
     let routes = ["/b", "/a/{x}", "/{**}"].map(|path| (vec![PathTemplate::parse(path).unwrap()], path));
     let table = RouteTable::new(routes.to_vec());
     assert_eq!(table.iter().copied().collect::<Vec<_>>(), ["/b", "/a/{x}", "/{**}"]);
+}
+
+/// The index sorts templates; whoever reads the table sees the document.
+#[test]
+fn a_table_is_shown_as_it_was_written() {
+    let table = [&["/{**}", "/b", "/a/{x}", "/a"][..], &[], &["/a", "/{any}/b", "/"]]
+        .map(|paths| (paths.iter().map(|path| PathTemplate::parse(path).unwrap()).collect(), serde_json::json!({})));
+    let shown = serde_json::to_value(RouteTable::new(table.to_vec())).unwrap();
+    let expected = serde_json::json!([
+        {"paths": ["/{**}", "/b", "/a/{x}", "/a"]},
+        {"paths": []},
+        {"paths": ["/a", "/{any}/b", "/"]},
+    ]);
+    assert_eq!(shown, expected);
 }
 
 proptest::proptest! {

@@ -54,6 +54,39 @@ pub enum AuthenticatorKind {
     ServiceAccount(Box<ServiceAccounts>),
 }
 
+// === impl AuthenticatorKind ===
+
+impl AuthenticatorKind {
+    /// What verdicts change with and stands in the documents: keys, records, lists.
+    pub fn version(&self) -> [u64; 2] {
+        match self {
+            Self::Jwt(jwt) => {
+                let keys = match &jwt.keys {
+                    JwtKeys::Inline(keys) => keys.version(),
+                    JwtKeys::Static(keys) => keys.version(),
+                    JwtKeys::Remote(_) | JwtKeys::Missing => 0,
+                };
+                [keys, jwt.denied.version()]
+            }
+            Self::ApiKey(keys) => [keys.version(), 0],
+            Self::Introspection(_)
+            | Self::UserInfo(_)
+            | Self::Webhook(_)
+            | Self::ClientCertificate(_)
+            | Self::ServiceAccount(_) => [0, 0],
+        }
+    }
+
+    /// Whether verdicts change with something else too, which every request has to look at: keys that are fetched, other headers.
+    pub fn varies(&self) -> bool {
+        match self {
+            Self::Jwt(jwt) => matches!(jwt.keys, JwtKeys::Remote(_)),
+            Self::Webhook(_) | Self::ServiceAccount(_) => true,
+            Self::ApiKey(_) | Self::Introspection(_) | Self::UserInfo(_) | Self::ClientCertificate(_) => false,
+        }
+    }
+}
+
 /// Everything that decides whether a JWT is good (RFC 7519, RFC 8725, RFC 9068).
 #[derive(Debug, Serialize)]
 pub struct Jwt {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ipnet::IpNet;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use super::{
     Authenticator, Authorization, Cors, ErrorResponse, Forward, IdentityRequirements, Limits, Mode, OwnedNames, Owner,
@@ -29,19 +30,19 @@ pub struct Policy {
     /// The origin browsers use, where the request's own cannot be known.
     pub public_origin: Option<Origin>,
     /// Present: some hosts may be cluster-internal.
-    pub internal: Option<Internal>,
+    pub internal: Option<Box<Internal>>,
     /// Routes in document order.
     pub routes: RouteTable<Route>,
     /// What an unmatched path gets.
     pub unmatched: Unmatched,
     /// Scopes and roles of callers beyond what their credential says.
-    pub authorization: Option<Authorization>,
+    pub authorization: Option<Box<Authorization>>,
     /// Rules without a route: unmatched paths that are authenticated, and refusals before a route is known.
     pub rules: Arc<Rules>,
     /// Every name that is ours on the way to the upstream, whatever the route.
     pub owned: Arc<OwnedNames>,
     /// Every place where any part of this policy looks for a credential: none of them reaches the upstream unverified.
-    pub places: Vec<SourceKind>,
+    pub places: Arc<[SourceKind]>,
 }
 
 impl Policy {
@@ -96,7 +97,7 @@ pub struct Rules {
     /// In order of search; the first one present is the credential.
     pub sources: Arc<[Source]>,
     /// All must hold.
-    pub require: Vec<Requirement>,
+    pub require: Arc<[Requirement]>,
     /// How many requests and bad credentials are taken.
     pub limits: Arc<Limits>,
     /// How refusals look.
@@ -155,10 +156,13 @@ pub struct Source {
     /// The place.
     pub kind: SourceKind,
     /// Indices into [`Rules::authenticators`]: who reads this place.
-    pub readers: Vec<usize>,
-    /// SHA-256 over the readers' fingerprints, in order: a verdict about a credential found here is cached under it.
+    pub readers: SmallVec<[usize; 2]>,
+    /// SHA-256 over the readers' fingerprints and versions, in order: a verdict about a credential found here is cached under it.
     #[serde(skip)]
     pub fingerprint: [u8; 32],
+    /// Whether a verdict of any of the readers changes with more than that.
+    #[serde(skip)]
+    pub varies: bool,
 }
 
 /// The places.
@@ -168,28 +172,28 @@ pub enum SourceKind {
     /// A request header; with a scheme, only values of that scheme count.
     Header {
         /// Lower case.
-        name: Box<str>,
+        name: Arc<str>,
         /// Compared without regard to case (RFC 9110 section 11.1).
-        scheme: Option<Box<str>>,
+        scheme: Option<Arc<str>>,
     },
     /// A cookie (RFC 6265 section 5.4).
     Cookie {
         /// Exact name.
-        name: Box<str>,
+        name: Arc<str>,
         /// Who else than the request's own origin may send it with a state-changing request.
         allowed_origins: AllowedOrigins,
     },
     /// A query parameter.
     Query {
         /// Exact name, after decoding.
-        name: Box<str>,
+        name: Arc<str>,
         /// Only on requests for this upgrade; elsewhere it is no source.
         only_on: Option<Upgrade>,
     },
     /// The entry after this one in `Sec-WebSocket-Protocol`, on requests for a WebSocket.
     WebSocketProtocol {
         /// The first entry.
-        name: Box<str>,
+        name: Arc<str>,
     },
     /// The certificate of the connection, as the proxy verified it.
     ClientCertificate,

@@ -101,6 +101,8 @@ fn a_denied_token_is_refused_also_when_it_was_seen_before() {
     }
     world.snapshot = compiled(&list("b\n"));
     assert_eq!(ask(&world, &token(json!("a"))), Ok(()));
+    world.snapshot = compiled(&list("a\n"));
+    assert_eq!(ask(&world, &token(json!("a"))), Err(Code::InvalidToken), "as many, and others");
     world.snapshot = compiled(&policy.replace(", optional: true", ""));
     assert_eq!(ask(&world, &token(json!("a"))), Err(Code::Unavailable), "without the list nobody knows");
 }

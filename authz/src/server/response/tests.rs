@@ -157,7 +157,17 @@ fn proven() -> Arc<Proven> {
     };
     let (ends_ms, keep_until_ms, active, headers) = (None, None, None, None);
     let grants = Grants::default();
-    Arc::new(Proven { principal, authenticator: 0, ends_ms, keep_until_ms, active, headers, grants, used: None })
+    Arc::new(Proven {
+        principal,
+        authenticator: 0,
+        ends_ms,
+        keep_until_ms,
+        active,
+        admitted: None,
+        headers,
+        grants,
+        used: None,
+    })
 }
 
 fn text(value: Option<&Value>) -> &str {

@@ -211,7 +211,7 @@ fn new_places_are_places() {
         kinds,
         [query(Some(Upgrade::WebSocket)), query(None), SourceKind::WebSocketProtocol { name: "app".into() }]
     );
-    assert_eq!(only(&compiled).places, kinds);
+    assert_eq!(*only(&compiled).places, kinds);
     for (forward, word) in [
         ("headers: [{name: sec-websocket-protocol, claim: a}]", "n/a Invalid"),
         (

@@ -18,7 +18,7 @@ routes:
     let compiled = compile(&policy("n/a", spec));
     let policy = only(&compiled);
     let places = |rules: &crate::snapshot::Rules| {
-        rules.sources.iter().map(|source| (place(&source.kind), source.readers.clone())).collect::<Vec<_>>()
+        rules.sources.iter().map(|source| (place(&source.kind), source.readers.to_vec())).collect::<Vec<_>>()
     };
     assert_eq!(
         places(&policy.rules),
