@@ -1,6 +1,7 @@
 //! What the programs of this crate share: a check as Envoy sends it, how answers are counted, and the rule that load stays on this
 //! machine.
 
+pub mod decided;
 pub mod samples;
 
 use std::{collections::HashMap, net::IpAddr, sync::Arc};

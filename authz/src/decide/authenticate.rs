@@ -149,11 +149,8 @@ fn verify(
 fn cache_key(source: &Source, varying: Option<&Readers<'_>>, credential: &str) -> TokenKey {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&source.fingerprint);
-    let varying = || varying.into_iter().flat_map(|readers| &readers.all);
-    for version in varying().flat_map(|reader| reader.kind.version()) {
-        context.update(&version.to_be_bytes());
-    }
-    for reader in varying() {
+    for reader in varying.into_iter().flat_map(|readers| &readers.all) {
+        context.update(&reader.kind.version().to_be_bytes());
         reader.kind.context(&mut context);
     }
     // The same text in a header is another credential.

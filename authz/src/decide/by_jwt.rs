@@ -65,13 +65,12 @@ impl<'a> Ready<'a> {
         self.jwt.issuer.as_deref().or(learnt)
     }
 
-    /// What changes with the keys and with the list of denied tokens.
-    pub(super) fn version(&self) -> [u64; 2] {
-        let keys = match &self.keys {
+    /// What changes with keys that are fetched.
+    pub(super) fn version(&self) -> u64 {
+        match &self.keys {
             Keys::Set { keys, .. } => keys.as_ref().map_or(0, |keys| keys.version()),
-            Keys::Static(keys) => keys.version(),
-        };
-        [keys, self.jwt.denied.version()]
+            Keys::Static(_) => 0,
+        }
     }
 
     /// Tokens only, with a code or without; and one that names an issuer is only for authenticators of that issuer, or of none.

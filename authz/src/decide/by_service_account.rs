@@ -38,7 +38,7 @@ impl<'a> Ready<'a> {
     }
 
     /// What changes with the keys.
-    pub(super) fn version(&self) -> [u64; 2] {
+    pub(super) fn version(&self) -> u64 {
         self.token.version()
     }
 

@@ -47,13 +47,12 @@ impl<'a> Kind<'a> {
         }
     }
 
-    /// What a verdict depends on beside the credential and the authenticator as compiled.
-    pub(super) fn version(&self) -> [u64; 2] {
+    /// What a verdict depends on beside the credential and the documents: the keys that were fetched.
+    pub(super) fn version(&self) -> u64 {
         match self {
             Self::Jwt(ready) => ready.version(),
-            Self::ApiKey(keys) => [keys.version(), 0],
             Self::Account(ready) => ready.version(),
-            Self::Service(_) | Self::Certificate(_) => [0, 0],
+            Self::ApiKey(_) | Self::Service(_) | Self::Certificate(_) => 0,
         }
     }
 
