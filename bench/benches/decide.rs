@@ -1,4 +1,4 @@
-//! `cargo bench -p bench`: how long one decision takes, without a server. `bench/instructions` counts the same for CI.
+//! `cargo bench -p bench --bench decide`: how long one decision takes, without a server. `bench/instructions` counts the same for CI.
 
 use std::{error::Error, hint::black_box};
 

@@ -133,7 +133,7 @@ impl Tokens {
 
 /// A policy for each host, for tokens and keys.
 fn snapshot(keys: &str, hosts: &[String]) -> Snapshot {
-    let sha256 = hex(digest(&SHA256, API_KEY.as_bytes()).as_ref());
+    let sha256 = crds::digest::hex(digest(&SHA256, API_KEY.as_bytes()).as_ref());
     let mut documents = vec![
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keys", "namespace": "demo"}, "data": {"jwks": keys}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "people", "namespace": "demo"},
@@ -152,8 +152,4 @@ fn policy(name: &str, host: &str) -> Value {
                "authenticators": [
                    {"name": "sso", "jwt": {"issuer": ISSUER, "audiences": ["api"], "jwks": {"configMapKeyRef": {"name": "keys", "key": "jwks"}}}},
                    {"name": "keys", "apiKey": {"sha256": {"secretRef": {"name": "people"}}}}]}})
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

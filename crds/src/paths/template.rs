@@ -56,7 +56,7 @@ impl PathTemplate {
                 "{**}" => return Err(BadTemplate::OpenNotLast),
                 part if is_variable(part) => {}
                 part if part.contains(['{', '}']) => return Err(BadTemplate::Braces(part.to_owned())),
-                part => literal(part, index == last)?,
+                part => check_literal(part, index == last)?,
             }
         }
         Ok(Self { text: text.into() })
@@ -124,7 +124,7 @@ fn is_variable(part: &str) -> bool {
 }
 
 /// A literal segment must be one that a canonical path can hold: anything else is a mistake of the author.
-fn literal(part: &str, is_last: bool) -> Result<(), BadTemplate> {
+fn check_literal(part: &str, is_last: bool) -> Result<(), BadTemplate> {
     let name = part.split_once(';').map_or(part, |(name, _)| name);
     let odd = part.contains(['\\', '?', '#']) || part.chars().any(char::is_control);
     if odd || name == "." || name == ".." || (part.is_empty() && !is_last) {
