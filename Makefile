@@ -22,7 +22,7 @@ charts: build ## renew what is generated: definitions, their chart, and the rend
 	GATEWRIGHT_BLESS=1 cargo test --locked -p crds --test crds committed_files_are_current
 	GATEWRIGHT_BLESS=1 cargo test --locked -p tests --test cluster -- charts::definitions_are charts::renders_are
 
-test: build ## every test; installs Envoy, oidc-provider, the cq client and Kubernetes into the cache on first use
+test: build ## the tests; installs Envoy, oidc-provider, the cq client, joserfc, redis and Kubernetes into the cache on first use
 	tests/tools/install envoy
 	tests/tools/install oidc-provider
 	tests/tools/install cq-sdk

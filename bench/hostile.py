@@ -35,6 +35,16 @@ EMPTY_MESSAGE = b"\x00" + struct.pack(">I", 0)
 BEGUN_MESSAGE = b"\x00" + struct.pack(">I", 1 << 20) + b"\x0a" * 1024
 
 
+def field(number: int, value: bytes) -> bytes:
+    """A message or bytes in a message, of 128 to 16,383 bytes."""
+    return bytes([number << 3 | 2, len(value) & 0x7F | 0x80, len(value) >> 7]) + value
+
+
+# Attributes, request, http: header lines without name and value, each many times larger once it is read.
+CHECK = field(1, field(4, field(2, b"\x1a\x00" * 8000)))
+EMPTY_HEADERS = b"\x00" + struct.pack(">I", len(CHECK)) + CHECK
+
+
 def streams() -> Iterator[int]:
     return itertools.count(1, 2)
 
@@ -55,6 +65,12 @@ def fat_messages() -> Iterator[bytes]:
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, 0, stream, BEGUN_MESSAGE)
         for _ in range(60):
             yield frame(DATA, 0, stream, bytes(16_384))
+
+
+def endless_calls() -> Iterator[bytes]:
+    """Messages that are whole and hold little but empty headers, of calls that do not end: whoever reads one keeps it until then."""
+    for stream in streams():
+        yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, 0, stream, EMPTY_HEADERS)
 
 
 def no_window() -> Iterator[bytes]:
@@ -107,6 +123,7 @@ ATTACKS: dict[Callable[[], Iterator[bytes]], tuple[int, int, bool, bool]] = {
     rapid_reset: (500, 2, True, True),
     half_messages: (200, 4, True, True),
     fat_messages: (100, 2, True, True),
+    endless_calls: (200, 2, True, True),
     no_window: (200, 2, True, True),
     continuations: (500, 2, True, True),
     pings: (500, 2, False, True),

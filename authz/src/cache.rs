@@ -1,6 +1,9 @@
 //! Verified tokens, bounded in memory. Holds verdicts that were good; never a token, and never a refusal.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_lc_rs::digest::Digest;
 use moka::sync::Cache;
@@ -14,7 +17,15 @@ pub struct TokenKey([u8; 32]);
 /// A bounded cache. A full one forgets; it never refuses.
 #[derive(Debug)]
 pub struct TokenCache {
-    entries: Cache<TokenKey, Arc<Proven>>,
+    entries: Cache<TokenKey, Entry>,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    proven: Arc<Proven>,
+    /// Its end by a clock that nobody sets, where others were asked: one that is set back would prolong what they said. Nothing else pays
+    /// for the look at that clock.
+    until: Option<Instant>,
 }
 
 // === impl TokenKey ===
@@ -35,12 +46,14 @@ impl TokenCache {
 
     /// The verdict, if it is still here. The caller compares its end with the clock.
     pub fn get(&self, key: &TokenKey) -> Option<Arc<Proven>> {
-        self.entries.get(key)
+        let entry = self.entries.get(key)?;
+        entry.until.is_none_or(|until| Instant::now() < until).then_some(entry.proven)
     }
 
-    /// Keeps a verdict.
-    pub fn insert(&self, key: TokenKey, proven: Arc<Proven>) {
-        self.entries.insert(key, proven);
+    /// Keeps a verdict of this moment.
+    pub fn insert(&self, key: TokenKey, proven: Arc<Proven>, now_ms: i64) {
+        let until = proven.keep_until_ms.map(|end| after(end.saturating_sub(now_ms)));
+        self.entries.insert(key, Entry { proven, until });
     }
 
     /// What all verdicts weigh together, once everything that is due has been forgotten.
@@ -51,8 +64,14 @@ impl TokenCache {
     }
 }
 
+/// So many milliseconds from now. An end that the clock cannot name is now: it is asked again.
+fn after(milliseconds: i64) -> Instant {
+    let now = Instant::now();
+    now.checked_add(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0))).unwrap_or(now)
+}
+
 /// An estimate that grows with what a caller can make grow.
-fn weight(_: &TokenKey, proven: &Arc<Proven>) -> u32 {
+fn weight(_: &TokenKey, Entry { proven, .. }: &Entry) -> u32 {
     const FIXED: usize = 512;
     let headers = proven.headers.as_ref().map_or(0, IdentityHeaders::weight);
     let claims =

@@ -55,6 +55,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The value of `name` (lower case). Several lines are joined as a proxy would: `; ` for cookies (RFC 9113 section 8.2.3), `,` else.
+    /// Envoy's map has joined two `Cookie` lines of HTTP/1 with a comma by then: `decide::credential` refuses what could hide there.
     pub fn get(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         let mut values = self.lines.iter().filter(|(own, _)| own == name).map(|(_, value)| *value);
         let first = values.next()?;

@@ -4,7 +4,7 @@
 //! what cannot be read is a [`Unreadable`].
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::Arc,
 };
@@ -17,13 +17,17 @@ mod document;
 mod memo;
 #[cfg(test)]
 mod tests;
+mod text;
+mod unread;
 mod values;
 
 pub use document::Document;
 pub use memo::Memo;
+pub use unread::selection_name;
 pub use values::{SecretValues, SharedValues};
 
 use memo::Known;
+use text::{parse, split};
 use values::Values;
 
 use crate::{
@@ -80,6 +84,8 @@ pub struct Objects {
     pub foreign: Vec<(Place, String)>,
     /// Secrets and ConfigMaps in place of others of their name, which stood before: as with `kubectl apply`, the last one counts.
     pub replaced: Vec<(Place, String)>,
+    /// Files that cannot be read, and of which nobody knows what stood there before.
+    unknown: BTreeSet<Arc<str>>,
 }
 
 /// Our kinds.
@@ -172,11 +178,6 @@ impl Objects {
         self.value(kind, namespace, name, key)?.as_ref().ok()
     }
 
-    /// Why a referenced value is there and cannot be read.
-    pub fn unfit(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&str> {
-        self.value(kind, namespace, name, key)?.as_ref().err().map(String::as_str)
-    }
-
     fn value(&self, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<&Result<Secret, String>> {
         self.references.get(&(kind, format!("{namespace}/{name}")))?.get(key)
     }
@@ -187,38 +188,28 @@ impl Objects {
         Self { policies: Vec::new(), data_sources: Vec::new(), ..self }
     }
 
-    /// Takes over Secrets and ConfigMaps of an earlier reading that stood in a file which holds an unreadable document now: a syntax
-    /// error deletes nothing.
-    pub fn carry_over(&mut self, earlier: &Objects) {
-        let hiding: HashSet<&str> =
-            self.unreadable.iter().filter(|one| one.hides_object).map(|one| &*one.place.file).collect();
-        let hidden = earlier.references.iter().filter(|(_, referent)| hiding.contains(&*referent.file));
-        let hidden: Vec<_> = hidden.map(|(key, referent)| (key.clone(), referent.clone())).collect();
-        for (key, referent) in hidden {
-            self.references.entry(key).or_insert(referent);
-        }
-    }
-
-    /// Whether the referenced object is there at all.
+    /// Whether the referenced object is there at all, or could be.
     pub fn has_object(&self, kind: ReferenceKind, namespace: &str, name: &str) -> bool {
         self.references.contains_key(&(kind, format!("{namespace}/{name}")))
     }
 
     /// Every Secret, by name.
     pub fn secrets(&self) -> impl Iterator<Item = SecretValues<'_>> {
-        self.references.iter().map(SecretValues::new).filter(|one| one.is_secret_under(""))
+        self.references.iter().map(SecretValues::new).filter(|one| one.is_secret_under("") && one.is_read())
     }
 
     /// A whole Secret.
     pub fn secret(&self, namespace: &str, name: &str) -> Option<SecretValues<'_>> {
-        self.references.get_key_value(&(ReferenceKind::Secret, format!("{namespace}/{name}"))).map(SecretValues::new)
+        let found = self.references.get_key_value(&(ReferenceKind::Secret, format!("{namespace}/{name}")));
+        found.map(SecretValues::new).filter(SecretValues::is_read)
     }
 
     /// The Secrets of a namespace that have all these labels, by name.
     pub fn secrets_with(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<SecretValues<'_>> {
         let prefix = format!("{namespace}/");
         let namespaced = self.references.range((ReferenceKind::Secret, prefix.clone())..).map(SecretValues::new);
-        namespaced.take_while(|one| one.is_secret_under(&prefix)).filter(|one| one.has_labels(labels)).collect()
+        let wanted = |one: &SecretValues<'_>| one.is_read() && one.has_labels(labels);
+        namespaced.take_while(|one| one.is_secret_under(&prefix)).filter(wanted).collect()
     }
 
     /// What is worth remembering of it, if it is one object of a kind that is used.
@@ -324,69 +315,6 @@ impl Object {
     pub(crate) fn of(kind: &'static str, name: Arc<str>, place: &Place, document: Document) -> Self {
         Self { kind, name, place: place.clone(), document }
     }
-}
-
-/// Cuts at lines that begin with `---`, as kubectl does: a syntax error then ends one document, not the file.
-fn split(text: &str) -> Vec<(usize, &str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (mut chunks, mut start, mut first_line, mut offset) = (Vec::new(), 0, 1, 0);
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        let end = offset + line.len();
-        if let Some(rest) = line.strip_prefix("---") {
-            chunks.push((first_line, text.get(start..offset).unwrap_or_default()));
-            // A document may begin on the line of its separator.
-            let begins_here = !matches!(rest.trim_start().bytes().next(), None | Some(b'#'));
-            (start, first_line) = if begins_here { (offset + 3, index + 1) } else { (end, index + 2) };
-        }
-        offset = end;
-    }
-    chunks.push((first_line, text.get(start..).unwrap_or_default()));
-    chunks
-}
-
-/// One document as JSON. Line numbers in messages count from the file's first line.
-fn parse(chunk: &str, first_line: usize) -> Result<Value, String> {
-    if chunk.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Ok(Value::Null);
-    }
-    let yaml: serde_yaml::Value = serde_yaml::from_str(chunk).map_err(|error| {
-        let line = error.location().map_or(first_line, |location| first_line + location.line().saturating_sub(1));
-        let text = error.to_string();
-        let reason = text.split(" at line ").next().unwrap_or(&text);
-        format!("line {line}: not valid YAML: {reason}")
-    })?;
-    to_json(yaml).map_err(|reason| format!("line {first_line}: {reason}"))
-}
-
-/// YAML that JSON cannot say is refused rather than bent.
-fn to_json(yaml: serde_yaml::Value) -> Result<Value, String> {
-    use serde_yaml::Value as Yaml;
-    Ok(match yaml {
-        Yaml::Null => Value::Null,
-        Yaml::Bool(value) => Value::Bool(value),
-        Yaml::String(text) => Value::String(text),
-        Yaml::Number(number) => {
-            let whole = number.as_i64().map(Value::from).or_else(|| number.as_u64().map(Value::from));
-            let value = whole.or_else(|| number.as_f64().and_then(serde_json::Number::from_f64).map(Value::Number));
-            value.ok_or_else(|| format!("`{number}` is no number of JSON"))?
-        }
-        Yaml::Sequence(items) => Value::Array(items.into_iter().map(to_json).collect::<Result<_, _>>()?),
-        Yaml::Mapping(members) => Value::Object(
-            members
-                .into_iter()
-                .map(|(key, value)| {
-                    let key = match key {
-                        Yaml::String(key) => key,
-                        Yaml::Bool(key) => key.to_string(),
-                        Yaml::Number(key) => key.to_string(),
-                        _ => return Err("a key is not text".to_owned()),
-                    };
-                    to_json(value).map(|value| (key, value))
-                })
-                .collect::<Result<_, _>>()?,
-        ),
-        Yaml::Tagged(tagged) => return Err(format!("the tag `{}` means nothing here", tagged.tag)),
-    })
 }
 
 impl fmt::Display for Place {

@@ -307,10 +307,12 @@ impl Reports for Kept {
     }
 }
 
+/// A leader writes once other replicas had the time to tell it what their data planes have in force: until then it would take the silence of
+/// those for news. What the leader before it wrote stays meanwhile.
 struct LeaderGate(Leader);
 
 impl Gate for LeaderGate {
     fn may_write(&self) -> bool {
-        self.0.guard().is_some_and(|guard| guard.holds())
+        self.0.guard().is_some_and(|guard| guard.holds()) && self.0.is_settled()
     }
 }

@@ -139,7 +139,7 @@ fn verify(
     let proven = Arc::new(proven);
     // Verdicts that hold for this request alone, and those against the caller, are nothing to remember.
     if proven.may_be_used(deps.now_ms) && proven.active != Some(false) {
-        deps.tokens.insert(key, proven.clone());
+        deps.tokens.insert(key, proven.clone(), deps.now_ms);
     }
     Ok(proven)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crds::{
+    algorithm::Algorithm,
     keys::{KeySet, StaticKeys},
     snapshot::{Authenticator, DeniedTokenIds, Jwt, JwtKeys, SecondFactor},
 };
@@ -90,6 +91,10 @@ impl<'a> Ready<'a> {
     ) -> Result<Good, Failed> {
         let (token, code) = self.parts(presented).ok_or(Outcome::Invalid("not a JSON Web Token in compact form"))?;
         let verified = match &self.keys {
+            // No key of the issuer could change that: it waits for none, and is no failure of ours.
+            Keys::Set { keys: None, .. } if !self.may_be_signed(token) => {
+                return Err(Outcome::Invalid("its algorithm is not accepted here").into());
+            }
             Keys::Set { keys: None, .. } => return Err(self.no_key("the issuer has no key", awaited)),
             Keys::Set { keys: Some(keys), .. } => jwt::verify(token, self.jwt, keys, now_ms),
             Keys::Static(keys) => jwt::verify_static(token, self.jwt, keys, now_ms),
@@ -112,6 +117,14 @@ impl<'a> Ready<'a> {
         let principal = second_factor::check(factor, authenticator, principal, code, awaited, now_ms)?;
         // A code is good once: a verdict that were kept would be a second time.
         Ok(Good { principal, ends_ms, keep_until_ms: Some(i64::MIN), key: None })
+    }
+
+    /// Whether a key that is not known yet may have signed it. Of keys that are missing from the documents nobody knows for which
+    /// algorithms they are.
+    fn may_be_signed(&self, token: &Token<'_>) -> bool {
+        let algorithm = Algorithm::from_name(&token.header().algorithm);
+        let listed = algorithm.is_some_and(|algorithm| self.jwt.algorithms.contains(&algorithm));
+        listed || !matches!(self.jwt.keys, JwtKeys::Remote(_))
     }
 
     /// What of the credential is a token, and what is a code. A code is nothing to who wants none: the whole is then no token.

@@ -189,25 +189,27 @@ fn strip_credentials(
 
 /// Takes the credential out of the list and leaves the name: the upstream may select it.
 fn strip_protocol(changes: &mut HeaderChanges, request: &RequestView<'_>, name: &str, stays: bool) {
-    let Some(handshake) = Handshake::read(request).filter(|handshake| handshake.credential(name).is_some()) else {
-        return;
-    };
+    let Some(handshake) = Handshake::read(request).filter(|handshake| handshake.may_announce(name)) else { return };
     if !stays {
         changes.set(&websocket::HEADER.into(), handshake.without_credential());
     }
-    changes.select_protocol(name);
+    if handshake.credential(name).is_some() {
+        changes.select_protocol(name);
+    }
 }
 
+/// Takes out every part that an upstream may read as one of these; what is left stays what it was: trimmed further, it could become a
+/// cookie with a prefix that its sender was not allowed to set.
 fn strip_cookies(changes: &mut HeaderChanges, request: &RequestView<'_>, names: &BTreeSet<&str>) {
     let Some(header) = request.headers.text("cookie").filter(|_| !names.is_empty()) else { return };
-    if !credential::pairs(&header).any(|(name, _)| names.contains(name)) {
+    let ours = |part: &str| credential::possible_names(part).any(|name| names.contains(name));
+    if !header.split(';').any(ours) {
         return;
     }
     let rest: Vec<&str> = header
         .split(';')
-        .map(str::trim)
-        .filter(|pair| !pair.is_empty() && credential::pairs(pair).all(|(name, _)| !names.contains(name)))
-        .filter(|pair| encode::can_be_written_back(pair))
+        .map(credential::trimmed)
+        .filter(|part| !part.is_empty() && !ours(part) && encode::can_be_written_back(part))
         .collect();
     let cookie: Arc<str> = "cookie".into();
     if rest.is_empty() { changes.remove(&cookie) } else { changes.set(&cookie, rest.join("; ")) }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crds::{
     code::Code,
     secret::Secret,
-    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt, is_alias},
+    snapshot::{JwtKey, Replacement, ReplacementValue, SignedJwt, SourceKind, is_alias},
     v1alpha1::SigningAlgorithm,
 };
 use serde_json::{Map, Value};
@@ -37,7 +37,7 @@ pub(super) fn apply(
     let Some(replacement) = place.rules.forward.replacement.as_ref().filter(|_| place.reads_credentials()) else {
         return Ok(());
     };
-    strip(changes, replacement, request, caller);
+    strip(changes, replacement, request, passed_on(place, caller, facts));
     let Some(proven) = facts.proven.clone() else { return Ok(()) };
     // Before anything is signed: an unproven peer gets no secret, and no work of ours either.
     if !request.proven_peer {
@@ -70,17 +70,25 @@ fn text(secret: Option<&Secret>) -> Result<String, Deny> {
 const MISSING: Deny = Deny::new(Code::Unavailable, "the secret of the replaced credential is missing or unfit");
 
 /// The header, in whatever spelling, is ours wherever a credential is read: nobody without identity brings along what only we may
-/// set. The one exception is a caller whose unverified credential is passed on: that is what the policy asks for.
-fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &RequestView<'_>, caller: CallerKind) {
-    if caller == CallerKind::UnverifiedJwt {
-        return;
-    }
+/// set. The one exception is an unverified credential that is passed on: that is what the policy asks for, of this header and no other.
+fn strip(changes: &mut HeaderChanges, replacement: &Replacement, request: &RequestView<'_>, passed_on: Option<&str>) {
     for header in replacement.headers() {
-        changes.remove(header);
-        let alias = |name: &&str| **name != **header && is_alias(name, header);
+        if passed_on != Some(&**header) {
+            changes.remove(header);
+        }
+        let alias = |name: &&str| **name != **header && passed_on != Some(*name) && is_alias(name, header);
         for name in request.headers.names().filter(alias) {
             changes.remove(&Arc::from(name));
         }
+    }
+}
+
+/// The header that an unverified credential came in and is passed on in.
+fn passed_on<'p>(place: &'p Place<'_>, caller: CallerKind, facts: &Facts) -> Option<&'p str> {
+    let source = facts.credential.filter(|_| caller == CallerKind::UnverifiedJwt)?;
+    match &place.rules.sources.get(source)?.kind {
+        SourceKind::Header { name, .. } => Some(&**name),
+        _ => None,
     }
 }
 

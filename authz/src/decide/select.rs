@@ -60,6 +60,10 @@ fn found<'a>(
         return Err(Stop::Answer(answer));
     }
     let rules = route(policy, internal, request, &path)?;
+    // A server that decodes once more reads another path, which may be one that needs a credential: nobody asked for one here.
+    if rules.access == Access::Public && path.holds_escape() {
+        return Err(Deny::new(Code::MalformedRequest, "a public path can be decoded twice").into());
+    }
     Ok((path, rules))
 }
 

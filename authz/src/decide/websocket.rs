@@ -1,7 +1,7 @@
 //! Credentials in `Sec-WebSocket-Protocol: NAME, CREDENTIAL` (RFC 6455 section 1.9): browsers can send no other header with a handshake.
 //! Counts on requests for a WebSocket only, and only where NAME is the first entry.
 
-use super::encode;
+use super::{credential, encode};
 use crate::request::RequestView;
 
 /// The header, in lower case.
@@ -21,7 +21,7 @@ impl Handshake {
             return None;
         }
         let header = request.headers.text(HEADER)?;
-        let entries: Vec<String> = header.split(',').map(|entry| entry.trim().to_owned()).collect();
+        let entries: Vec<String> = header.split(',').map(|entry| credential::trimmed(entry).to_owned()).collect();
         matches!(entries.as_slice(), [_, credential, ..] if !credential.is_empty()).then_some(Self { entries })
     }
 
@@ -31,6 +31,11 @@ impl Handshake {
             [first, credential, ..] if first == name => Some(credential),
             _ => None,
         }
+    }
+
+    /// Whether an upstream may read a credential behind this name: it may trim more than we do.
+    pub(super) fn may_announce(&self, name: &str) -> bool {
+        self.entries.first().is_some_and(|first| credential::trimmed_most(first) == name)
     }
 
     /// The header without its second entry.
@@ -65,6 +70,11 @@ mod tests {
             (true, "app,", None, ""),
             (true, "app, ,a.b.c", None, ""),
             (true, "", None, ""),
+            (true, "\tapp\t, \ta.b.c ", Some("a.b.c"), "app"),
+            // No blanks of a list: the name is another, and the token has them.
+            (true, "\u{a0}app, a.b.c", None, ""),
+            (true, "app\u{2003}, a.b.c", None, ""),
+            (true, "app, \u{a0}a.b.c", Some("\u{a0}a.b.c"), "app"),
             (false, "app, a.b.c", None, ""),
         ] {
             let upgrade: &[_] = if upgrade { &[("upgrade", "WebSocket")] } else { &[] };
@@ -74,6 +84,21 @@ mod tests {
             if credential.is_some() {
                 assert_eq!(read.map(|one| one.without_credential()).as_deref(), Some(rest), "{protocols}");
             }
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_may_trim_announces_too() {
+        for (protocols, expected) in [
+            ("app, a.b.c", true),
+            ("\u{a0}app, a.b.c", true),
+            ("app\u{2003},a.b.c", true),
+            ("App, a.b.c", false),
+            ("app-2, a.b.c", false),
+            ("chat, app, a.b.c", false),
+        ] {
+            let read = handshake(&[("upgrade", "websocket"), (HEADER, protocols)]);
+            assert_eq!(read.map(|one| one.may_announce("app")), Some(expected), "{protocols:?}");
         }
     }
 

@@ -29,7 +29,7 @@ async fn cycle(slot: &Arc<Slot>, first: Asked) {
     let mut asked = first;
     loop {
         failures = if outcome(slot, asked).await { 0 } else { failures + 1 };
-        wait(slot, failures).await;
+        failures = wait(slot, failures).await;
         asked = slot.fetch(Cause::Schedule);
     }
 }
@@ -47,20 +47,30 @@ async fn outcome(slot: &Arc<Slot>, mut asked: Asked) -> bool {
     }
 }
 
-/// Waits until the next fetch is due; a changed `max_age` moves that moment.
-async fn wait(slot: &Arc<Slot>, failures: u32) {
-    let since = Instant::now();
-    let (share, retry) = (fastrand::f64(), retry_delay(&slot.shared.options, failures, fastrand::f64()));
+/// Waits until the next fetch is due; the failures before it. A changed `max_age` moves that moment, and so does a fetch for an unknown
+/// `kid` that failed meanwhile: until somebody tries again, such tokens are our failure. The next one then comes after a cooldown at the
+/// earliest, and so do those after it: whoever names unknown keys of an issuer that fails must not cause more fetches than of one that is well.
+async fn wait(slot: &Arc<Slot>, mut failures: u32) -> u32 {
+    let (mut since, mut on_demand) = (Instant::now(), false);
+    let cooldown = slot.shared.options.unknown_kid_cooldown;
+    let (share, spread) = (fastrand::f64(), fastrand::f64());
     loop {
         let delay = match failures {
             0 => refresh_delay(slot.max_age(), share).max(slot.shared.options.retry_first),
-            _ => retry,
+            _ if on_demand => retry_delay(&slot.shared.options, failures, spread).max(cooldown),
+            _ => retry_delay(&slot.shared.options, failures, spread),
         };
         let due = since.checked_add(delay).unwrap_or(since + FAR);
         slot.set_next_fetch(due);
         tokio::select! {
-            () = sleep_until(due) => return,
+            () = sleep_until(due) => return failures,
             () = slot.max_age_changed.notified() => {}
+            () = slot.failed.notified() => {
+                // It may be one of our own, which is counted, or one that was made good since.
+                if (failures == 0 || on_demand) && slot.is_failing() {
+                    (failures, since, on_demand) = (slow(&slot.shared.options), Instant::now(), true);
+                }
+            }
         }
     }
 }
@@ -74,6 +84,11 @@ pub(super) fn refresh_delay(max_age: Duration, share: f64) -> Duration {
 pub(super) fn retry_delay(options: &Options, failures: u32, share: f64) -> Duration {
     let doubled = options.retry_first.saturating_mul(1 << failures.saturating_sub(1).min(30));
     scale(doubled.min(options.retry_last), 0.5 + 0.5 * share)
+}
+
+/// So many failures that every further wait is a cooldown or longer, if the longest wait allows it.
+fn slow(options: &Options) -> u32 {
+    (1..=31).find(|failures| retry_delay(options, *failures, 0.0) >= options.unknown_kid_cooldown).unwrap_or(31)
 }
 
 fn scale(time: Duration, factor: f64) -> Duration {

@@ -56,6 +56,8 @@ pub(super) struct Slot {
     runtime: Handle,
     max_age_ms: AtomicU64,
     pub(super) max_age_changed: Notify,
+    /// Told of every failure: the schedule looks whether anybody tries again.
+    pub(super) failed: Notify,
     /// Set when the set is no longer wanted: its flight is cut off.
     pub(super) removed: CancellationToken,
     held: ArcSwapOption<Held>,
@@ -152,6 +154,7 @@ impl Slot {
             shared,
             runtime,
             max_age_changed: Notify::new(),
+            failed: Notify::new(),
             removed: CancellationToken::new(),
             held: ArcSwapOption::new(held),
             in_flight: AtomicBool::new(false),
@@ -263,6 +266,7 @@ impl Slot {
         self.failing.store(true, Ordering::Release);
         self.counts.error.fetch_add(1, Ordering::Relaxed);
         self.note(Some(error));
+        self.failed.notify_one();
     }
 
     /// Remembers the newest error, and logs each change of it once: a retry a minute must not fill the log.

@@ -16,6 +16,11 @@ use super::{
 /// Connections without work that are kept for one host.
 const KEPT_PER_HOST: usize = 32;
 
+/// How long a peer that owes an answer over a kept HTTP/2 connection may be silent until it is asked whether it is there, and then how
+/// long it has for that. All questions share that connection: one to a machine that is gone would fail each of them, while others of the
+/// same name are well. Longer than most answers take, as some servers end a connection over which they are asked often.
+const SILENCE: Duration = Duration::from_secs(2);
+
 /// How long the look-up before a proxied request may take: where only the proxy resolves names, it answers late or never.
 const PROXIED_LOOKUP: Duration = Duration::from_secs(1);
 
@@ -123,6 +128,9 @@ impl Client {
                 .dns_resolver(CheckedResolver::new(networks.clone(), proxies.clone(), secure));
             for rule in proxies.rules().map_err(|_| ClientError::Setup)? {
                 builder = builder.proxy(rule);
+            }
+            if !manner.keep_idle.is_zero() {
+                builder = builder.http2_keep_alive_interval(SILENCE).http2_keep_alive_timeout(SILENCE);
             }
             if manner.http2_only {
                 builder = builder.http2_prior_knowledge();

@@ -38,13 +38,6 @@ struct Silence {
     ends: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
-/// A TCP listener that waits out its errors.
-pub(super) struct Patient(pub(super) TcpListener);
-
-/// The peer of a connection of [`Patient`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
 /// The next TCP connection.
 pub(crate) async fn tcp(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
@@ -77,23 +70,15 @@ async fn pause(error: &io::Error) {
 // === impl Accepted ===
 
 impl<S> Accepted<S> {
-    /// Of a protocol in which a byte is a word.
-    fn byte(stream: S) -> Self {
-        Self::new(stream, 1, sleep(FIRST_WORD))
-    }
-
     /// Of HTTP/2, which may be asked to leave before it has said hello.
     pub fn preface(stream: S, leave: CancellationToken) -> Self {
-        Self::new(stream, PREFACE, async move {
+        let ends = Box::pin(async move {
             tokio::select! {
                 () = sleep(FIRST_WORD) => {}
                 () = leave.cancelled() => {}
             }
-        })
-    }
-
-    fn new(stream: S, missing: usize, ends: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self { stream, silence: Some(Silence { missing, ends: Box::pin(ends) }) }
+        });
+        Self { stream, silence: Some(Silence { missing: PREFACE, ends }) }
     }
 }
 
@@ -153,28 +138,6 @@ impl<S: Connected> Connected for Accepted<S> {
     }
 }
 
-// === impl Patient ===
-
-impl axum::serve::Listener for Patient {
-    type Io = Accepted<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, peer) = tcp(&self.0).await;
-        (Accepted::byte(stream), peer)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
-impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Patient>> for Peer {
-    fn connect_info(stream: axum::serve::IncomingStream<'_, Patient>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -182,17 +145,10 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_and_a_word_is_enough() {
+    async fn silence_ends() {
         let (_silent, stream) = duplex(64);
-        let mut accepted = Accepted::byte(stream);
+        let mut accepted = Accepted::preface(stream, CancellationToken::new());
         assert_eq!(accepted.read_u8().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-
-        let (mut speaking, stream) = duplex(64);
-        let mut accepted = Accepted::byte(stream);
-        speaking.write_u8(7).await.unwrap();
-        assert_eq!(accepted.read_u8().await.unwrap(), 7);
-        let later = tokio::time::timeout(FIRST_WORD * 10, accepted.read_u8()).await;
-        assert!(later.is_err(), "after the first word, silence is the protocol's business");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! The admin listener: liveness, readiness, metrics; from this machine only: the live state and the log level.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
@@ -15,12 +15,7 @@ use prometheus_client::{encoding::text, registry::Registry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    accept::{Patient, Peer},
-    publish,
-    readiness::Readiness,
-    state::SnapshotCell,
-};
+use super::{http1, publish, readiness::Readiness, state::SnapshotCell};
 use crate::{jwks::KeyCache, signers::OwnKeys};
 
 /// Changes the log filter; an error text says what is wrong with the directive.
@@ -90,8 +85,8 @@ impl Admin {
 impl AdminListener {
     /// Serves until cancelled.
     pub async fn serve(self, listener: TcpListener, ends: CancellationToken) -> std::io::Result<()> {
-        let app = self.router().into_make_service_with_connect_info::<Peer>();
-        axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+        http1::serve(listener, self.router(), ends).await;
+        Ok(())
     }
 
     fn router(self) -> Router {
@@ -127,7 +122,7 @@ async fn metrics(State(admin): State<AdminListener>) -> Response {
 
 async fn config_dump(
     State(admin): State<AdminListener>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Response {
     if let Some(refusal) = refuse_remote(peer, &headers) {
@@ -138,7 +133,7 @@ async fn config_dump(
 
 async fn log_level(
     State(admin): State<AdminListener>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -160,9 +155,9 @@ async fn log_level(
 
 /// Hosts, issuers and rules are a map for attackers, and the log level is a switch: neither leaves this machine. The host is looked
 /// at as well, or a web page could have its own name resolved to this machine and read along (DNS rebinding).
-fn refuse_remote(peer: Peer, headers: &HeaderMap) -> Option<Response> {
+fn refuse_remote(peer: SocketAddr, headers: &HeaderMap) -> Option<Response> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let named_local = host.is_none_or(|host| Host::parse(host).is_ok_and(|host| host.is_loopback()));
-    let local = peer.0.ip().to_canonical().is_loopback() && named_local;
+    let local = peer.ip().to_canonical().is_loopback() && named_local;
     (!local).then(|| (StatusCode::FORBIDDEN, "only from this machine: use port-forwarding or exec\n").into_response())
 }

@@ -1,7 +1,7 @@
 //! Connections of proxies: HTTP/2 by hyper, checks answered where they are read, every other call by tonic's routes.
 //!
-//! Owns what a connection may take (streams, pings, age), who is at its other end, and its drain. tonic's own server leads each call
-//! through a router, timers and boxes that a check has no use for. Must never decide.
+//! Owns what a connection may take (a place, streams, pings, age), who is at its other end, and its drain. tonic's own server leads each
+//! call through a router, timers and boxes that a check has no use for. Must never decide.
 
 use std::{
     convert::Infallible,
@@ -40,13 +40,16 @@ use super::{
     accept::Accepted,
     calls::Calls,
     check::{Answering, CheckService},
-    unfinished::{Bounded, Room},
+    strangers::{Place, Strangers},
+    unfinished::{Bounded, Reading, Room, Rooms},
     wire::{Check, CheckCodec},
 };
 use crate::tls;
 
 /// The one method that is not routed.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
+/// The one method whose calls hold more than one message.
+const REPORTS: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 /// Largest CheckRequest. Envoy's own header limit is 60 KiB, sent twice at most; bodies are not part of a check here.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// Streams of one connection at once; a proxy that has more opens another connection or waits.
@@ -80,7 +83,8 @@ pub(super) struct Server {
     /// Health, and what proxies report.
     others: Routes,
     /// For messages that are begun, of all connections together.
-    room: Room,
+    rooms: Rooms,
+    strangers: Strangers,
     /// Cancelled when connections shall end.
     leave: CancellationToken,
 }
@@ -89,6 +93,7 @@ pub(super) struct Server {
 struct Asked {
     server: Server,
     caller: Caller,
+    room: Room,
 }
 
 /// An answer in frames of at most [`PIECE`] bytes.
@@ -111,6 +116,15 @@ impl Caller {
         }
     }
 
+    /// Where it is, if it proved nothing.
+    fn stranger(&self) -> Option<IpAddr> {
+        match self {
+            Self::Plain(address) if !self.is_proven() => Some(address.ip()),
+            Self::Tls(peer) if !self.is_proven() => Some(peer.address.ip()),
+            Self::Unix | Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
     /// Where a peer with TLS is: the others are not told of.
     pub(super) fn address(&self) -> Option<IpAddr> {
         match self {
@@ -124,7 +138,13 @@ impl Caller {
 
 impl Server {
     pub(super) fn new(service: CheckService, others: Routes) -> Self {
-        Self { service, others: others.prepare(), room: Room::default(), leave: CancellationToken::new() }
+        Self {
+            service,
+            others: others.prepare(),
+            rooms: Rooms::default(),
+            strangers: Strangers::default(),
+            leave: CancellationToken::new(),
+        }
     }
 
     /// Serves connections until `drained`, then asks them to end. Ends when the last one has.
@@ -140,7 +160,11 @@ impl Server {
                 tokio::select! {
                     () = &mut drained => break,
                     Some((stream, caller)) = incoming.next() => {
-                        connections.spawn(self.clone().one(stream, caller));
+                        // Closed at once otherwise: to a proxy that is a peer which is not there, and a connection that is not taken
+                        // would be one which never answers.
+                        if let Some(place) = self.strangers.admit(caller.stranger()) {
+                            connections.spawn(self.clone().one(stream, caller, place));
+                        }
                     }
                     Some(_) = connections.join_next() => {}
                 }
@@ -150,14 +174,16 @@ impl Server {
         while connections.join_next().await.is_some() {}
     }
 
-    /// Serves one connection to its end.
-    async fn one<S>(self, stream: S, caller: Caller)
+    /// Serves one connection to its end, and keeps its place until then.
+    async fn one<S>(self, stream: S, caller: Caller, place: Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (leave, is_tls) = (self.leave.clone(), matches!(caller, Caller::Tls(_)));
         let stream = Accepted::preface(stream, leave.clone());
-        let asked = Arc::new(Asked { server: self, caller });
+        // For as long as the connection lasts, which is an hour at most where proof can expire.
+        let room = self.rooms.of(place.is_proven()).clone();
+        let asked = Arc::new(Asked { server: self, caller, room });
         let answer = service_fn(move |request| {
             let asked = asked.clone();
             async move { Ok::<_, Infallible>(asked.answer(request).await) }
@@ -207,7 +233,8 @@ fn builder(calls: Calls) -> Builder<Calls> {
 
 impl Asked {
     async fn answer(&self, request: http::Request<Incoming>) -> http::Response<InPieces> {
-        let mut request = request.map(|body| Bounded::new(body, &self.server.room));
+        let reading = if request.uri().path() == REPORTS { Reading::Stream } else { Reading::Unary };
+        let mut request = request.map(|body| Bounded::new(body, reading, &self.room));
         let response = if request.uri().path() == CHECK {
             let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
             grpc.unary(self, request).await

@@ -11,6 +11,7 @@ mod connections;
 mod deadline;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod http1;
 mod http2;
 mod latency;
 mod listen;
@@ -26,6 +27,7 @@ mod reports;
 mod request;
 mod response;
 mod state;
+mod strangers;
 mod unfinished;
 mod waits;
 mod wire;

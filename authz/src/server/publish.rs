@@ -12,7 +12,7 @@ use axum::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::accept::Patient;
+use super::http1;
 use crate::signers::OwnKeys;
 
 /// Shorter than the time between the publication of a key and its first use.
@@ -23,7 +23,8 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Serves the documents until cancelled; everything else is 404.
 pub async fn serve_keys(listener: TcpListener, keys: Arc<OwnKeys>, ends: CancellationToken) -> std::io::Result<()> {
     let app = routes(keys).fallback(async || (StatusCode::NOT_FOUND, "nothing is published here\n"));
-    axum::serve(Patient(listener), app).with_graceful_shutdown(async move { ends.cancelled().await }).await
+    http1::serve(listener, app, ends).await;
+    Ok(())
 }
 
 /// The two documents.

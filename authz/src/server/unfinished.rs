@@ -1,8 +1,9 @@
-//! Messages that peers have begun and not ended: bounded in bytes, over all connections, and in time.
+//! Messages and calls that peers have begun and not ended: bounded in bytes, over all connections, and in time.
 //!
-//! Owns the count. A check comes as a whole, and then nothing is counted. A message of which a part came is counted with the length that it
-//! announces, while more of it is waited for: tonic makes room for all of that at once, so that a few bytes on each of a thousand streams
-//! would otherwise take a gigabyte. Reads how long messages are, and must never look into one.
+//! Owns the count. A check comes as a whole, end of the call included, and then nothing is counted. A message of which a part came is
+//! counted with the length that it announces, while more of it is waited for: tonic makes room for all of that at once, so that a few bytes
+//! on each of a thousand streams would otherwise take a gigabyte. A unary call whose message came and whose end did not is counted with
+//! what that message may take, for tonic keeps it until the end. Reads how long messages are, and must never look into one.
 
 use std::{
     pin::Pin,
@@ -20,9 +21,12 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tower::BoxError;
 
+use super::wire;
+
 /// Room for unfinished messages together. Envoy sends a check with one write, so that this is thousands of peers on slow networks.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// How long one may take, from when it is first waited for. Envoy itself gives up after 200 ms, unless told otherwise.
+/// How long a message or a unary call may take, from when it is first waited for. Envoy itself gives up after 200 ms, unless told
+/// otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before each message of gRPC: whether it is compressed, and its length.
 const PREFIX: usize = 5;
@@ -31,11 +35,30 @@ const PREFIX: usize = 5;
 #[derive(Clone, Default)]
 pub(super) struct Room(Arc<AtomicUsize>);
 
+/// Strangers have a room of their own: however full they keep it, a proxy that proved itself finds room.
+#[derive(Clone, Default)]
+pub(super) struct Rooms {
+    proven: Room,
+    strangers: Room,
+}
+
+/// How a call is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// One message, kept until the end of the call has come: it counts, and its time runs, until then.
+    Unary,
+    /// Message after message, each done with when it has come, and as much time as there may be between them.
+    Stream,
+}
+
 /// The body of one request.
 pub(super) struct Bounded<B> {
     inner: B,
+    reading: Reading,
     room: Room,
     message: Message,
+    /// Of a unary call, what the messages that came may take.
+    kept: usize,
     /// What of the room is taken.
     taken: usize,
     late: Option<Pin<Box<Sleep>>>,
@@ -56,14 +79,13 @@ struct Message {
 // === impl Message ===
 
 impl Message {
-    /// These bytes came. Whether a message ended in them.
-    fn advance(&mut self, mut bytes: &[u8]) -> bool {
-        let mut ended = false;
+    /// These bytes came. The length of the messages that ended in them, if any did.
+    fn advance(&mut self, mut bytes: &[u8]) -> Option<usize> {
+        let mut ended: Option<usize> = None;
         while !bytes.is_empty() {
             let part = if self.left > 0 {
                 let part = bytes.len().min(self.left);
                 self.left -= part;
-                ended |= self.left == 0;
                 part
             } else {
                 let room = self.prefix.get_mut(self.begun..).unwrap_or_default();
@@ -74,10 +96,13 @@ impl Message {
                     let [_, length @ ..] = self.prefix;
                     self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
                     (self.left, self.begun) = (self.length, 0);
-                    ended |= self.length == 0;
                 }
                 part
             };
+            if self.room() == 0 {
+                // Between messages, so that these bytes were the last of one.
+                ended = Some(ended.unwrap_or(0).saturating_add(self.length));
+            }
             bytes = bytes.get(part..).unwrap_or_default();
         }
         ended
@@ -89,20 +114,30 @@ impl Message {
     }
 }
 
+// === impl Rooms ===
+
+impl Rooms {
+    /// The room for the calls of such a peer.
+    pub(super) fn of(&self, is_proven: bool) -> &Room {
+        if is_proven { &self.proven } else { &self.strangers }
+    }
+}
+
 // === impl Bounded ===
 
 impl<B> Bounded<B> {
-    pub(super) fn new(inner: B, room: &Room) -> Self {
-        Self { inner, room: room.clone(), message: Message::default(), taken: 0, late: None }
+    pub(super) fn new(inner: B, reading: Reading, room: &Room) -> Self {
+        Self { inner, reading, room: room.clone(), message: Message::default(), kept: 0, taken: 0, late: None }
     }
 
-    /// More is waited for. Where nothing was begun, nothing is kept: how many such streams there are is bounded for each connection.
+    /// More is waited for. In a stream nothing is kept between messages, and it has all the time there is; how many streams there are
+    /// is bounded for each connection. Of a unary call even its first byte is waited for no longer than for its last.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        let wanted = self.message.room();
+        let wanted = self.kept.saturating_add(self.message.room());
         if wanted != self.taken && !self.take(wanted) {
             return Poll::Ready(Status::resource_exhausted("too many unfinished messages"));
         }
-        if wanted == 0 {
+        if wanted == 0 && self.reading == Reading::Stream {
             self.late = None;
             return Poll::Pending;
         }
@@ -129,8 +164,11 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
         match &polled {
             Poll::Pending => return own.wait(context).map(|status| Some(Err(status))),
             Poll::Ready(Some(Ok(frame))) => {
-                if frame.data_ref().is_some_and(|data| own.message.advance(data)) {
-                    own.late = None;
+                if let Some(length) = frame.data_ref().and_then(|data| own.message.advance(data)) {
+                    match own.reading {
+                        Reading::Unary => own.kept = own.kept.saturating_add(wire::takes(length)),
+                        Reading::Stream => own.late = None,
+                    }
                 }
             }
             Poll::Ready(_) => {}

@@ -2,10 +2,14 @@
 //!
 //! Owns field numbers. Envoy sends dozens of attributes with every check; those that no decision reads are skipped, and the others
 //! are slices of the message they came in. `envoy_types` would copy each into a string and a map, which costs more than the decision.
-//! A test decodes the same bytes by both and compares.
+//! A test decodes the same bytes by both and compares. Must never let a few bytes become many: two make a header line without name and
+//! value, which takes 96 here.
 
-use bytes::{BufMut, Bytes};
-use prost::{Message, Oneof};
+use bytes::{Buf, BufMut, Bytes};
+use prost::{
+    DecodeError, Message, Oneof,
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+};
 use tonic::{
     Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -125,6 +129,48 @@ pub(super) struct Line {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CheckCodec;
 
+/// Repeated fields of [`Check`], and the messages they are in.
+enum Lines {
+    /// Each is a line.
+    Here,
+    /// They are in these fields.
+    Below(&'static [(u32, Lines)]),
+}
+
+/// Header lines and context extensions of one check. Envoy takes 100 headers of a request unless told otherwise.
+const MOST_LINES: usize = 8 * 1024;
+/// What a line takes at least, where it comes and where it is kept.
+const LINE_BYTES: (usize, usize) = (2, size_of::<Line>());
+const CHECK: &[(u32, Lines)] = &[(1, Lines::Below(&[(4, REQUEST), (10, Lines::Here)]))];
+const REQUEST: Lines = Lines::Below(&[(2, Lines::Below(&[(3, Lines::Here), (13, Lines::Below(&[(1, Lines::Here)]))]))]);
+
+/// What a message of this length takes at most once it is read: its bytes, texts that are copied, and its lines.
+pub(super) fn takes(length: usize) -> usize {
+    let lines = (length / LINE_BYTES.0).min(MOST_LINES);
+    length.saturating_mul(2).saturating_add(lines * LINE_BYTES.1)
+}
+
+/// How many lines are in these bytes.
+fn lines(mut bytes: &[u8], kinds: &[(u32, Lines)]) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    while bytes.has_remaining() {
+        let (tag, wire_type) = decode_key(&mut bytes)?;
+        let kind = kinds.iter().find(|(own, _)| *own == tag && wire_type == WireType::LengthDelimited);
+        let before = bytes;
+        skip_field(wire_type, tag, &mut bytes, DecodeContext::default())?;
+        match kind {
+            None => {}
+            Some((_, Lines::Here)) => count += 1,
+            Some((_, Lines::Below(kinds))) => {
+                let mut inner = before.get(..before.len() - bytes.len()).unwrap_or_default();
+                decode_varint(&mut inner)?;
+                count += lines(inner, kinds)?;
+            }
+        }
+    }
+    Ok(count)
+}
+
 /// Nearly every answer fits, and nothing is grown for it.
 const ANSWER_BYTES: usize = 2 * 1024;
 /// tonic's own: answers are sent one by one.
@@ -165,6 +211,51 @@ impl Decoder for CheckCodec {
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Check>, Status> {
         // The reason is not repeated: it may quote the request. Envoy takes an error for a refusal.
-        Check::decode(buffer).map(Some).map_err(|_| Status::invalid_argument("not a CheckRequest"))
+        let not_one = |_| Status::invalid_argument("not a CheckRequest");
+        // Shorter ones cannot hold too many, so that nearly none is looked through twice.
+        if buffer.remaining() > MOST_LINES * LINE_BYTES.0 && lines(buffer.chunk(), CHECK).map_err(not_one)? > MOST_LINES
+        {
+            return Err(Status::resource_exhausted("too many headers"));
+        }
+        Check::decode(buffer).map(Some).map_err(not_one)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(headers: usize, lines: usize, extensions: usize) -> Check {
+        let entry = || Entry { key: Bytes::new(), value: Bytes::new() };
+        let line = || Line { key: Bytes::new(), value: Bytes::new(), raw_value: Bytes::new() };
+        let header_map = Some(HeaderMap { headers: (0..lines).map(|_| line()).collect() });
+        let http = Http { headers: (0..headers).map(|_| entry()).collect(), header_map, ..Http::default() };
+        let context_extensions = (0..extensions).map(|_| entry()).collect();
+        let request = Some(Request { http: Some(http) });
+        Check { attributes: Some(Attributes { request, context_extensions, ..Attributes::default() }) }
+    }
+
+    #[test]
+    fn lines_are_counted_wherever_they_are() {
+        let few = check(1, 20, 300);
+        let bytes = few.encode_to_vec();
+        assert_eq!(lines(&bytes, CHECK).unwrap(), 321);
+        // Two of one field are one when they are read, and so are their lines.
+        assert_eq!(lines(&[bytes.clone(), bytes.clone()].concat(), CHECK).unwrap(), 642);
+        // As far as they can be read; never a panic.
+        for end in 0..bytes.len() {
+            let _ = lines(&bytes[..end], CHECK);
+        }
+        assert!(lines(&bytes[..bytes.len() - 1], CHECK).is_err());
+    }
+
+    #[test]
+    fn what_a_message_takes_is_bounded_by_its_length() {
+        for length in [0, 1, 2, 1000, 2 * MOST_LINES, 1 << 20, usize::MAX] {
+            assert!(
+                takes(length) >= length && takes(length) - length <= length.saturating_add(MOST_LINES * LINE_BYTES.1)
+            );
+        }
+        assert_eq!(takes(2), 4 + size_of::<Line>());
     }
 }

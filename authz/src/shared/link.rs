@@ -32,6 +32,8 @@ use crate::net::Networks;
 
 /// Failures in a row that end a connection.
 const STRIKES: u32 = 3;
+/// A store that owed an answer for so long is not well, even if it had more time of its own than the check that asked.
+const SLOW: Duration = Duration::from_millis(25);
 /// A connection that lasted less was no sign of a store that is well.
 const HELD: Duration = Duration::from_secs(5);
 /// The first pause between two attempts, and the longest.
@@ -95,6 +97,7 @@ impl Link {
         let until = own.min(deadline);
         let up = timeout_at(until, self.up()).await.map_err(|_| StoreError::Timeout)??;
         let mut connection = up.connection;
+        let asked = Instant::now();
         match timeout_at(until, call.run(&mut connection)).await {
             Ok(Ok(value)) => {
                 up.health.strikes.store(0, Ordering::Relaxed);
@@ -107,8 +110,9 @@ impl Link {
                 Err(error)
             }
             Err(_) => {
-                // A check that had no time left says nothing about the store.
-                if until == own {
+                // A check that had no time left says nothing about the store. One that waited does, or a store whose own time is longer
+                // than what checks have left would be frozen and never blamed.
+                if until == own || asked.elapsed() >= SLOW {
                     up.health.strike();
                 }
                 Err(StoreError::Timeout)

@@ -53,7 +53,7 @@ const FORBIDDEN: [&str; 17] = [
     "http2-settings",
     "forwarded",
 ];
-const FORBIDDEN_PREFIXES: [&str; 3] = [":", "x-envoy-", "x-forwarded-"];
+const FORBIDDEN_PREFIXES: [&str; 2] = ["x-envoy-", "x-forwarded-"];
 
 /// Route over policy, field by field.
 pub(super) fn merge(policy: &v1alpha1::Forward, route: &v1alpha1::Forward) -> v1alpha1::Forward {
@@ -128,8 +128,12 @@ fn check_name(at: &str, name: &str, taken: &mut Vec<String>, site: &mut Site<'_>
     taken.push(canonical);
 }
 
+/// Why nobody may set a header of this name. Many servers cannot tell `x_a` from `x-a`, so a reserved name is so in every spelling.
 pub(super) fn forbidden(name: &str) -> Option<&'static str> {
-    let reserved = FORBIDDEN.contains(&name) || FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let canonical = canonical_name(name);
+    let reserved = name.starts_with(':')
+        || FORBIDDEN.contains(&canonical.as_str())
+        || FORBIDDEN_PREFIXES.iter().any(|prefix| canonical.starts_with(prefix));
     let odd =
         !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'));
     if reserved {

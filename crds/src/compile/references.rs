@@ -72,13 +72,16 @@ impl<'a> References<'a> {
             key: key.to_owned(),
             digest: digest_of(self.objects, kind, self.namespace, name, key),
         });
-        if let Some(why) = self.objects.unfit(kind, self.namespace, name, key) {
+        let (word, reason) = match kind {
+            ReferenceKind::Secret => ("Secret", Reason::SecretMissing),
+            ReferenceKind::ConfigMap => ("ConfigMap", Reason::ConfigMapMissing),
+        };
+        if let Some(why) = self.objects.unread(kind, self.namespace, name) {
+            // Not absent, so an optional one is missed too: it may deny somebody.
+            self.problem(reason, format!("{path}: {word} {}/{name} {why}", self.namespace));
+        } else if let Some(why) = self.objects.unfit(kind, self.namespace, name, key) {
             self.problem(Reason::BadContent, format!("{path}: {why}"));
         } else if value.is_none() && !optional {
-            let (word, reason) = match kind {
-                ReferenceKind::Secret => ("Secret", Reason::SecretMissing),
-                ReferenceKind::ConfigMap => ("ConfigMap", Reason::ConfigMapMissing),
-            };
             let what = if self.objects.has_object(kind, self.namespace, name) {
                 format!("{path}: {word} {}/{name} has no key `{key}`", self.namespace)
             } else {
@@ -89,16 +92,18 @@ impl<'a> References<'a> {
         value
     }
 
-    /// The records of whole Secrets. A missing Secret is a problem of the references; labels that nothing has are none.
+    /// The records of whole Secrets. A missing Secret is a problem of the references, and so are labels whose Secrets are not known; labels
+    /// that nothing has are none.
     pub(super) fn table<R: TableRecord>(&self, path: &str, which: WhichSecrets) -> Option<Arc<Table<R>>> {
         let secrets = which.find(self.objects, self.namespace);
-        let digest = secrets.as_deref().map(Table::<R>::digest);
-        if let (None, WhichSecrets::Named(name)) = (&secrets, &which) {
-            self.problem(
-                Reason::SecretMissing,
-                format!("{path}.secretRef: there is no Secret {}/{name}", self.namespace),
-            );
+        if secrets.is_none() {
+            let what = match &which {
+                WhichSecrets::Named(name) => format!("{path}.secretRef: {}", self.without(name)),
+                WhichSecrets::Labelled(_) => format!("{path}.secretSelector: the Secrets could not be listed"),
+            };
+            self.problem(Reason::SecretMissing, what);
         }
+        let digest = which.digest(self.objects, self.namespace);
         self.resolved.borrow_mut().push(Resolved::Secrets { which, digest });
         let table = self.tables.get::<R>(&secrets?, digest?);
         for skipped in table.skipped() {
@@ -119,12 +124,22 @@ impl<'a> References<'a> {
     /// All entries of one Secret. A missing one is a problem of the references.
     pub(super) fn whole(&self, path: &str, name: &str) -> Option<SecretValues<'a>> {
         let secret = self.objects.secret(self.namespace, name);
-        let digest = secret.map(|one| Table::<crate::api_keys::Sha256Record>::digest(&[one]));
-        self.resolved.borrow_mut().push(Resolved::Secrets { which: WhichSecrets::Named(name.to_owned()), digest });
+        let which = WhichSecrets::Named(name.to_owned());
+        let digest = which.digest(self.objects, self.namespace);
+        self.resolved.borrow_mut().push(Resolved::Secrets { which, digest });
         if secret.is_none() {
-            self.problem(Reason::SecretMissing, format!("{path}: there is no Secret {}/{name}", self.namespace));
+            self.problem(Reason::SecretMissing, format!("{path}: {}", self.without(name)));
         }
         secret
+    }
+
+    /// Why there is nothing of a whole Secret.
+    fn without(&self, name: &str) -> String {
+        let namespace = self.namespace;
+        match self.objects.unread(ReferenceKind::Secret, namespace, name) {
+            Some(why) => format!("Secret {namespace}/{name} {why}"),
+            None => format!("there is no Secret {namespace}/{name}"),
+        }
     }
 
     /// `namespace/name` of an object beside the policy.
@@ -132,7 +147,7 @@ impl<'a> References<'a> {
         format!("{}/{name}", self.namespace)
     }
 
-    /// Whether the value is there and cannot be read.
+    /// Whether the value is there, or could be, and cannot be read.
     pub(super) fn is_unfit(&self, kind: ReferenceKind, name: &str, key: &str) -> bool {
         self.objects.unfit(kind, self.namespace, name, key).is_some()
     }
@@ -169,11 +184,7 @@ impl Resolved {
             Self::Value { kind, name, key, digest } => {
                 digest_of(objects, *kind, namespace(policy), name, key) == *digest
             }
-            // Names and contents count, whatever is made of them.
-            Self::Secrets { which, digest } => {
-                let secrets = which.find(objects, namespace(policy));
-                secrets.as_deref().map(Table::<crate::api_keys::Sha256Record>::digest) == *digest
-            }
+            Self::Secrets { which, digest } => which.digest(objects, namespace(policy)) == *digest,
         }
     }
 }
@@ -181,16 +192,29 @@ impl Resolved {
 // === impl WhichSecrets ===
 
 impl WhichSecrets {
-    /// `None`: the one that is named is not there.
+    /// `None`: the one that is named is not there, or nobody knows what has these labels.
     fn find<'o>(&self, objects: &'o Objects, namespace: &str) -> Option<Vec<SecretValues<'o>>> {
         match self {
             Self::Named(name) => objects.secret(namespace, name).map(|one| vec![one]),
-            Self::Labelled(labels) => Some(objects.secrets_with(namespace, labels)),
+            Self::Labelled(labels) => {
+                (!objects.is_unlisted(namespace, labels)).then(|| objects.secrets_with(namespace, labels))
+            }
         }
+    }
+
+    /// Names and contents count, whatever is made of them. `None`: absent. Zeros: nobody knows, which is another thing to say.
+    fn digest(&self, objects: &Objects, namespace: &str) -> Option<[u8; 32]> {
+        let found = self.find(objects, namespace);
+        let digest = found.as_deref().map(Table::<crate::api_keys::Sha256Record>::digest);
+        let unread = || match self {
+            Self::Named(name) => objects.unread(ReferenceKind::Secret, namespace, name).is_some(),
+            Self::Labelled(labels) => objects.is_unlisted(namespace, labels),
+        };
+        digest.or_else(|| unread().then_some([0; 32]))
     }
 }
 
-/// `None`: absent. Empty: there and unfit, which is not the same where absence is allowed.
+/// `None`: absent. Empty: there, or perhaps, and unfit, which is not the same where absence is allowed.
 fn digest_of(objects: &Objects, kind: ReferenceKind, namespace: &str, name: &str, key: &str) -> Option<Vec<u8>> {
     let value = objects.reference(kind, namespace, name, key);
     let digest = value.map(|value| digest::digest(&digest::SHA256, value.expose()).as_ref().to_vec());

@@ -58,7 +58,7 @@ pub enum Reason {
     PartiallyAccepted,
     /// A mistake in the document.
     Invalid,
-    /// `requireAuth` without anybody who could authenticate.
+    /// Something needs a caller, and nobody is named who could authenticate one.
     NoAuthenticators,
     /// No host is left.
     HostnameConflict,

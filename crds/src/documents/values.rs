@@ -18,9 +18,14 @@ pub(super) struct Values {
     /// In order of names: a table of a hundred thousand keys takes half of what a map would.
     entries: Box<[Entry]>,
     labels: BTreeMap<String, String>,
+    /// It was not read: whatever it holds, if it is there, is none of the entries.
+    pub(super) unread: bool,
     /// Made when somebody asks: most objects are read by single keys.
     digest: OnceLock<[u8; 32]>,
 }
+
+/// Why an object is unread, in a sentence about it.
+pub(super) const UNREAD: &str = "could not be read";
 
 /// A name, and the value or why it cannot be read.
 type Entry = (Box<str>, Result<Secret, String>);
@@ -47,7 +52,7 @@ impl Values {
     ) -> Self {
         let mut entries: Box<[Entry]> = entries.into_iter().map(|(key, value)| (key.into_boxed_str(), value)).collect();
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        Self { file, entries, labels, digest: OnceLock::new() }
+        Self { file, entries, labels, unread: false, digest: OnceLock::new() }
     }
 
     /// The entry of this name.
@@ -68,6 +73,17 @@ impl SharedValues {
         Self(Arc::new(Values::new("".into(), entries.into_iter().collect(), labels)))
     }
 
+    /// Of what was not read.
+    pub fn unread() -> Self {
+        let nothing = Values::new("".into(), HashMap::new(), BTreeMap::new());
+        Self(Arc::new(Values { unread: true, ..nothing }))
+    }
+
+    /// Whether it was not read.
+    pub fn is_unread(&self) -> bool {
+        self.0.unread
+    }
+
     /// The labels.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.0.labels
@@ -76,11 +92,6 @@ impl SharedValues {
     /// The entries, in order of names.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Result<Secret, String>)> {
         self.0.entries.iter().map(|(key, value)| (&**key, value))
-    }
-
-    /// Whether both are one.
-    pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -122,6 +133,10 @@ impl<'a> SecretValues<'a> {
             }
             crate::digest::finish(context)
         })
+    }
+
+    pub(super) const fn is_read(&self) -> bool {
+        !self.values.unread
     }
 
     pub(super) fn is_secret_under(&self, prefix: &str) -> bool {

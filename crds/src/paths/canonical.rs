@@ -91,6 +91,17 @@ impl<'a> CanonicalPath<'a> {
         &self.0
     }
 
+    /// Whether it still holds what looks like an escape: a server that decodes twice reads another path.
+    pub fn holds_escape(&self) -> bool {
+        // What was sent without an escape holds none.
+        let Cow::Owned(path) = &self.0 else { return false };
+        let is_escape = |three: &[u8]| match three {
+            [b'%', high, low] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+            _ => false,
+        };
+        path.as_bytes().windows(3).any(is_escape)
+    }
+
     /// Segments between the slashes; the last one is empty when the path ends with a slash.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         Segments::of(&self.0)

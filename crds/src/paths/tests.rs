@@ -16,6 +16,10 @@ fn canonical_paths() {
         ("/...", "/..."),
         ("/open%20", "/open "),
         ("/a%3Fb", "/a?b"),
+        ("/%25%32%65", "/%2e"),
+        ("/admin.", "/admin."),
+        ("/admin..json", "/admin..json"),
+        ("/admin::$DATA", "/admin::$DATA"),
         ("/graph:StateSchema", "/graph:StateSchema"),
     ] {
         assert_eq!(CanonicalPath::parse(target).unwrap().as_str(), path, "{target}");
@@ -55,6 +59,25 @@ fn paths_that_servers_disagree_about() {
         ("/a#b", Fragment),
     ] {
         assert_eq!(CanonicalPath::parse(target), Err(why), "{target}");
+    }
+}
+
+#[test]
+fn an_escape_that_is_left_is_seen() {
+    for (target, expected) in [
+        ("/assets/%252e%252e/admin", true),
+        ("/assets/%25%32%65", true),
+        ("/a%2525", true),
+        ("/a%25C3%25A4", true),
+        ("/100%25", false),
+        ("/a%25zz", false),
+        ("/a%254", false),
+        ("/a%25/41", false),
+        ("/assets/%C3%A4", false),
+        ("/plain", false),
+        ("/plain?a=%252e", false),
+    ] {
+        assert_eq!(CanonicalPath::parse(target).unwrap().holds_escape(), expected, "{target}");
     }
 }
 

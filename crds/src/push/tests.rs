@@ -101,6 +101,30 @@ fn selected_secrets_travel_whole_and_with_their_labels() {
 }
 
 #[test]
+fn what_the_operator_could_not_read_is_absent_nowhere() {
+    let spec = "{externalHostnames: [x.test], authenticators: [\
+        {name: t, jwt: {issuer: 'https://a.test', audiences: [b], deniedTokenIDs: {configMapKeyRef: {name: revoked, key: jti, optional: true}}}}, \
+        {name: k, apiKey: {sha256: {secretSelector: {matchLabels: {keys: 'yes'}}}}}]}";
+    let text = [SECRETS.to_owned(), policy("first", "2026-01-01T00:00:00Z", spec)].concat();
+    let config = |unread: &[(ReferenceKind, &str)]| {
+        let mut objects = objects(&text);
+        for (kind, name) in unread {
+            objects.put_unread(*kind, *name);
+        }
+        let compiled = compile(&objects);
+        let (policies, values) = carried(&compiled, &objects);
+        let there = serde_json::to_value(&Assembler::default().assemble(&policies, &values).snapshot).unwrap();
+        assert_eq!(there, serde_json::to_value(&compiled.snapshot).unwrap(), "{unread:?}");
+        there.to_string()
+    };
+    let (list, keys) = ((ReferenceKind::ConfigMap, "a/revoked"), (ReferenceKind::Secret, "a/keys=yes"));
+    let [read, without_list, without_keys] = [config(&[]), config(&[list]), config(&[keys])];
+    assert_ne!(read, without_list);
+    assert_ne!(read, without_keys);
+    assert_ne!(without_list, without_keys);
+}
+
+#[test]
 fn a_document_that_this_build_refuses_keeps_what_was_before() {
     let objects = objects(&[SECRETS.to_owned(), policy("first", "2026-01-01T00:00:00Z", STATIC)].concat());
     let compiled = compile(&objects);

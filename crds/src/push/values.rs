@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::Reference;
 use crate::{
-    documents::{Objects, ReferenceKind, SharedValues},
+    documents::{Objects, ReferenceKind, SharedValues, selection_name},
     secret::Secret,
 };
 
@@ -25,6 +25,9 @@ pub struct PushedValues {
     pub labels: BTreeMap<String, String>,
     /// Its entries; `Err`: there, and why it cannot be read.
     entries: BTreeMap<String, Entry>,
+    /// The sender could not read it: it may be there and hold anything.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unread: bool,
 }
 
 /// A value in base64, or the reason why there is none.
@@ -43,12 +46,15 @@ enum Wire {
 impl PushedValues {
     /// For [`Objects::put`].
     pub fn shared(self) -> SharedValues {
+        if self.unread {
+            return SharedValues::unread();
+        }
         SharedValues::new(self.labels, self.entries.into_iter().map(|(key, entry)| (key, entry.0)))
     }
 }
 
 /// Every value that these references read, by kind and name: of each object only the entries that are named, unless somebody reads the
-/// whole of it. An object that is not there is left out.
+/// whole of it. An object that is not there is left out; one that was not read, or a selection, is told of as that.
 pub fn values_for<'r>(
     references: impl IntoIterator<Item = &'r Reference>,
     objects: &Objects,
@@ -63,6 +69,9 @@ pub fn values_for<'r>(
                 wanted.entry((ReferenceKind::Secret, name.clone())).or_default().whole = true;
             }
             Reference::Labelled { namespace, labels } => {
+                if objects.is_unlisted(namespace, labels) {
+                    wanted.entry((ReferenceKind::Secret, selection_name(namespace, labels))).or_default();
+                }
                 for secret in objects.secrets_with(namespace, labels) {
                     let one = wanted.entry((ReferenceKind::Secret, secret.name().to_owned())).or_default();
                     (one.whole, one.labels) = (true, true);
@@ -75,7 +84,7 @@ pub fn values_for<'r>(
         let entries = values.entries().filter(|(key, _)| wanted.whole || wanted.keys.contains(key));
         let entries = entries.map(|(key, value)| (key.to_owned(), Entry(value.clone()))).collect();
         let labels = if wanted.labels { values.labels().clone() } else { BTreeMap::new() };
-        Some(((kind, name.clone()), PushedValues { kind, name, labels, entries }))
+        Some(((kind, name.clone()), PushedValues { kind, name, labels, entries, unread: values.is_unread() }))
     });
     found.collect()
 }

@@ -86,8 +86,6 @@ use crate::schema::{Checker, Gaps, MOST, Problem};
 
 /// The API group.
 pub const GROUP: &str = "gatewright.dev";
-/// The version of the API group.
-pub const VERSION: &str = "v1alpha1";
 /// `apiVersion` of our documents.
 pub const API_VERSION: &str = "gatewright.dev/v1alpha1";
 /// The kind of policies.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashSet},
+    fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -24,7 +25,7 @@ pub(super) struct Notifier {
     complained: bool,
 }
 
-/// Files that were written to and not closed since, as far as the file system told.
+/// Files that were written to and not closed since, as far as the file system told: where they really are.
 #[derive(Default)]
 pub(super) struct Writers(Mutex<HashSet<PathBuf>>);
 
@@ -79,7 +80,7 @@ impl Notifier {
 // === impl Writers ===
 
 impl Writers {
-    /// Whether somebody has this file open for writing.
+    /// Whether somebody has the file of this canonical path open for writing.
     pub(super) fn hold(&self, path: &Path) -> bool {
         self.with(|files| files.contains(path))
     }
@@ -94,11 +95,22 @@ impl Writers {
 
     /// Takes an event in; false if it is no reason to look. Our own reading is one of those.
     fn note(&self, event: &Event) -> bool {
-        let documents = || event.paths.iter().filter(|path| is_document(path));
+        if event.need_rescan() {
+            // Events were lost, and the end of a writer may be among them: its file would count as being written for ever.
+            self.with(HashSet::clear);
+            return true;
+        }
+        let documents =
+            || -> Vec<PathBuf> { event.paths.iter().filter(|path| is_document(path)).map(|path| real(path)).collect() };
         match event.kind {
-            EventKind::Modify(ModifyKind::Data(_)) => self.with(|files| files.extend(documents().cloned())),
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                let written = documents();
+                self.with(|files| files.extend(written));
+            }
             EventKind::Access(AccessKind::Close(AccessMode::Write)) | EventKind::Remove(_) => {
-                self.with(|files| files.retain(|file| !event.paths.contains(file)));
+                let closed = documents();
+                // A file whose folder is gone too has no real path any more.
+                self.with(|files| files.retain(|file| !closed.contains(file) && file.exists()));
             }
             EventKind::Access(_) => return false,
             _ => {}
@@ -109,5 +121,76 @@ impl Writers {
     /// A poisoned set is as good as any: it holds paths only.
     fn with<T>(&self, act: impl FnOnce(&mut HashSet<PathBuf>) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where a file is that the file system tells of. A folder that is watched by several paths is told of by one of them only.
+fn real(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok());
+    folder.zip(path.file_name()).map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use notify::event::{DataChange, Flag, RemoveKind};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+
+    /// A document, and the same by a link to its folder and by a way round.
+    fn paths(home: &TempDir) -> [PathBuf; 3] {
+        let home = fs::canonicalize(home.path()).unwrap();
+        fs::create_dir(home.join("real")).unwrap();
+        symlink(home.join("real"), home.join("link")).unwrap();
+        fs::write(home.join("real/one.yaml"), "").unwrap();
+        [home.join("real/one.yaml"), home.join("link/one.yaml"), home.join("link/../real/one.yaml")]
+    }
+
+    fn event(kind: EventKind, path: &Path) -> Event {
+        Event::new(kind).add_path(path.to_owned())
+    }
+
+    #[test]
+    fn a_writer_is_known_by_whatever_path_its_folder_is_watched() {
+        let home = tempfile::tempdir().unwrap();
+        let all = paths(&home);
+        let (canonical, writers) = (&all[0], Writers::default());
+        for begins in &all {
+            for ends in &all {
+                for end in [CLOSED, EventKind::Remove(RemoveKind::File)] {
+                    assert!(writers.note(&event(WRITTEN, begins)));
+                    assert!(writers.hold(canonical) && writers.busy(), "{}", begins.display());
+                    assert!(writers.note(&event(end, ends)));
+                    assert!(!writers.hold(canonical) && !writers.busy(), "{}", ends.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_whose_folder_goes_is_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let [canonical, link, _] = paths(&home);
+        let writers = Writers::default();
+        writers.note(&event(WRITTEN, &link));
+        fs::remove_dir_all(canonical.parent().unwrap()).unwrap();
+        writers.note(&event(EventKind::Remove(RemoveKind::File), &link));
+        assert!(!writers.hold(&canonical));
+    }
+
+    #[test]
+    fn after_lost_events_nobody_counts_as_writing() {
+        let home = tempfile::tempdir().unwrap();
+        let [canonical, ..] = paths(&home);
+        let writers = Writers::default();
+        writers.note(&event(WRITTEN, &canonical));
+        assert!(writers.hold(&canonical));
+        assert!(writers.note(&Event::new(EventKind::Other).set_flag(Flag::Rescan)), "a reason to look");
+        assert!(!writers.hold(&canonical) && !writers.busy());
     }
 }

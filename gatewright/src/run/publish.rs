@@ -30,7 +30,7 @@ pub(super) struct Publisher {
     verdicts: Arc<ArcSwap<Vec<Verdict>>>,
     metrics: PublishMetrics,
     /// What was published last: Secrets of a file that cannot be read now are taken from here, in memory only.
-    published: Objects,
+    published: Option<Objects>,
 }
 
 // === impl Publisher ===
@@ -50,7 +50,7 @@ impl Publisher {
             keys,
             verdicts: Arc::default(),
             metrics: PublishMetrics::register(registry),
-            published: Objects::default(),
+            published: None,
         }
     }
 
@@ -62,7 +62,10 @@ impl Publisher {
 
     /// Puts a policy set in force, as a whole.
     pub(super) fn publish(&mut self, mut objects: Objects) {
-        objects.carry_over(&self.published);
+        match &self.published {
+            Some(earlier) => objects.carry_over(earlier),
+            None => objects.begins(),
+        }
         let Compiled { snapshot, verdicts, .. } = self.compiler.compile(&objects);
         // Keys first: a policy that is in force before its keys are asked for would refuse its first requests.
         self.keys.sync(snapshot.key_sets().to_vec());
@@ -71,7 +74,7 @@ impl Publisher {
         self.metrics.published(verdicts.len() - rejected, rejected, objects.unreadable.len());
         self.tell(verdicts, &objects);
         self.remember();
-        self.published = objects.without_policies();
+        self.published = Some(objects.without_policies());
     }
 
     /// Only what changed since the last time.
@@ -97,10 +100,12 @@ impl Publisher {
         for (kind, object) in told.into_keys().filter(|gone| !present.contains(gone)) {
             info!(kind, object = &**object, "deleted");
         }
-        for one in objects.unreadable.iter().filter(|one| !self.published.unreadable.contains(one)) {
+        let before = self.published.as_ref();
+        for one in objects.unreadable.iter().filter(|one| before.is_none_or(|before| !before.unreadable.contains(one)))
+        {
             warn!("{one}");
         }
-        for one in objects.replaced.iter().filter(|one| !self.published.replaced.contains(one)) {
+        for one in objects.replaced.iter().filter(|one| before.is_none_or(|before| !before.replaced.contains(one))) {
             warn!("{}: {}", one.0, one.1);
         }
         self.verdicts.store(Arc::new(verdicts));

@@ -78,6 +78,8 @@ struct Shared {
     leading: watch::Sender<bool>,
     epoch: watch::Sender<u64>,
     address: watch::Sender<Option<String>>,
+    /// When other replicas had the time to find this one, after it followed another; `None`: it never did.
+    settled: Mutex<Option<Instant>>,
 }
 
 /// The task.
@@ -95,6 +97,9 @@ struct Campaign {
 pub(crate) const EPOCHS: u64 = 1 << 48;
 /// The leader's pause after a call that failed: what is left of two thirds of a Lease is enough for some attempts.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long other replicas may take, after a hand-over, to find the new leader and to tell what their data planes have in force: a look at
+/// the Lease, a connection, and all of that again.
+const SETTLES: Duration = Duration::from_secs(5);
 /// The longest time that giving the Lease back may take.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -146,6 +151,7 @@ impl Leader {
             leading: watch::Sender::new(false),
             epoch: watch::Sender::new(0),
             address: watch::Sender::new(None),
+            settled: Mutex::new(None),
         });
         let term = Term::new(&settings);
         let campaign = Campaign { leases, term, settings, highest, shared: shared.clone(), told: None };
@@ -171,6 +177,12 @@ impl Leader {
     pub fn guard(&self) -> Option<Guard> {
         let (until, epoch) = (*self.shared.until.lock())?;
         (Instant::now() < until).then(|| Guard { shared: self.shared.clone(), epoch })
+    }
+
+    /// Whether other replicas had the time to find this one and to report to it. To be asked after a [`Guard`]: a leadership that is to settle
+    /// says so before it begins.
+    pub fn is_settled(&self) -> bool {
+        self.shared.settled.lock().is_none_or(|settled| settled <= Instant::now())
     }
 }
 
@@ -243,7 +255,9 @@ impl Campaign {
                 // Before the call: whoever sees the write sees it later than this.
                 let sent = Instant::now();
                 within(patience, self.leases.write(wanted, seen)).await?;
-                self.term.written(epoch, sent);
+                if self.term.written(epoch, sent) {
+                    *self.shared.settled.lock() = Some(Instant::now() + SETTLES);
+                }
                 *self.shared.until.lock() = Some((sent + self.settings.durations.trusted(), epoch));
                 self.shared.set_address(None);
                 if taken {

@@ -218,6 +218,20 @@ async fn the_lease_is_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_follows_another_lets_the_other_replicas_find_it() {
+    let memory = Arc::default();
+    let first = replica(&memory, "a");
+    first.leads().await;
+    let second = replica(&memory, "b");
+    second.leader.address().wait_for(Option::is_some).await.unwrap();
+    first.stop.cancel();
+    second.leads().await;
+    assert!(first.leader.is_settled() && !second.leader.is_settled());
+    sleep(SETTLES).await;
+    assert!(second.leader.is_settled());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leadership_that_data_planes_have_outlived_is_raised() {
     let memory: Arc<Memory> = Arc::default();
     let first = replica(&memory, "a");

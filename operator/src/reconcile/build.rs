@@ -88,7 +88,7 @@ pub(super) fn build(validated: &Validated, store: &Store, standings: Option<&Sta
             && let Some(refs) =
                 conditions.iter_mut().find(|said| said.kind == RESOLVED_REFS && said.status == Some(false))
         {
-            // What was not to be read counts as missing; whether it is there is for somebody else to say.
+            // What the compile step knows is that it was not read.
             refs.message = format!("{}; not everything could be read: {why}", refs.message);
         }
         let (mut hostnames, mut programmed) = (None, None);

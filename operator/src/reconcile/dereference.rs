@@ -27,8 +27,10 @@ use super::{
 };
 use crate::watch::Change;
 
-/// How long a policy waits for its references before they count as missing.
+/// How long a policy waits for its references before they count as unread.
 const WAIT: Duration = Duration::from_secs(5);
+/// How long the first state waits for references that the API server has not answered to. Data planes may be in force with them.
+const FIRST: Duration = Duration::from_mins(2);
 
 /// Everything that was read.
 #[derive(Default)]
@@ -210,9 +212,13 @@ impl Store {
         let values = &self.values;
         let known = |reference: &Reference| values.is_known(&wanted(reference));
         let since = *self.first.get_or_insert(now);
-        let mut waiting = !self.began && !self.kept.iter().all(|one| values.is_known(one)) && now - since < WAIT;
+        // The first state replaces what data planes have: an answer that is late, or a server that has none, must not look like a deletion.
+        let awaited = |one: &Wanted| !self.began && now - since < FIRST && values.is_awaited(one);
+        let mut waiting =
+            !self.began && self.kept.iter().any(|one| awaited(one) || (!values.is_known(one) && now - since < WAIT));
         for (_, held) in self.objects.values_mut().filter(|(_, held)| held.ready.as_ref() != Some(&held.newest)) {
-            if held.references.iter().all(known) || now - held.since >= WAIT {
+            let late = || now - held.since >= WAIT && !held.references.iter().any(|one| awaited(&wanted(one)));
+            if held.references.iter().all(known) || late() {
                 held.take();
                 self.references_moved = true;
                 self.edits += 1;

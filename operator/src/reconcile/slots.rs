@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use crds::{documents::ReferenceKind, push::Reference};
+use crds::{
+    documents::{ReferenceKind, selection_name},
+    push::Reference,
+};
 use serde_json::Value;
 
 use super::fetch::{Content, Wanted};
@@ -32,6 +35,8 @@ pub(super) struct Read {
     pub(super) under_way: bool,
     pub(super) fresh: bool,
     pub(super) failures: u32,
+    /// The last attempt failed for what was asked for, and not because of the server.
+    pub(super) refused: bool,
     /// Why the last attempt failed.
     pub(super) why: Option<String>,
 }
@@ -68,6 +73,7 @@ impl Read {
         let good = failed.is_none();
         self.under_way = false;
         self.why = failed.map(ToString::to_string);
+        self.refused = failed.is_some_and(|error| !error.is_of_server());
         self.failures = if good { 0 } else { self.failures + 1 };
         // Whatever changed meanwhile has made it stale already.
         self.fresh &= good;
@@ -100,8 +106,9 @@ pub(super) fn wanted(reference: &Reference) -> Wanted {
         Reference::Entry { kind, name, .. } => Wanted::Named { kind: *kind, name: name.clone() },
         Reference::Secret { name } => Wanted::Named { kind: ReferenceKind::Secret, name: name.clone() },
         Reference::Labelled { namespace, labels } => {
-            let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            Wanted::Selected { namespace: namespace.clone(), labels: labels.join(",") }
+            let name = selection_name(namespace, labels);
+            let labels = name.split_once('/').map_or("", |(_, labels)| labels);
+            Wanted::Selected { namespace: namespace.clone(), labels: labels.to_owned() }
         }
     }
 }

@@ -3,21 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     slice,
+    time::Duration,
 };
 
 use crds::{
     compile::{Compiled, Compiler, LastGood, Options},
-    documents::{Kind, Objects},
+    documents::{Kind, Objects, ReferenceKind},
 };
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     build::{issuers, program},
     dereference::Store,
+    fetch::Fetched,
 };
 use crate::{
     push::{IssuerReport, Proxies, Standing, Standings},
-    watch::Change,
+    watch::{CallError, Change},
 };
 
 const SECRET: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: app, namespace: a}\nstringData: {key: 0123456789abcdef0123456789abcdef}\n---\n";
@@ -163,5 +166,52 @@ fn an_object_that_cannot_be_read_counts_until_a_list_is_without_it() {
     for (source, left) in [(0, 1), (1, 0)] {
         tell(source, Change::Begins);
         assert_eq!(tell(source, Change::Ends), left);
+    }
+}
+
+/// All lists have ended; one policy names an optional deny list, which is asked for.
+fn asking() -> Store {
+    let spec = json!({"externalHostnames": ["x.test"], "authenticators": [{"name": "it", "jwt": {"issuer": "https://a.test",
+        "audiences": ["b"], "deniedTokenIDs": {"configMapKeyRef": {"name": "s", "key": "jti", "optional": true}}}}]});
+    let policy = json!({"metadata": {"name": "b", "namespace": "a", "uid": "u", "generation": 1}, "spec": spec});
+    let mut store = Store::new(1, Vec::new());
+    for (kind, object) in [(Kind::AuthPolicy, Some(policy)), (Kind::DataSource, None)] {
+        store.objects(kind, 0, Change::Begins);
+        object.into_iter().for_each(|object| store.objects(kind, 0, Change::Put(object)));
+        store.objects(kind, 0, Change::Ends);
+    }
+    for kind in [ReferenceKind::Secret, ReferenceKind::ConfigMap] {
+        store.values(kind, 0, Change::Begins);
+        store.values(kind, 0, Change::Ends);
+    }
+    assert_eq!(store.wanted(Instant::now()).len(), 1);
+    store
+}
+
+fn refused(status: u16) -> CallError {
+    CallError::Refused { what: "GET".to_owned(), status, message: "no".to_owned(), retry_after: None }
+}
+
+#[test]
+fn the_first_state_waits_for_answers_and_takes_nothing_for_absent_that_was_not_read() {
+    let list = |answer| Fetched::Named(ReferenceKind::ConfigMap, "a/s".to_owned(), answer);
+    for (answer, seconds, unread) in [
+        (Some(Ok(None)), 0, false),
+        // An answer about the list: it may not be read.
+        (Some(Err(refused(403))), 6, true),
+        // None that says anything about it: data planes may be in force with it.
+        (Some(Err(refused(503))), 121, true),
+        (None, 121, true),
+    ] {
+        let mut store = asking();
+        let why = format!("{answer:?}");
+        answer.into_iter().for_each(|answer| store.fetched(list(answer)));
+        let now = Instant::now();
+        for early in [0, 4, 6, 119].into_iter().filter(|early| *early < seconds) {
+            assert!(store.dereference(now + Duration::from_secs(early)).is_none(), "{why} after {early} s");
+        }
+        let objects = store.dereference(now + Duration::from_secs(seconds)).expect("the first state").objects;
+        assert_eq!(objects.policies.len(), 1);
+        assert_eq!(objects.unread(ReferenceKind::ConfigMap, "a", "s").is_some(), unread, "{why}");
     }
 }

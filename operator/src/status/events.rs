@@ -1,4 +1,8 @@
 //! Events on transitions, for `kubectl describe`. Losing one loses nothing but a line.
+//!
+//! Owns their way to the API server, beside that of statuses. Must never hold up a status.
+
+use std::{sync::Arc, time::Duration};
 
 use crds::documents::Kind;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -6,11 +10,15 @@ use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder},
 };
+use tokio::{sync::mpsc, time::Instant};
 use tracing::debug;
 
-use super::document::{condition, word};
+use super::{
+    Gate,
+    document::{condition, word},
+};
 use crate::{
-    api,
+    api::{self, answer},
     reconcile::{Desired, kind},
 };
 
@@ -29,7 +37,7 @@ pub struct Transition {
     pub condition: &'static str,
     /// Why, in one word.
     pub reason: String,
-    /// Why, for a person.
+    /// Why, for a person: as much of it as an Event holds.
     pub message: String,
 }
 
@@ -42,6 +50,22 @@ pub trait EventSink: Send + Sync {
 
 /// The API server's Events.
 pub struct KubeEvents(Recorder);
+
+/// Where Events are left, and when each was. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct News(mpsc::Sender<(Instant, Transition)>);
+
+/// The task that publishes them, one after the other.
+pub(super) struct Teller {
+    sink: Arc<dyn EventSink>,
+    gate: Arc<dyn Gate>,
+    news: mpsc::Receiver<(Instant, Transition)>,
+}
+
+/// Events that may wait; more are left out.
+const WAITING: usize = 512;
+/// One that waited longer is left out: it may not be true any more.
+const LATE: Duration = Duration::from_mins(1);
 
 // === impl KubeEvents ===
 
@@ -58,7 +82,7 @@ impl EventSink for KubeEvents {
         let event = Event {
             type_: if transition.good { EventType::Normal } else { EventType::Warning },
             reason: transition.reason.clone(),
-            note: Some(api::note(&transition.message)),
+            note: Some(transition.message.clone()),
             action: transition.condition.to_owned(),
             secondary: None,
         };
@@ -71,8 +95,38 @@ impl EventSink for KubeEvents {
             uid: Some(transition.uid.clone()),
             ..ObjectReference::default()
         };
-        if let Err(error) = self.0.publish(&event, &reference).await {
-            debug!(%error, "an Event could not be written");
+        if let Err(error) = answer(self.0.publish(&event, &reference)).await {
+            debug!(error = error.text(), "an Event could not be written");
+        }
+    }
+}
+
+/// A place for Events, and the task that publishes them while `gate` is open.
+pub(super) fn queue(sink: Arc<dyn EventSink>, gate: Arc<dyn Gate>) -> (News, Teller) {
+    let (sender, news) = mpsc::channel(WAITING);
+    (News(sender), Teller { sink, gate, news })
+}
+
+// === impl News ===
+
+impl News {
+    /// Never waits.
+    pub(super) fn tell(&self, transition: Transition) {
+        if self.0.try_send((Instant::now(), transition)).is_err() {
+            debug!("an Event was left out");
+        }
+    }
+}
+
+// === impl Teller ===
+
+impl Teller {
+    /// Publishes for as long as somebody tells.
+    pub(super) async fn run(mut self) {
+        while let Some((since, transition)) = self.news.recv().await {
+            if since.elapsed() < LATE && self.gate.may_write() {
+                self.sink.publish(&transition).await;
+            }
         }
     }
 }
@@ -92,7 +146,7 @@ pub(super) fn transitions(desired: &Desired) -> Vec<Transition> {
         good: said.status == Some(true),
         condition: said.kind,
         reason: said.reason.clone(),
-        message: said.message.clone(),
+        message: api::note(&said.message),
     })
     .collect()
 }

@@ -90,10 +90,39 @@ impl EventSink for Always {
     async fn publish(&self, _: &Transition) {}
 }
 
+/// Takes an Event and never answers.
+struct Hangs;
+
+#[tonic::async_trait]
+impl EventSink for Hangs {
+    async fn publish(&self, _: &Transition) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Notes of each Event whether the status that it tells of was there before it.
+struct Witness {
+    server: Arc<Server>,
+    seen: Mutex<Vec<bool>>,
+}
+
+#[tonic::async_trait]
+impl EventSink for Witness {
+    async fn publish(&self, transition: &Transition) {
+        let name = transition.name.trim_start_matches("a/");
+        let said = self.server.status(name)["conditions"][0]["reason"] == transition.reason;
+        self.seen.lock().push(said);
+    }
+}
+
 fn writer(server: &Arc<Server>) -> (Statuses, JoinHandle<()>) {
+    writer_to(server, Arc::new(Always))
+}
+
+fn writer_to(server: &Arc<Server>, events: Arc<dyn EventSink>) -> (Statuses, JoinHandle<()>) {
     let client = server.client();
     let (troubles, _) = Troubles::new(client.clone(), "gatewright", "operator-0", &mut Registry::default());
-    let (statuses, writer) = Statuses::new(Call::new(client), Arc::new(Always), Arc::new(Always), troubles);
+    let (statuses, writer) = Statuses::new(Call::new(client), Arc::new(Always), events, troubles);
     (statuses, tokio::spawn(writer.run()))
 }
 
@@ -220,5 +249,34 @@ async fn no_write_begins_while_edits_are_under_way_and_the_newest_edit_is_told_f
     statuses.wish(wish(&server, "One"));
     sleep(Duration::from_secs(10)).await;
     assert_eq!(server.saying("One"), OBJECTS);
+    run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_hangs_holds_up_no_status() {
+    let server = Arc::<Server>::default();
+    let (statuses, run) = writer_to(&server, Arc::new(Hangs));
+    for reason in ["One", "Other"] {
+        statuses.wish(wish(&server, reason));
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(server.saying(reason), OBJECTS);
+    }
+    run.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_told_after_its_status_and_of_none_that_was_not_written() {
+    let server = Arc::<Server>::default();
+    let witness = Arc::new(Witness { server: server.clone(), seen: Mutex::default() });
+    let (statuses, run) = writer_to(&server, witness.clone());
+    *server.refusal.lock() = Some((StatusCode::INTERNAL_SERVER_ERROR, 0));
+    statuses.wish(wish(&server, "One"));
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!((server.asked() > 0, witness.seen.lock().len()), (true, 0));
+    *server.refusal.lock() = None;
+    *server.takes.lock() = Duration::from_millis(1);
+    sleep(Duration::from_mins(1)).await;
+    let seen = witness.seen.lock().clone();
+    assert!(seen.len() >= OBJECTS && seen.iter().all(|said| *said), "{} Events", seen.len());
     run.abort();
 }

@@ -1,11 +1,28 @@
 //! What is written, and what is not.
 
-use crds::documents::Kind;
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use tokio::time::Instant;
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use super::{document::status, events::transitions};
+use crds::documents::Kind;
+use http::{Request, Response};
+use jiff::Timestamp;
+use kube::{Client, client::Body};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::{Instant, advance, timeout};
+
+use super::{
+    EventSink, Gate, KubeEvents, Transition,
+    document::status,
+    events::{queue, transitions},
+};
 use crate::reconcile::{Desired, Observed, Said};
 
 fn said(kind: &'static str, holds: Option<bool>, reason: &str) -> Said {
@@ -83,4 +100,50 @@ fn events_tell_arrivals_only() {
     assert_eq!(transitions(&known), []);
     let bad = desired(vec![said("Accepted", Some(false), "Invalid")], Value::Null);
     assert!(!transitions(&bad)[0].good);
+}
+
+/// Leads or not, and notes the Events that it is told.
+#[derive(Default)]
+struct Desk {
+    leads: AtomicBool,
+    heard: Mutex<Vec<String>>,
+}
+
+impl Gate for Desk {
+    fn may_write(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+}
+
+#[tonic::async_trait]
+impl EventSink for Desk {
+    async fn publish(&self, transition: &Transition) {
+        self.heard.lock().push(transition.reason.clone());
+    }
+}
+
+fn news(reason: &str) -> Transition {
+    transitions(&desired(vec![said("Accepted", Some(true), reason)], Value::Null)).remove(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_told_soon_and_by_the_leader_or_not_at_all() {
+    for (leads, expected) in [(true, vec!["Soon"]), (false, vec![])] {
+        let desk = Arc::<Desk>::default();
+        desk.leads.store(leads, Ordering::Relaxed);
+        let (told, teller) = queue(desk.clone(), desk.clone());
+        told.tell(news("Late"));
+        advance(Duration::from_mins(1)).await;
+        told.tell(news("Soon"));
+        drop(told);
+        teller.run().await;
+        assert_eq!(*desk.heard.lock(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_nobody_answers_is_given_up() {
+    let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    let events = KubeEvents::new(Client::new(never, "gatewright"), "operator-0");
+    timeout(Duration::from_secs(6), events.publish(&news("One"))).await.expect("it has a limit of its own");
 }

@@ -17,7 +17,11 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{EventSink, Gate, Wanted, document, events, pace::Pace};
+use super::{
+    EventSink, Gate, Wanted, document,
+    events::{self, News},
+    pace::Pace,
+};
 use crate::{
     api::MANAGER,
     reconcile::{Desired, kind, plural},
@@ -134,12 +138,20 @@ impl Statuses {
 // === impl Writer ===
 
 impl Writer {
-    /// Writes for as long as anybody wishes.
-    pub async fn run(mut self) {
+    /// Writes for as long as anybody wishes, and tells of it beside: an Event that hangs holds up no status.
+    pub async fn run(self) {
+        let (news, teller) = events::queue(self.events.clone(), self.gate.clone());
+        tokio::select! {
+            () = self.statuses(&news) => {}
+            () = teller.run() => {}
+        }
+    }
+
+    async fn statuses(mut self, news: &News) {
         loop {
             let left = if self.gate.may_write() {
                 let wishes = self.wishes.borrow_and_update().clone();
-                if wishes.held { Left::Nothing } else { self.pass(&wishes.wanted).await }
+                if wishes.held { Left::Nothing } else { self.pass(&wishes.wanted, news).await }
             } else {
                 // What another leader writes meanwhile is not ours to remember.
                 self.written.clear();
@@ -163,7 +175,7 @@ impl Writer {
     }
 
     /// One pass over all wishes.
-    async fn pass(&mut self, wanted: &Arc<Wanted>) -> Left {
+    async fn pass(&mut self, wanted: &Arc<Wanted>, news: &News) -> Left {
         self.written.retain(|key, _| wanted.contains_key(key));
         let (due, mut left) = self.due(wanted);
         let mut writes = JoinSet::new();
@@ -178,9 +190,9 @@ impl Writer {
                 break;
             }
             let Some(desired) = wanted.get(&key).cloned() else { continue };
-            let (call, events) = (self.call.clone(), self.events.clone());
+            let (call, news) = (self.call.clone(), news.clone());
             writes.spawn(async move {
-                let result = write(&call, &*events, &desired, &status).await;
+                let result = write(&call, &news, &desired, &status).await;
                 Done { result, desired, status }
             });
         }
@@ -265,7 +277,7 @@ impl Written {
     }
 }
 
-async fn write(call: &Call, events: &dyn EventSink, desired: &Desired, status: &Value) -> Result<(), CallError> {
+async fn write(call: &Call, news: &News, desired: &Desired, status: &Value) -> Result<(), CallError> {
     let (namespace, name) = desired.name.split_once('/').unwrap_or_default();
     let plural = plural(desired.kind);
     let path = format!(
@@ -279,9 +291,7 @@ async fn write(call: &Call, events: &dyn EventSink, desired: &Desired, status: &
         "status": status,
     });
     call.patch(&path, "application/apply-patch+yaml", &body).await?;
-    for transition in events::transitions(desired) {
-        events.publish(&transition).await;
-    }
+    events::transitions(desired).into_iter().for_each(|transition| news.tell(transition));
     Ok(())
 }
 

@@ -9,8 +9,11 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::timeout;
 
-/// Longest call. Below two thirds of a lease, so that no call outlives a leadership.
-const CALL: Duration = Duration::from_secs(8);
+use crate::api::PATIENCE;
+
+/// Longest call that reads: whoever leads by the time of its answer, it changes nothing. One that writes has [`PATIENCE`], a third of a
+/// lease: begun in the last moment of a leadership, at two thirds, it ends before a rival may lead.
+const READ: Duration = Duration::from_secs(8);
 /// Largest answer: a page of 500 objects of the API server's largest size would not be one.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
@@ -119,7 +122,9 @@ impl Call {
                 http_body_util::BodyExt::collect(bytes).await.map_err(|error| unreachable(error.to_string()))?;
             Ok((parts, bytes.to_bytes()))
         };
-        let (parts, bytes) = timeout(CALL, answer).await.map_err(|_| unreachable("no answer in time".to_owned()))??;
+        let longest = if method == "GET" { READ } else { PATIENCE };
+        let (parts, bytes) =
+            timeout(longest, answer).await.map_err(|_| unreachable("no answer in time".to_owned()))??;
         let value: Option<Value> = serde_json::from_slice(&bytes).ok();
         if parts.status.is_success() {
             return value.ok_or(CallError::Unreadable { what });
@@ -209,5 +214,28 @@ impl CallError {
             Self::Refused { retry_after, .. } => *retry_after,
             Self::Unreachable { .. } | Self::Unreadable { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, future::pending};
+
+    use http::Response;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::leader::Durations;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_is_not_answered_ends_before_a_rival_may_lead() {
+        let never = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let call = Call::new(Client::new(never, "gatewright"));
+        let (begun, slack) = (Instant::now(), Duration::from_millis(10));
+        assert!(call.patch("/one", JSON, &Value::Null).await.is_err_and(|error| error.is_of_server()));
+        assert!(begun.elapsed() < Durations::default().lease / 3 + slack, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        assert!(call.get("/one", JSON).await.is_err_and(|error| error.is_of_server()));
+        assert!((READ..READ + slack).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 }

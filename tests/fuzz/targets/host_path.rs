@@ -1,4 +1,5 @@
-//! `HOST\nPATH\nMETHOD`: a request and its other spellings reach the same route of the same policy, or are refused.
+//! `HOST\nPATH\nMETHOD`: a request and its other spellings reach the same route of the same policy, or are refused; and a public path has
+//! no second reading.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -65,6 +66,9 @@ fuzz_target!(|data: &[u8]| {
     canonical(path);
     patterns(host);
     let plain = ask(host, path, method);
+    if matches!(plain.verdict, Verdict::Allow(_)) {
+        decoded_once(path);
+    }
     let expected = place(&plain);
     for other in [host.to_ascii_uppercase(), format!("{host}."), format!("{host}:8443")] {
         // A host that has one of these already becomes one that nobody can read.
@@ -144,6 +148,12 @@ fn canonical(target: &str) {
         let url = url::Url::parse(&format!("https://a.test{raw}")).expect("a canonical path is one of a URL");
         assert_eq!(percent_decode_str(url.path()).decode_utf8().as_deref(), Ok(decoded), "a URL is read otherwise");
     }
+}
+
+/// Every route here is public: who is let in is nowhere else at a server that decodes once more.
+fn decoded_once(target: &str) {
+    let path = CanonicalPath::parse(target).expect("a path that is let in is canonical");
+    assert_eq!(percent_decode_str(path.as_str()).decode_utf8_lossy(), path.as_str(), "it can be decoded twice");
 }
 
 /// The index of the table finds what a look at each template in turn finds.

@@ -6,6 +6,7 @@ use serde_json::json;
 use tests::{
     Bench, Fault, Issuer, PeerError,
     bench::{Setup, minimal},
+    envoy::Options,
     wait,
 };
 
@@ -145,6 +146,43 @@ async fn forged_tokens_neither_flood_a_hanging_issuer_nor_delay_the_good_ones() 
     }
     let asked = bench.issuer.key_fetches() - before;
     assert!(asked <= 3, "thirty unknown keys are not {asked} questions");
+    Ok(())
+}
+
+/// A number of the product.
+async fn metric(bench: &Bench, name: &str) -> Option<u64> {
+    let (_, text) = bench.product.admin("/metrics").await;
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+/// `--max-checks`: while every place is taken by a check that waits, even one that need not wait is refused.
+#[tokio::test]
+async fn one_check_more_than_there_may_be_is_refused_at_once() -> Outcome {
+    let setup = Setup {
+        flags: ["--max-checks", "1", "--check-timeout", "20s"].map(str::to_owned).to_vec(),
+        // Only the issuer's silence ends the check that waits: the product gives its fetch up after some seconds.
+        envoy: Options { timeout: Duration::from_secs(30), ..Options::default() },
+        ..Setup::default()
+    };
+    let bench = Bench::set_up(Issuer::start().await?, minimal, &setup).await?;
+    assert_allowed(&bench.good()?.http1().await?, "alice");
+    let (good, rpc) = (bench.good()?, bench.good()?.grpc());
+    let stuck = bench.call().bearer(&unknown(&bench, "ed25519-unknown")?);
+    bench.issuer.set(Fault::Hang);
+    let waiting = tokio::spawn(async move { stuck.http1().await });
+    wait::until("a check to wait for the issuer", wait::LONG, || async {
+        (metric(&bench, "gatewright_checks_in_flight").await == Some(1)).then_some(())
+    })
+    .await?;
+    assert_refused(&good.http1().await?, 503, "overloaded");
+    let refused = rpc.http2().await?;
+    assert_eq!(refused.header("grpc-status").as_deref(), Some("14"), "UNAVAILABLE: {refused:?}");
+    assert_eq!(metric(&bench, "gatewright_checks_shed_total").await, Some(2));
+    assert_eq!(bench.upstream.seen().len(), 1, "nobody passes because there is much to do");
+    let answer = waiting.await.expect("the request did not panic")?;
+    assert!(matches!(answer.status, 401 | 503) && answer.code() != "overloaded", "{answer:?}");
+    assert_allowed(&good.http1().await?, "alice");
+    assert_eq!(metric(&bench, "gatewright_checks_shed_total").await, Some(2));
     Ok(())
 }
 

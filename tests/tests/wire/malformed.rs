@@ -147,16 +147,18 @@ async fn a_check_of_ten_megabytes_never_allows() -> Outcome {
     assert_serves(&bench, "ten megabytes").await
 }
 
-/// Announces a message of one MiB, begins it, and says nothing more. The gRPC status of the answer.
-async fn unfinished(client: reqwest::Client, authz: String) -> Option<String> {
-    let mut begun = vec![0];
-    begun.extend((1_u32 << 20).to_be_bytes());
-    begun.extend([0; 1024]);
-    let parts = stream::once(async { Ok::<_, io::Error>(begun) }).chain(stream::pending());
+/// Says this much of a call, and nothing more, not even that it has ended. The gRPC status of the answer.
+async fn unfinished(client: reqwest::Client, authz: String, said: Vec<u8>) -> Option<String> {
+    let parts = stream::once(async move { Ok::<_, io::Error>(said) }).chain(stream::pending());
     let call = client.post(format!("http://{authz}/envoy.service.auth.v3.Authorization/Check"));
     let call = call.header("content-type", "application/grpc").header("te", "trailers");
     let answer = call.body(reqwest::Body::wrap_stream(parts)).send().await.ok()?;
     Some(answer.headers().get("grpc-status")?.to_str().ok()?.to_owned())
+}
+
+/// A prefix that announces this length, and what came of the message.
+fn message(announced: u32, came: &[u8]) -> Vec<u8> {
+    [vec![0], announced.to_be_bytes().to_vec(), came.to_vec()].concat()
 }
 
 /// Forty of them announce forty MiB, more than there is room for.
@@ -166,7 +168,8 @@ async fn messages_that_never_end_are_bounded_and_harm_nobody() -> Outcome {
     let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
     let mut calls = JoinSet::new();
     for _ in 0..40 {
-        calls.spawn(unfinished(client.clone(), bench.product.addresses.authz.clone()));
+        let begun = message(1 << 20, &[0; 1024]);
+        calls.spawn(unfinished(client.clone(), bench.product.addresses.authz.clone(), begun));
     }
     // RESOURCE_EXHAUSTED for what there is no room for; DEADLINE_EXCEEDED later for the rest.
     let refused = async {
@@ -182,6 +185,54 @@ async fn messages_that_never_end_are_bounded_and_harm_nobody() -> Outcome {
     assert_serves(&bench, "messages without an end").await?;
     drop(calls);
     assert_serves(&bench, "their end").await
+}
+
+/// Also where the message is whole: the answer waits for the end of the call, and what came would be kept until then.
+#[tokio::test]
+async fn calls_that_never_end_are_ended() -> Outcome {
+    let bench = Bench::start().await?;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let mut calls = JoinSet::new();
+    // The last one is of fields that nobody knows, each of them empty.
+    for said in [Vec::new(), message(0, &[]), message(1 << 16, &b"\x7a\x00".repeat(1 << 15))] {
+        calls.spawn(unfinished(client.clone(), bench.product.addresses.authz.clone(), said));
+    }
+    let ended = async {
+        while let Some(status) = calls.join_next().await {
+            assert_eq!(status.expect("no panic").as_deref(), Some("4"), "DEADLINE_EXCEEDED");
+        }
+    };
+    timeout(LONG, ended).await.expect("they end");
+    assert_serves(&bench, "calls without an end").await
+}
+
+/// A field of a message that is text, bytes or another message.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    let mut left = content.len();
+    while left > 0x7F {
+        field.extend(u8::try_from(left & 0x7F).map(|part| part | 0x80));
+        left >>= 7;
+    }
+    field.extend(u8::try_from(left));
+    [&field, content].concat()
+}
+
+/// Two bytes are a header without name and value, and take many times as much once they are read.
+#[tokio::test]
+async fn a_check_of_very_many_headers_is_refused_before_it_is_read() -> Outcome {
+    let bench = Bench::start().await?;
+    for (headers, status) in [(8_000, Some("0")), (20_000, Some("8"))] {
+        let http =
+            [field(2, b"GET"), field(3, &[]).repeat(headers), field(4, b"/"), field(5, b"api.example.com")].concat();
+        let check = field(1, &field(4, &field(2, &http)));
+        let answer = grpc::send_bytes(&bench.product.addresses.authz, check).await.expect("an answer");
+        // Of one that is read, the status comes after the answer.
+        let found = answer.header("grpc-status");
+        assert!(found.as_deref() == status || (status == Some("0") && found.is_none()), "{headers}: {answer:?}");
+        assert_serves(&bench, "many headers").await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

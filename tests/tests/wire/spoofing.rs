@@ -1,8 +1,12 @@
-//! Identity headers that the client brings along never reach the application, under any spelling.
+//! Identity headers that the client brings along never reach the application, under any spelling; and what a request says of itself opens
+//! no path and no connection.
 
-use tests::{Bench, Call, bench::policy};
+use std::{io::ErrorKind, net::TcpListener};
 
-use crate::{Outcome, assert_allowed};
+use serde_json::json;
+use tests::{Bench, Call, PeerError, bench::policy, issuer::now, keys};
+
+use crate::{Outcome, assert_allowed, assert_refused};
 
 const FORGED: [(&str, &str); 9] = [
     ("X-Auth-Subject", "root"),
@@ -75,5 +79,53 @@ async fn naming_identity_headers_as_hop_by_hop_does_not_strip_ours() -> Outcome 
     let answer = call.http1().await?;
     assert_allowed(&answer, "alice");
     assert!(answer.seen().is_some_and(|seen| seen.header("x-auth-user").is_some()), "{answer:?}");
+    // Envoy takes out what is named before it asks: a credential that is named was not sent.
+    let without = bench.good()?.header("connection", "authorization, close").http1().await?;
+    assert_refused(&without, 401, "missing_credential");
+    Ok(())
+}
+
+/// Envoy hands both spellings through on both listeners, and a server behind may decode once more than we do.
+#[tokio::test]
+async fn a_public_path_that_can_be_decoded_twice_is_refused() -> Outcome {
+    let bench = Bench::with(|issuer| {
+        let text = policy("api", "api.example.com", &issuer.url(), "api");
+        let routes = "  routes:\n  - {name: assets, paths: [\"/assets/{**}\"], access: Public}\n";
+        vec![("public.yaml".to_owned(), text + routes)]
+    })
+    .await?;
+    let token = bench.alice()?;
+    for listener in [bench.envoy.plain, bench.envoy.hardened] {
+        let answer = Call::to(listener).path("/assets/%252e%252e/admin").http1().await?;
+        assert_refused(&answer, 400, "malformed_request");
+        let answer = Call::to(listener).path("/assets/%C3%A4").http1().await?;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer = Call::to(listener).path("/app/%252e%252e/x").bearer(&token).http1().await?;
+        assert_allowed(&answer, "alice");
+    }
+    Ok(())
+}
+
+/// The address is in the token alone: nobody may make us ask there.
+#[tokio::test]
+async fn where_a_token_says_that_its_keys_are_is_never_asked() -> Outcome {
+    let bench = Bench::start().await?;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").map_err(PeerError::io("a listener"))?;
+    elsewhere.set_nonblocking(true).map_err(PeerError::io("a listener"))?;
+    let url = format!("http://{}/keys", elsewhere.local_addr().map_err(PeerError::io("a listener"))?);
+    let stranger = keys::named("rsa-stranger")?;
+    let claims = json!({"iss": bench.issuer.url(), "aud": "api", "sub": "alice", "exp": now() + 300});
+    for member in ["jku", "x5u"] {
+        for kid in ["rsa", "rsa-stranger"] {
+            let mut header = json!({"alg": "RS256", "typ": "JWT", "kid": kid});
+            header[member] = json!(url);
+            let token = stranger.sign(&header, &claims)?;
+            assert_refused(&bench.call().bearer(&token).http1().await?, 401, "invalid_token");
+        }
+    }
+    // Whoever had connected would wait to be accepted.
+    let asked = elsewhere.accept().map_err(|error| error.kind());
+    assert_eq!(asked.err(), Some(ErrorKind::WouldBlock), "somebody asked there");
+    assert!(bench.upstream.seen().is_empty(), "{:?}", bench.upstream.seen());
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! WebSocket handshakes: the one request whose cookies a foreign page can send and whose answer it can read.
 
-use tests::{Answer, Bench, bench::policy, upstream::PROTOCOL_HEADER};
+use tests::{Answer, Bench, Call, bench::policy, upstream::PROTOCOL_HEADER};
 
 use crate::{Outcome, assert_refused};
 
@@ -90,6 +90,35 @@ async fn the_credential_cookie_twice_is_malformed_also_when_split() -> Outcome {
     let seen = answer.seen().unwrap_or_else(|| panic!("one credential among split cookies is good: {answer:?}"));
     assert_eq!(seen.header("x-auth-subject").as_deref(), Some("alice"));
     assert_eq!(seen.header("cookie").as_deref(), Some("theme=dark"), "the other cookie stays");
+    Ok(())
+}
+
+/// Two lines of HTTP/1 are one value with a comma where Envoy sends no raw headers: a credential on a line of its own is neither read as
+/// part of another cookie nor handed on.
+#[tokio::test]
+async fn a_credential_cookie_on_a_line_of_its_own_does_not_hide() -> Outcome {
+    let bench = bench().await?;
+    let token = bench.alice()?;
+    let cookie = format!("session={token}");
+    for listener in [bench.envoy.plain, bench.envoy.hardened] {
+        let twice = Call::to(listener).header("cookie", &cookie).header("cookie", "session=forged");
+        assert_refused(&twice.http1().await?, 400, "malformed_request");
+        let joined = Call::to(listener).bearer(&token).header("cookie", "theme=dark,session=forged");
+        assert_refused(&joined.http1().await?, 400, "malformed_request");
+        let comma = Call::to(listener).header("cookie", &format!("theme=dark,light; {cookie}")).http1().await?;
+        let seen = comma.seen().unwrap_or_else(|| panic!("a comma in another cookie is none of ours: {comma:?}"));
+        assert_eq!(seen.header("cookie").as_deref(), Some("theme=dark,light"), "{seen:?}");
+
+        let lines = Call::to(listener).bearer(&token).header("cookie", "theme=dark").header("cookie", "session=forged");
+        let answer = lines.http1().await?;
+        match answer.seen() {
+            Some(seen) if listener == bench.envoy.hardened => {
+                assert_eq!(seen.header("cookie").as_deref(), Some("theme=dark"), "{seen:?}");
+            }
+            _ => assert_refused(&answer, 400, "malformed_request"),
+        }
+    }
+    assert!(!format!("{:?}", bench.upstream.seen()).contains("forged"), "{:?}", bench.upstream.seen());
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Answers of the policy's own, preflights, and policies on trial.
 
 use super::*;
+use crate::errors::{Asked, refusal};
 
 fn answer(decision: &Decision) -> &Answer {
     match &decision.verdict {
@@ -54,6 +55,10 @@ fn true_preflights_are_answered_before_anything_else() {
         assert_eq!(header(answer(&asked), name), value, "{name}");
     }
     assert_eq!(answer(&asked).status, 204);
+    let preflight = [("origin", "https://ui.test"), method, ("authorization", "Bearer x"), ("cookie", "sid=x")];
+    let with_credential = options("/put", &preflight);
+    assert_eq!(answer(&with_credential), answer(&asked), "no credential is looked at, and no upstream is behind it");
+    assert!(with_credential.facts.credential.is_none() && with_credential.facts.outcomes.is_empty());
     // No preflights: no question, another origin, no origin, another method.
     for headers in [
         vec![("origin", "https://ui.test")],
@@ -68,6 +73,30 @@ fn true_preflights_are_answered_before_anything_else() {
     let elsewhere = World::new(&policy("unmatched: Authenticate"));
     let plain = Ask { method: "OPTIONS", ..get("/put", &[("origin", "https://ui.test"), method]) };
     assert_eq!(code(&elsewhere.ask(&plain)), Err(Code::MissingCredential), "without `cors` nothing is special");
+}
+
+#[test]
+fn no_refusal_repeats_the_request_or_can_be_taken_for_a_page() {
+    let world = World::new(&policy("routes: [{name: a, paths: [/a]}]\nunmatched: NotFound"));
+    let tag = "<script>alert(1)</script>";
+    let (path, bearer) = (format!("/{tag}"), format!("Bearer {tag}"));
+    for ask in [
+        get(&path, &[]),
+        get("/a", &[("authorization", &bearer)]),
+        get("/a", &[("origin", tag), ("accept", tag), ("cookie", tag)]),
+        Ask { host: tag, ..get("/a", &[]) },
+        Ask { method: tag, ..get("/a", &[]) },
+    ] {
+        let decision = world.ask(&ask);
+        let Verdict::Deny(deny) = &decision.verdict else { panic!("{} {} is let in", ask.method, ask.path) };
+        let refusal = refusal(deny, decision.facts.rules.as_deref(), &Asked::unread("r-1", NOW_MS));
+        assert!(!format!("{refusal:?}").contains("alert"), "{refusal:?}");
+        for (name, value) in [("x-content-type-options", "nosniff"), ("content-type", "application/problem+json")] {
+            let found: Vec<&str> =
+                refusal.headers.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str()).collect();
+            assert_eq!(found, [value], "{name}");
+        }
+    }
 }
 
 #[test]

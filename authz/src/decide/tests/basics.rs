@@ -10,6 +10,11 @@ fn no_host_method_or_path_is_read_in_two_ways() {
         ("CONNECT", "a.test", "", Code::Forbidden),
         ("TRACE", "a.test", "/", Code::Forbidden),
         ("trace", "a.test", "/", Code::Forbidden),
+        ("PRI", "a.test", "*", Code::MalformedRequest),
+        ("OPTIONS", "a.test", "*", Code::MalformedRequest),
+        ("PRI", "a.test", "/", Code::MissingCredential),
+        ("BREW", "a.test", "/", Code::MissingCredential),
+        ("get", "a.test", "/", Code::MissingCredential),
         ("GET", "", "/", Code::MalformedRequest),
         ("GET", "a.test,b.test", "/", Code::MalformedRequest),
         ("GET", "u@a.test", "/", Code::MalformedRequest),
@@ -78,6 +83,84 @@ fn credentials_come_from_one_place() {
 }
 
 #[test]
+fn what_a_request_says_of_itself_elsewhere_changes_nothing() {
+    let first = policy(
+        "routes:\n- {name: open, paths: [/open], access: Public}\n- {name: read, paths: [/read], methods: [GET], access: Public}",
+    );
+    let second = policy("requireAuth: false").replace("{name: p,", "{name: q,").replace("[a.test]", "[b.test]");
+    let world = World::new(&format!("{first}---\n{second}"));
+    for open in [get("/open", &[]), get("/read", &[]), Ask { host: "b.test", ..get("/", &[]) }] {
+        assert_eq!(code(&world.ask(&open)), Ok(()), "{} {}", open.host, open.path);
+    }
+    for method in ["HEAD", "POST", "get", "GETS", "PRI"] {
+        let ask = Ask { method, ..get("/read", &[]) };
+        assert_eq!(code(&world.ask(&ask)), Err(Code::MissingCredential), "{method}");
+    }
+    for header in [
+        ("x-original-url", "/open"),
+        ("x-rewrite-url", "/open"),
+        ("x-envoy-original-path", "/open"),
+        ("x-forwarded-uri", "/open"),
+        ("x-forwarded-prefix", "/open"),
+        ("x-forwarded-host", "b.test"),
+        ("x-host", "b.test"),
+        ("forwarded", "host=b.test;proto=https;for=127.0.0.1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-proto", "http"),
+        ("x-http-method-override", "GET"),
+        ("x-http-method", "GET"),
+        ("x-method-override", "GET"),
+    ] {
+        for ask in [get("/closed", &[header]), Ask { method: "POST", ..get("/read?_method=GET", &[header]) }] {
+            let decision = world.ask(&ask);
+            assert_eq!(code(&decision), Err(Code::MissingCredential), "{header:?} {}", ask.path);
+            let chosen = decision.facts.policy.as_ref().map(|(name, _)| &**name);
+            assert_eq!(chosen, Some("n/p"), "{header:?}");
+        }
+    }
+}
+
+#[test]
+fn the_origin_of_a_cookie_is_compared_with_what_the_policy_says() {
+    let world = World::new(&policy("publicURL: 'https://www.test'\ncredentials: [{cookie: sid}]"));
+    let cookie = format!("sid={}", world.token(serde_json::json!({"sub": "alice"})));
+    for (origin, expected) in [
+        ("https://www.test", Ok(())),
+        ("http://www.test", Err(Code::Forbidden)),
+        ("https://a.test", Err(Code::Forbidden)),
+        ("http://a.test", Err(Code::Forbidden)),
+    ] {
+        let headers = [("cookie", cookie.as_str()), ("origin", origin), ("x-forwarded-proto", "http")];
+        assert_eq!(code(&world.ask(&Ask { method: "POST", ..get("/", &headers) })), expected, "{origin}");
+    }
+}
+
+#[test]
+fn a_public_path_has_no_second_reading() {
+    let world = World::new(&policy(
+        "routes:\n- {name: assets, paths: ['/assets/{**}'], access: Public}\n- {name: maybe, paths: ['/maybe/{**}'], access: Optional}\n\
+         - {name: app, paths: ['/app/{**}']}\nunmatched: NotFound",
+    ));
+    for (path, expected) in [
+        ("/assets/x", Ok(())),
+        ("/assets/%C3%A4", Ok(())),
+        ("/assets/100%25", Ok(())),
+        ("/assets/x?y=%252e%252e", Ok(())),
+        ("/assets/%252e%252e/app/x", Err(Code::MalformedRequest)),
+        ("/assets/%252E%252E%252fapp", Err(Code::MalformedRequest)),
+        ("/assets/%25%32%65", Err(Code::MalformedRequest)),
+        ("/%61ssets/%2525", Err(Code::MalformedRequest)),
+        // Credentials are read here, and the service behind is told that this is nobody.
+        ("/maybe/%252e%252e/app/x", Ok(())),
+        ("/app/%252e%252e/x", Err(Code::MissingCredential)),
+    ] {
+        assert_eq!(code(&world.ask(&get(path, &[]))), expected, "{path}");
+    }
+    let bearer = format!("Bearer {}", world.token(serde_json::json!({"sub": "alice"})));
+    assert_eq!(code(&world.ask(&get("/app/%252e%252e/x", &[("authorization", &bearer)]))), Ok(()));
+}
+
+#[test]
 fn identity_is_ours_and_credentials_do_not_travel() {
     let world = World::new(&policy(
         "credentials: [{header: Authorization, scheme: Bearer}, {cookie: sid}]\nroutes: [{name: open, paths: [/open], access: Public}]",
@@ -88,6 +171,7 @@ fn identity_is_ours_and_credentials_do_not_travel() {
         ("cookie", "a=b; sid=forged; c=d"),
         ("x-auth-roles", "admin"),
         ("x_auth.subject", "mallory"),
+        ("connection", "x-auth-subject, authorization"),
     ];
     let decision = world.ask(&get("/", &sent));
     assert_eq!(set(&decision, "x-auth-subject"), Some("alice"));

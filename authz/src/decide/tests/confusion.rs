@@ -1,7 +1,10 @@
 //! Every kind of credential against every kind of authenticator: none is ever accepted by another's.
 
 use aws_lc_rs::{digest, hmac};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64URL},
+};
 use crds::snapshot::{AuthenticatorKind, Entry};
 use serde_json::json;
 
@@ -11,7 +14,10 @@ use super::{
     services::{ask_with, read},
     *,
 };
-use crate::remote::{Reply, What};
+use crate::{
+    jwt::testkit::RSA,
+    remote::{Reply, What},
+};
 
 pub(super) const HS_SECRET: &str = "0123456789abcdef0123456789abcdef-new";
 pub(super) const TWO_SECRET: &str = "another-secret-of-at-least-32-bytes";
@@ -28,10 +34,13 @@ pub(super) fn sha256(text: &str) -> String {
 
 /// A token of a shared secret.
 pub(super) fn hs_token(secret: &str, claims: serde_json::Value) -> String {
+    keyed(secret.as_bytes(), r#"{"alg":"HS256","typ":"JWT"}"#, claims)
+}
+
+fn keyed(secret: &[u8], header: &str, claims: serde_json::Value) -> String {
     let claims = with(json!({"sub": "alice", "exp": NOW_MS / 1000 + 600}), claims);
-    let input =
-        format!("{}.{}", BASE64URL.encode(r#"{"alg":"HS256","typ":"JWT"}"#), BASE64URL.encode(claims.to_string()));
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), input.as_bytes());
+    let input = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims.to_string()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), input.as_bytes());
     format!("{input}.{}", BASE64URL.encode(tag))
 }
 
@@ -246,4 +255,72 @@ fn a_token_with_an_issuer_is_for_that_issuer_or_for_keys_without_one() {
         &[("authorization", &format!("Bearer {}", hs_token(HS_SECRET, json!({"iss": "https://x.test"}))))],
     ));
     assert_eq!((code(&decision), set(&decision, "x-auth-issuer")), (Ok(()), None), "nobody verified that issuer");
+}
+
+/// A block of RFC 7468.
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<&str> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
+
+/// The public keys of [`RSA`] and [`P256`] in the forms in which they are published: PKCS #1 (RFC 8017 appendix A.1.1), the same in the
+/// wrapping of X.509 (RFC 5280 section 4.1.2.7), a line of OpenSSH (RFC 4253 section 6.6), and members of JWKs.
+fn published() -> [(&'static str, Vec<u8>); 12] {
+    let member = |jwk: &serde_json::Value, name: &str| jwk[name].as_str().unwrap().to_owned();
+    let (jwk, point) = (RSA.jwk(), P256.jwk());
+    let (n, x, y) = (member(&jwk, "n"), member(&point, "x"), member(&point, "y"));
+    let [modulus, x_bytes, y_bytes] = [&n, &x, &y].map(|text| BASE64URL.decode(text).unwrap());
+    let numbers = (&b"\x30\x82\x01\x0a\x02\x82\x01\x01\x00"[..], &b"\x02\x03\x01\x00\x01"[..]);
+    let pkcs1 = [numbers.0, modulus.as_slice(), numbers.1].concat();
+    let wrapping = b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x0f\x00";
+    let spki = [&wrapping[..], pkcs1.as_slice()].concat();
+    let ssh = [&b"\0\0\0\x07ssh-rsa\0\0\0\x03\x01\0\x01\0\0\x01\x01\0"[..], modulus.as_slice()].concat();
+    [
+        ("SPKI in PEM", pem("PUBLIC KEY", &spki).into_bytes()),
+        ("SPKI in PEM, without the last line break", pem("PUBLIC KEY", &spki).trim_end().as_bytes().to_vec()),
+        ("SPKI in DER", spki),
+        ("PKCS #1 in PEM", pem("RSA PUBLIC KEY", &pkcs1).into_bytes()),
+        ("PKCS #1 in DER", pkcs1),
+        ("the JWK", jwk.to_string().into_bytes()),
+        ("the modulus", modulus),
+        ("the modulus as text", n.into_bytes()),
+        ("a line of OpenSSH", format!("ssh-rsa {}", STANDARD.encode(ssh)).into_bytes()),
+        ("the x coordinate as text", x.into_bytes()),
+        ("the point", [&b"\x04"[..], x_bytes.as_slice(), y_bytes.as_slice()].concat()),
+        ("the x coordinate", x_bytes),
+    ]
+}
+
+/// Whoever takes a public key for a shared secret lets everybody sign.
+#[test]
+fn a_public_key_is_no_shared_secret_in_any_form() {
+    let by_issuer = |signer: &'static TestKey| {
+        let mut world = World::new(&policy(""));
+        world.signer = signer;
+        world.keys(ISSUER, true, false, false);
+        world
+    };
+    let spki = published().into_iter().find(|(form, _)| *form == "SPKI in PEM").map(|(_, text)| text).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "public", "namespace": "n"},
+        "stringData": {"key": String::from_utf8(spki).unwrap()},
+    });
+    let kind = ("static", "jwt: {keys: [{algorithm: RS256, secretKeyRef: {name: public, key: key}}]}");
+    let by_secret = World::new(&(document(&[kind], "") + &secret.to_string() + "\n"));
+    let good = |signer: &TestKey, algorithm| token_of(signer, algorithm, json!({"sub": "alice"}));
+    for (world, name, token) in [
+        (by_issuer(&RSA), "sso", good(&RSA, Algorithm::RS256)),
+        (by_issuer(&P256), "sso", good(&P256, Algorithm::ES256)),
+        (by_secret, "static", good(&RSA, Algorithm::RS256)),
+    ] {
+        assert_eq!(outcome(&world, &token), Ok(name.to_owned()), "the control");
+        for (form, text) in published() {
+            for kid in ["rsa", "p256"] {
+                let header = json!({"alg": "HS256", "typ": "JWT", "kid": kid}).to_string();
+                let forged = keyed(&text, &header, json!({"iss": ISSUER, "aud": "api"}));
+                assert_eq!(outcome(&world, &forged), Err(Code::InvalidToken), "{form}, before {name}");
+            }
+        }
+    }
 }

@@ -68,6 +68,10 @@ fn a_subject_is_text_that_a_header_can_carry() {
             assert_eq!(code(&ask(kind, "/", &claims)), expected, "a subject that is {what}, of kind {kind}");
         }
     }
+    for kind in ["issuer", "static"] {
+        let megabyte = json!({"sub": "a".repeat(1 << 20)});
+        assert_eq!(code(&ask(kind, "/", &megabyte)), Err(Code::InvalidToken), "no token of {kind} is that long");
+    }
     for kind in WITH_CLAIMS {
         let decision = ask(kind, "/", &json!({"sub": "Zoë, 100%"}));
         assert_eq!(set(&decision, "x-auth-subject"), Some("Zo%C3%AB, 100%25"), "{kind}");
@@ -111,6 +115,12 @@ fn a_claim_of_another_type_or_an_absent_one_satisfies_no_rule() {
         ("/scope", json!({"scope": "DOC:WRITE"}), Err(Code::InsufficientScope)),
         ("/scope", json!({"scope": {"doc:write": true}}), Err(Code::InsufficientScope)),
         ("/scope", json!({"scope": "*"}), Err(Code::InsufficientScope)),
+        ("/scope", json!({"scope": "doc:write doc:write"}), Ok(())),
+        ("/scope", json!({"scope": "doc"}), Err(Code::InsufficientScope)),
+        ("/scope", json!({"scope": "doc:write:all"}), Err(Code::InsufficientScope)),
+        ("/scope", json!({"scope": "doc:read,doc:write"}), Err(Code::InsufficientScope)),
+        ("/scope", json!({"scope": "doc:read\u{a0}doc:write"}), Err(Code::InsufficientScope)),
+        ("/scope", json!({"scope": ["doc:read doc:write"]}), Err(Code::InsufficientScope)),
         ("/domain", json!({"email": "A@Corp.test"}), Ok(())),
         ("/domain", json!({"email": "a@evil.test@corp.test"}), Err(Code::Forbidden)),
         ("/domain", json!({"email": "a@corp.test.evil.test"}), Err(Code::Forbidden)),

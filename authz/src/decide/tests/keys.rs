@@ -1,6 +1,7 @@
 //! Verdicts that are remembered, and keys that are not known yet.
 
 use super::*;
+use crate::jwt::testkit::compact;
 
 #[test]
 fn a_hit_answers_like_a_miss_until_the_token_ends() {
@@ -57,6 +58,47 @@ fn a_key_that_is_named_nowhere_may_be_turned() {
     world.keys(ISSUER, true, false, false);
     let Step::Done(decision) = world.step(&request, &awaited, NOW_MS) else { panic!("waits twice") };
     assert_eq!(code(&decision), Ok(()));
+}
+
+/// What no key of the issuer could have signed: no algorithm, a shared secret's, one that the policy does not list.
+#[test]
+fn a_token_of_an_algorithm_that_is_not_accepted_waits_for_no_key() {
+    let mut world = World::new(&policy(""));
+    let claims = serde_json::json!({"iss": ISSUER, "aud": "api", "sub": "alice", "exp": NOW_MS / 1000 + 600});
+    for (known, refreshable, failing) in [(false, true, false), (false, false, true), (true, true, false)] {
+        world.keys(ISSUER, known, refreshable, failing);
+        for algorithm in ["none", "HS256", "ES384", "RS512", "es256", "ES256 "] {
+            let header = serde_json::json!({"alg": algorithm, "typ": "JWT", "kid": "p256"});
+            let bearer = format!("Bearer {}", compact(&header.to_string(), claims.to_string(), "signature"));
+            let decision = world.ask(&get("/", &[("authorization", &bearer)]));
+            assert_eq!(code(&decision), Err(Code::InvalidToken), "{algorithm} {known} {refreshable} {failing}");
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_key_is_looked_up_and_nothing_else() {
+    let world = World::new(&policy(""));
+    let claims = serde_json::json!({"iss": ISSUER, "aud": "api", "sub": "alice", "exp": NOW_MS / 1000 + 600});
+    for (kid, expected) in [
+        ("p256", Ok(())),
+        ("P256", Err(Code::InvalidToken)),
+        ("../../../../dev/null", Err(Code::InvalidToken)),
+        ("/proc/self/environ", Err(Code::InvalidToken)),
+        ("' UNION SELECT 'k'--", Err(Code::InvalidToken)),
+        ("*)(uid=*", Err(Code::InvalidToken)),
+        ("$(id)", Err(Code::InvalidToken)),
+        ("|id", Err(Code::InvalidToken)),
+        ("%00", Err(Code::InvalidToken)),
+        ("p256%00", Err(Code::InvalidToken)),
+        ("{{7*7}}", Err(Code::InvalidToken)),
+        ("*", Err(Code::InvalidToken)),
+    ] {
+        let header = serde_json::json!({"alg": "ES256", "typ": "JWT", "kid": kid});
+        let token = P256.token(Algorithm::ES256, &header.to_string(), claims.to_string());
+        let bearer = format!("Bearer {token}");
+        assert_eq!(code(&world.ask(&get("/", &[("authorization", &bearer)]))), expected, "{kid}");
+    }
 }
 
 fn waits_once_and_blames_the_right_side(bearer: &str) {

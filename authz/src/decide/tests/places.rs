@@ -67,6 +67,8 @@ fn what_stands_in_a_place_is_read_in_one_way() {
         (vec![("x-api-key", "Key-Of-Alice")], "/", bad),
         (vec![("x-api-key", "key-of-alice ")], "/", bad),
         (vec![("x-api-key", "key-of-alic\u{e9}")], "/", bad),
+        (vec![("x-api-key", "key-of-alic\u{fffd}")], "/", bad),
+        (vec![("x-api-key", "key-of-alic!")], "/", bad),
         (vec![("x-api-key", "")], "/", none),
         (vec![("x-api_key", "key-of-alice")], "/", none),
         // A header with one.
@@ -89,6 +91,22 @@ fn what_stands_in_a_place_is_read_in_one_way() {
         (vec![("cookie", "sid=key-of-alice; sid=key-of-alice")], "/", twice),
         (vec![("cookie", "sid=; sid=key-of-alice")], "/", twice),
         (vec![("cookie", "xsid=key-of-alice; sid2=key-of-alice")], "/", none),
+        (vec![("cookie", "a=b;\t sid \t=\tkey-of-alice ;c=d")], "/", Ok("alice")),
+        // Not even with other blanks around: to a browser that is another name, and to us another value.
+        (vec![("cookie", "\u{2000}sid=key-of-alice")], "/", none),
+        (vec![("cookie", "\u{a0}sid=key-of-alice")], "/", none),
+        (vec![("cookie", "sid\u{a0}=key-of-alice")], "/", none),
+        (vec![("cookie", "\u{2000}sid=no-key; sid=key-of-alice")], "/", Ok("alice")),
+        (vec![("cookie", "sid=\u{a0}key-of-alice")], "/", bad),
+        (vec![("cookie", "sid=key-of-alice\u{2003}")], "/", bad),
+        // Two lines of HTTP/1, as Envoy joins them in a map; or one value with a comma.
+        (vec![("cookie", "theme=dark,sid=key-of-alice")], "/", twice),
+        (vec![("cookie", "theme,sid=key-of-alice")], "/", twice),
+        (vec![("cookie", "theme=dark, sid =key-of-alice; a=b")], "/", twice),
+        (vec![("cookie", "sid=key-of-alice,sid=no-key")], "/", twice),
+        (vec![("cookie", "sid=key-of-alice,theme=dark")], "/", bad),
+        (vec![("cookie", "theme=dark,light; sid=key-of-alice")], "/", Ok("alice")),
+        (vec![("cookie", "theme=dark,xsid=1,sid; sid=key-of-alice")], "/", Ok("alice")),
         // A query parameter: decoded once.
         (vec![], "/?token=key-of-alice", Ok("alice")),
         (vec![], "/?token=key%2dof-alice", Ok("alice")),
@@ -118,6 +136,51 @@ fn what_stands_in_a_place_is_read_in_one_way() {
     }
 }
 
+/// Whatever an upstream may take for the credential is gone, and what is left is what was sent.
+#[test]
+fn a_cookie_that_an_upstream_may_read_does_not_travel() {
+    let world = world(PLACES);
+    for (cookie, rest) in [
+        ("theme=dark; sid=forged", Some("theme=dark")),
+        ("theme=dark;\u{2000}sid=forged", Some("theme=dark")),
+        ("sid\u{a0}=forged; theme=dark", Some("theme=dark")),
+        ("!sid=forged; theme=dark", Some("theme=dark")),
+        ("theme=dark,\u{a0}sid=forged; a=b", Some("a=b")),
+        ("\u{2000}__Host-id=forged; sid=forged", Some("\u{2000}__Host-id=forged")),
+        ("theme=dark,light; xsid=1", None),
+    ] {
+        let decision = world.ask(&get("/", &[("x-api-key", "key-of-alice"), ("cookie", cookie)]));
+        assert_eq!((subject(&decision), set(&decision, "cookie")), (Ok("alice"), rest), "{cookie:?}");
+        assert!(!removed(&decision, "cookie"), "{cookie:?}");
+    }
+    let protocols = "\u{a0}app-bearer, forged, chat";
+    let handshake = [("x-api-key", "key-of-alice"), ("upgrade", "websocket"), ("sec-websocket-protocol", protocols)];
+    let decision = world.ask(&get("/", &handshake));
+    assert_eq!(set(&decision, "sec-websocket-protocol"), Some("\u{a0}app-bearer, chat"));
+    assert_eq!(changes(&decision).selected_protocol(), None, "it was not offered");
+}
+
+#[test]
+fn a_cookie_of_another_route_is_not_hidden_behind_a_comma() {
+    let world =
+        world("credentials: [{header: X-API-Key}]\nroutes: [{name: r, paths: [/r], credentials: [{cookie: other}]}]");
+    for (path, cookie, expected) in [
+        ("/", "theme=dark,other=forged", Err(Code::MalformedRequest)),
+        ("/", "theme=dark,sid=1", Ok("alice")),
+        ("/", "theme=dark; other=forged", Ok("alice")),
+        ("/", "other=forged; other=forged", Ok("alice")),
+        ("/r", "theme=dark,other=key-of-alice", Err(Code::MalformedRequest)),
+        ("/r", "theme=dark; other=key-of-alice", Ok("alice")),
+    ] {
+        let decision = world.ask(&get(path, &[("x-api-key", "key-of-alice"), ("cookie", cookie)]));
+        assert_eq!(subject(&decision), expected, "{path} {cookie}");
+        if expected.is_ok() {
+            let left = set(&decision, "cookie").unwrap_or_default();
+            assert!(!left.contains("other") && (removed(&decision, "cookie") || cookie.contains("theme")), "{cookie}");
+        }
+    }
+}
+
 #[test]
 fn a_place_that_the_policy_does_not_name_is_none() {
     let world = world("credentials: [{header: Authorization, scheme: Bearer}]");
@@ -141,4 +204,8 @@ fn a_place_that_the_policy_does_not_name_is_none() {
             assert_eq!(subject(&decision), Err(Code::MissingCredential), "{name}: {value}");
         }
     }
+    // Nor does it stand beside one: it is the application's.
+    let decision = world.ask(&get("/?access_token=key-of-bob", &[("authorization", "Bearer key-of-alice")]));
+    assert_eq!(subject(&decision), Ok("alice"));
+    assert!(changes(&decision).removed_parameters().is_empty());
 }

@@ -70,6 +70,35 @@ fn nobody_else_gets_or_brings_one() {
 }
 
 #[test]
+fn what_is_passed_on_unverified_is_that_one_header() {
+    let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nstringData: {key: value}\n";
+    let world = |header: &str| {
+        let spec = format!(
+            "credentials: [{{header: Authorization, scheme: Bearer}}, {{header: X-Token}}]\n\
+             internal: {{access: Optional, invalidCredential: PassUnverified}}\n\
+             forward: {{replaceCredential: {{static: {{header: {header}, secretKeyRef: {{name: s, key: key}}}}}}}}"
+        );
+        World::new(&(policy(&spec) + secret))
+    };
+    let (bearer, token) = (("authorization", "Bearer bad.bad.bad"), ("x-token", "bad.bad.bad"));
+    let (own, alias) = (("x-api-key", "mine"), ("x_api_key", "mine"));
+    for (replaced, sent, kept, gone) in [
+        ("X-Api-Key", vec![bearer, own, alias], "authorization", vec!["x-api-key", "x_api_key", "x-token"]),
+        ("X-Api-Key", vec![token, own, alias], "x-token", vec!["x-api-key", "x_api_key", "authorization"]),
+        ("Authorization", vec![bearer], "authorization", vec!["x-token"]),
+        ("Authorization", vec![token, ("authorization", "Basic eDp5")], "x-token", vec!["authorization"]),
+        ("X-Token", vec![token, ("x_token", "mine")], "x-token", vec!["x_token", "authorization"]),
+    ] {
+        let decision = world(replaced).ask(&Ask { host: "a.research.svc", ..get("/", &sent) });
+        assert_eq!(set(&decision, "x-auth-type"), Some("unverified-jwt"), "{replaced} {sent:?}");
+        assert!(!removed(&decision, kept) && set(&decision, kept).is_none(), "{replaced} {sent:?}");
+        for name in gone {
+            assert!(removed(&decision, name) && set(&decision, name).is_none(), "{name}: {replaced} {sent:?}");
+        }
+    }
+}
+
+#[test]
 fn keep_remove_and_replace_are_one_choice() {
     let world = world();
     let bearer = format!("Bearer {}", world.token(json!({"sub": "alice"})));

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Instant;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -80,7 +81,7 @@ async fn a_cancelled_waiter_does_not_cancel_the_fetch() {
 async fn waiters_are_released_by_the_deadline_of_the_fetch() {
     let provider = Provider::start(keys(&["a"])).await;
     let source = configured(&provider);
-    let fixture = Fixture::fetched(Options { fetch_timeout: Duration::from_millis(300), ..options() }, &source).await;
+    let fixture = Fixture::fetched(Options { fetch_timeout: Duration::from_millis(300), ..patient() }, &source).await;
     provider.serve_keys(Mode::Hang);
     let waiters = (0..50).map(|_| fixture.refresh(&source));
     futures_util::future::join_all(waiters).await;
@@ -141,8 +142,7 @@ async fn a_set_without_keys_is_not_fetched_on_demand() {
     let mut provider = Provider::start(keys(&["a"])).await;
     let source = configured(&provider);
     provider.stop().await;
-    let patient = Options { retry_first: HOUR, retry_last: HOUR, ..options() };
-    let fixture = Fixture::new(patient);
+    let fixture = Fixture::new(patient());
     fixture.cache.sync(vec![source.clone()]);
     fixture.refresh(&source).await;
     let state = fixture.cache.state(&source.id);
@@ -159,7 +159,7 @@ async fn a_set_without_keys_is_not_fetched_on_demand() {
 async fn an_empty_set_replaces_nothing_and_does_not_end_the_cooldown() {
     let provider = Provider::start(keys(&["a"])).await;
     let source = configured(&provider);
-    let fixture = Fixture::fetched(options(), &source).await;
+    let fixture = Fixture::fetched(patient(), &source).await;
     provider.serve_keys(Mode::json(r#"{"keys":[]}"#));
     for _ in 0..10 {
         fixture.refresh(&source).await;
@@ -168,6 +168,31 @@ async fn an_empty_set_replaces_nothing_and_does_not_end_the_cooldown() {
     assert!(fixture.cache.state(&source.id).failing);
     assert!(fixture.last_error(&source).contains("no key that can verify"), "{}", fixture.last_error(&source));
     assert_eq!(provider.hits().keys, 2);
+}
+
+/// A failed fetch for an unknown `kid` is tried again after a cooldown, without anybody asking and long before the next one is due.
+#[tokio::test]
+async fn a_failure_on_demand_is_retried_by_the_schedule() {
+    let provider = Provider::start(keys(&["a"])).await;
+    let source = configured(&provider);
+    let cooldown = Duration::from_millis(100);
+    let fixture = Fixture::fetched(Options { unknown_kid_cooldown: cooldown, ..options() }, &source).await;
+    let begun = Instant::now();
+    provider.serve_keys(Mode::status("500 Internal Server Error"));
+    fixture.refresh(&source).await;
+    assert!(fixture.cache.state(&source.id).failing);
+    provider.until(|hits| hits.keys >= 3).await;
+    assert!(begun.elapsed() >= cooldown, "no sooner than somebody who names unknown keys could have it fetched");
+    provider.serve_keys(keys(&["a", "b"]));
+    within(async {
+        while fixture.cache.state(&source.id).failing {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(fixture.kids(&source).unwrap(), ["a", "b"]);
+    let once = format!("gatewright_jwks_unknown_kid_fetches_total{{issuer=\"{}\"}} 1\n", source.issuer);
+    assert!(fixture.metrics().contains(&once), "nobody else asked");
 }
 
 #[tokio::test]
@@ -222,7 +247,7 @@ async fn sets_may_come_and_go_under_load() {
     let dir = Scratch::new();
     let provider = Provider::start(keys(&["a"])).await;
     let source = discovered(&provider);
-    let fixture = Fixture::new(Options { data_dir: Some(dir.0.clone()), ..eager() });
+    let fixture = Fixture::new(Options { unknown_kid_cooldown: Duration::ZERO, ..keeping(&dir.0) });
     let mut callers = JoinSet::new();
     for _ in 0..16 {
         let (cache, id) = (fixture.cache.clone(), source.id.clone());

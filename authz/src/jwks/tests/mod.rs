@@ -88,9 +88,14 @@ fn keeping(data_dir: &std::path::Path) -> Options {
     Options { data_dir: Some(data_dir.to_owned()), ..options() }
 }
 
+/// Options where nothing that failed is tried again within a test, unless somebody asks.
+fn patient() -> Options {
+    Options { retry_first: HOUR, retry_last: HOUR, ..options() }
+}
+
 /// Options where every unknown `kid` may fetch.
 fn eager() -> Options {
-    Options { unknown_kid_cooldown: Duration::ZERO, ..options() }
+    Options { unknown_kid_cooldown: Duration::ZERO, ..patient() }
 }
 
 fn configured(provider: &Provider) -> KeySetSource {

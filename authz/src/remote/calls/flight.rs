@@ -70,9 +70,9 @@ impl Flight {
         // One that landed between the look of the decision and this moment; before flights, which may be about to renew it in vain.
         if !ask.fresh
             && !renews
-            && let Some(entry) = shared.kept.get(&ask.id)
+            && let Some(kept) = shared.held(&ask.id)
         {
-            return Err(entry.kept);
+            return Err(kept);
         }
         if let Some(landing) = flights.get(&(ask.id, ask.fresh)) {
             return Ok(landing.clone());
@@ -128,7 +128,7 @@ impl Flight {
         let until_ms = life.map_or(i64::MIN, |life| now_ms.saturating_add(millis(life)));
         let kept = Arc::new(Kept { reply, until_ms });
         match life {
-            Some(life) => self.shared.kept.insert(self.ask.id, Entry { kept: kept.clone(), life }),
+            Some(life) => self.shared.kept.insert(self.ask.id, Entry::new(kept.clone(), life)),
             None if self.renews && matches!(kept.reply, Reply::Failed(_)) => {}
             None => self.shared.kept.invalidate(&self.ask.id),
         }
@@ -177,10 +177,10 @@ fn label(reply: &Reply) -> &'static str {
     }
 }
 
-fn millis(time: Duration) -> i64 {
+pub(super) fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis)
 }

@@ -12,7 +12,11 @@ mod perform;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use moka::{Expiry, sync::Cache};
 use parking_lot::Mutex;
@@ -21,7 +25,7 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::{
-    flight::{Flight, FlightId, Landing},
+    flight::{Flight, FlightId, Landing, millis, now_ms},
     gate::Gate,
     metrics::Metrics,
 };
@@ -33,6 +37,9 @@ const MAX_GATES: u64 = 65_536;
 
 /// Between two attempts to renew one answer: a server that is down is not asked by every request.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// How far two clocks may part while an answer is kept without one of them having been set.
+const DRIFT: Duration = Duration::from_secs(2);
 
 /// How much is asked, and how much is kept.
 #[derive(Debug, Clone)]
@@ -74,6 +81,7 @@ struct Shared {
 struct Entry {
     kept: Arc<Kept>,
     life: Duration,
+    since: Instant,
 }
 
 struct Life;
@@ -90,6 +98,30 @@ impl Default for Options {
             max_bytes: 32 << 20,
             traces: Traces::default(),
         }
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(kept: Arc<Kept>, life: Duration) -> Self {
+        Self { kept, life, since: Instant::now() }
+    }
+
+    /// Whether both clocks say that it holds. The cache's own stands still in a suspend: by the other one, which readers compare, the answer
+    /// may be over. That one can be set back: then whatever is made of the answer would live longer than it.
+    fn holds(&self, now_ms: i64) -> bool {
+        let left = self.life.saturating_sub(self.since.elapsed()).saturating_add(DRIFT);
+        (1..=millis(left)).contains(&self.kept.until_ms.saturating_sub(now_ms))
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// The answer that is kept, if it holds now.
+    fn held(&self, id: &AskId) -> Option<Arc<Kept>> {
+        self.kept.get(id).filter(|entry| entry.holds(now_ms())).map(|entry| entry.kept)
     }
 }
 
@@ -137,7 +169,7 @@ impl RemoteCache {
 
 impl RemoteStore for RemoteCache {
     fn kept(&self, id: &AskId) -> Option<Arc<Kept>> {
-        self.shared.kept.get(id).map(|entry| entry.kept)
+        self.shared.held(id)
     }
 }
 
@@ -159,17 +191,11 @@ fn failed(why: &'static str) -> Arc<Kept> {
 // === impl Life ===
 
 impl Expiry<AskId, Entry> for Life {
-    fn expire_after_create(&self, _: &AskId, entry: &Entry, _: std::time::Instant) -> Option<Duration> {
+    fn expire_after_create(&self, _: &AskId, entry: &Entry, _: Instant) -> Option<Duration> {
         Some(entry.life)
     }
 
-    fn expire_after_update(
-        &self,
-        _: &AskId,
-        entry: &Entry,
-        _: std::time::Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
+    fn expire_after_update(&self, _: &AskId, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(entry.life)
     }
 }

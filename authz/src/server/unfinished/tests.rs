@@ -22,10 +22,16 @@ impl HttpBody for Parts {
     }
 }
 
-/// A body under way, and where its parts are put in.
+/// The body of a stream under way, and where its parts are put in.
 fn begun(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
     let (parts, body) = unbounded_channel();
-    (parts, Bounded::new(Parts(body), room))
+    (parts, Bounded::new(Parts(body), Reading::Stream, room))
+}
+
+/// The same of a unary call.
+fn unary(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
+    let (parts, body) = unbounded_channel();
+    (parts, Bounded::new(Parts(body), Reading::Unary, room))
 }
 
 /// What announces a message of this length.
@@ -161,4 +167,72 @@ async fn each_message_of_a_stream_has_time_of_its_own() {
     assert_eq!(drain(&mut body).await, None);
     advance(PATIENCE).await;
     assert_eq!(drain(&mut body).await, Some(Code::DeadlineExceeded), "the one that does not come");
+}
+
+#[tokio::test]
+async fn a_unary_call_that_comes_as_a_whole_takes_no_room_and_no_timer() {
+    let room = Room::default();
+    let (parts, mut body) = unary(&room);
+    let mut message = prefix(MOST_BYTES);
+    message.resize(PREFIX + MOST_BYTES, 0);
+    parts.send(message.into()).unwrap();
+    drop(parts);
+    assert_eq!(drain(&mut body).await, None);
+    assert_eq!((taken(&room), body.late.is_none()), (0, true));
+}
+
+/// Whoever reads it keeps it until the call has ended, and not as it came.
+#[tokio::test]
+async fn a_message_of_a_unary_call_counts_until_the_call_ends() {
+    let room = Room::default();
+    let (parts, mut body) = unary(&room);
+    let all = [prefix(10), vec![b'x'; 10], prefix(4)].concat();
+    for (sent, expected) in
+        [(all.get(..8), 10), (all.get(8..15), wire::takes(10)), (all.get(15..), wire::takes(10) + 4)]
+    {
+        parts.send(sent.unwrap().to_vec().into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        assert_eq!(taken(&room), expected);
+    }
+    parts.send(Bytes::from_static(b"more")).unwrap();
+    drop(parts);
+    assert_eq!(drain(&mut body).await, None);
+    drop(body);
+    assert_eq!(taken(&room), 0);
+
+    let (parts, mut body) = unary(&room);
+    let length = MOST_BYTES / 2;
+    parts.send([prefix(length), vec![b'x'; length]].concat().into()).unwrap();
+    assert_eq!(drain(&mut body).await, Some(Code::ResourceExhausted), "read, it is larger than the room");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unary_call_that_never_ends_is_ended() {
+    let good = [prefix(4), b"good".to_vec()].concat();
+    for said in [Vec::new(), prefix(0), prefix(9), good.clone()] {
+        let (parts, mut body) = unary(&Room::default());
+        parts.send(said.into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        advance(PATIENCE / 2).await;
+        // Another message buys no time.
+        parts.send(good.clone().into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        advance(PATIENCE / 2).await;
+        assert_eq!(drain(&mut body).await, Some(Code::DeadlineExceeded));
+    }
+}
+
+#[tokio::test]
+async fn strangers_leave_room_for_who_proved_himself() {
+    let rooms = Rooms::default();
+    let mut bodies = Vec::new();
+    for is_proven in [false, true] {
+        let (parts, mut body) = begun(rooms.of(is_proven));
+        parts.send(prefix(MOST_BYTES).into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        let (other, mut one_more) = begun(rooms.of(is_proven));
+        other.send(prefix(1).into()).unwrap();
+        assert_eq!(drain(&mut one_more).await, Some(Code::ResourceExhausted));
+        bodies.push((parts, body));
+    }
 }

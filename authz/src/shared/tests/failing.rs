@@ -52,6 +52,23 @@ async fn a_frozen_store_costs_a_few_requests_their_time() {
 }
 
 #[tokio::test]
+async fn a_frozen_store_is_found_out_by_checks_that_have_less_time_than_it() {
+    let redis = Redis::start(&[]).await;
+    let store = store(&format!("{}, {PATIENT}", redis.url()), "");
+    let replica = Replica::new();
+    until_counted(&replica, &alice(&store)).await;
+    redis.signal("STOP");
+    for _ in 0..50 {
+        let soon = Instant::now() + Duration::from_millis(60);
+        assert_eq!(replica.stores.count(&alice(&store), NOW, soon).await, None);
+    }
+    // As above.
+    assert!(replica.calls("timeout") <= 6 && replica.calls("down") >= 44, "{}", replica.metrics());
+    redis.signal("CONT");
+    until_counted(&replica, &alice(&store)).await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_silent_from_the_start_costs_one_time_or_two() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -44,6 +44,30 @@ async fn replicas_share_leases() {
     assert_eq!(open(&two, first).await, Leased::Granted(first));
 }
 
+/// A store that is late opens a lease for a connection that is refused by then, or that nobody waits for any more.
+#[tokio::test]
+async fn a_lease_whose_answer_comes_too_late_is_ended() {
+    let redis = Redis::start(&[]).await;
+    let store = store(&format!("{}, {PATIENT}", redis.url()), "");
+    let replica = Replica::new();
+    let (soon, far) = (Duration::from_millis(20), || Instant::now() + MINUTE);
+    let open = async |id, deadline| replica.stores.open(&store, 1, lease("alice", id), deadline).await;
+    // The connection is there, and the scripts are known.
+    assert_eq!(open(1, far()).await, Leased::Granted(lease("alice", 1)));
+    replica.stores.hear(&store, lease("alice", 1), Sign::Ended, far()).await;
+    for (id, gives_up) in [(2, false), (3, true)] {
+        redis.signal("STOP");
+        if gives_up {
+            assert!(tokio::time::timeout(soon, open(id, far())).await.is_err());
+        } else {
+            assert_eq!(open(id, Instant::now() + soon).await, Leased::Unknown);
+        }
+        redis.signal("CONT");
+        until("the late lease to end", async || open(4, far()).await == Leased::Granted(lease("alice", 4))).await;
+        replica.stores.hear(&store, lease("alice", 4), Sign::Ended, far()).await;
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_found_out_is_told() {
     let mut redis = Redis::start(&[]).await;

@@ -100,6 +100,80 @@ fn what_no_answer_can_carry_is_named() {
 }
 
 #[test]
+fn a_refusal_becomes_nothing_that_is_none() {
+    for status in [0, 100, 101, 200, 204, 299, 301, 304, 600, 999] {
+        for more in ["", ", location: /a"] {
+            let spec = format!("errors: {{responses: {{forbidden: {{status: {status}{more}}}}}}}\n{SSO}");
+            let compiled = compile(&policy("n/a", &spec));
+            assert_eq!(words(&compiled), ["n/a Invalid"], "{status}{more}: {}", message(&compiled));
+        }
+    }
+}
+
+/// Where the name of a header may stand that is set for the upstream.
+fn setting(name: &str) -> [String; 4] {
+    let secret = "secretKeyRef: {name: s, key: k}";
+    let client = "tokenURL: 'https://a.test/token', client: {clientID: a, clientSecretRef: {name: s, key: k}}";
+    [
+        format!("forward: {{headers: [{{name: '{name}', claim: a}}]}}"),
+        format!("forward: {{claimsHeader: '{name}'}}"),
+        format!("forward: {{replaceCredential: {{static: {{header: '{name}', {secret}}}}}}}"),
+        format!(
+            "forward: {{replaceCredential: {{clientCredentials: {{{client}, extraHeader: {{name: '{name}', {secret}}}}}}}}}"
+        ),
+    ]
+}
+
+#[test]
+fn a_reserved_name_is_so_in_every_spelling() {
+    let invalid = |spec: &str, hint: &str| {
+        let compiled = compile(&policy("n/a", &format!("{spec}\n{SSO}")));
+        assert_eq!(words(&compiled), ["n/a Invalid"], "{spec}: {}", message(&compiled));
+        assert!(message(&compiled).contains(hint), "{spec}: {}", message(&compiled));
+    };
+    for name in [
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "expect",
+        "cookie",
+        "set-cookie",
+        "http2-settings",
+        "forwarded",
+        "x-envoy-original-path",
+        "x-forwarded-for",
+        "X_Forwarded_For",
+        "x-forwarded_host",
+        "x_envoy_upstream_rq_timeout_ms",
+        "content_length",
+        "Transfer_Encoding",
+        "proxy_authorization",
+        "keep_alive",
+        "set_cookie",
+    ] {
+        setting(name).iter().for_each(|spec| invalid(spec, "belongs"));
+    }
+    setting(":path").iter().for_each(|spec| invalid(spec, ""));
+    // Where one credential replaces another, the name is a choice; a claim is none.
+    let [header, claims, ..] = setting("Authorization");
+    [header, claims].iter().for_each(|spec| invalid(spec, "belongs"));
+    for name in ["x-tenant", "x_tenant", "x-forward-for", "x-envoyed", "content-length-x", "te-x"] {
+        for spec in setting(name) {
+            let compiled = compile(&policy("n/a", &format!("{spec}\n{SSO}")));
+            assert!(compiled.verdicts[0].is_accepted(), "{spec}: {}", message(&compiled));
+        }
+    }
+}
+
+#[test]
 fn replicas_count_connections_together_or_not_at_all() {
     let many = || Options { many_replicas: true, ..Options::default() };
     let alone = policy("n/a", &format!("limits: {{connections: {{max: 1}}}}\n{SSO}"));

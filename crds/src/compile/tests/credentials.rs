@@ -1,6 +1,7 @@
 //! Static keys, API keys, deny lists and places of credentials: what status says, and what is shared.
 
 use super::*;
+use crate::documents::ReferenceKind;
 use crate::snapshot::{ApiKey, AuthenticatorKind, DeniedTokenIds, JwtKeys, Upgrade};
 
 const SECRET: &str =
@@ -137,6 +138,38 @@ fn an_optional_list_that_becomes_unreadable_is_seen_by_a_compiler_that_remembers
         let compiled = one.compile(&objects(&(spec.clone() + content)));
         let AuthenticatorKind::Jwt(jwt) = kind(&compiled) else { panic!("a token") };
         assert_eq!(matches!(jwt.denied, DeniedTokenIds::Missing), missing, "{content}");
+    }
+}
+
+#[test]
+fn what_was_not_read_is_missed_and_never_absent() {
+    let list = "jwt: {issuer: 'https://a', audiences: [b], deniedTokenIDs: {configMapKeyRef: {name: s, key: jti, optional: true}}}";
+    let keys = "apiKey: {sha256: {secretSelector: {matchLabels: {keys: 'yes'}}}}";
+    let whole = "apiKey: {sha256: {secretRef: {name: s}}}";
+    for (spec, kind, name, good, bad) in [
+        (list, ReferenceKind::ConfigMap, "n/s", Reason::ResolvedRefs, Reason::ConfigMapMissing),
+        (keys, ReferenceKind::Secret, "n/keys=yes", Reason::ResolvedRefs, Reason::SecretMissing),
+        (whole, ReferenceKind::Secret, "n/s", Reason::SecretMissing, Reason::SecretMissing),
+    ] {
+        let text = policy("n/a", &format!("authenticators: [{{name: it, {spec}}}]"));
+        let mut one = compiler();
+        for unread in [false, true, false] {
+            let mut objects = objects(&text);
+            if unread {
+                objects.put_unread(kind, name);
+            }
+            let compiled = one.compile(&objects);
+            let (reason, message) = references(&compiled);
+            assert_eq!(reason, if unread { bad } else { good }, "{spec}");
+            assert_eq!(message.contains("could not be"), unread, "{message}");
+            match self::kind(&compiled) {
+                AuthenticatorKind::Jwt(jwt) => assert_eq!(matches!(jwt.denied, DeniedTokenIds::Missing), unread),
+                AuthenticatorKind::ApiKey(ApiKey::Sha256 { records }) => {
+                    assert_eq!(records.is_none(), unread || spec == whole, "{spec}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }
 

@@ -278,11 +278,27 @@ impl Values {
         }
     }
 
-    /// Everything that is there.
+    /// Whether nothing was said of this yet: no read has ended, or the server was busy, broken or away.
+    pub(super) fn is_awaited(&self, one: &Wanted) -> bool {
+        let read = match one {
+            Wanted::Named { kind, name } => self.slots.get(&(*kind, name.clone())).map(|slot| &slot.read),
+            Wanted::Selected { .. } => self.selections.get(one).map(|one| &one.read),
+        };
+        !self.is_known(one) && read.is_none_or(|read| !read.refused)
+    }
+
+    /// Everything that is there, and what was never read: nobody may take that for absent.
     pub(super) fn put(&self, objects: &mut Objects) {
         for ((kind, name), slot) in &self.slots {
-            if let Some(Some(content)) = &slot.content {
-                objects.put(*kind, name.clone(), content.values.clone());
+            match &slot.content {
+                Some(Some(content)) => objects.put(*kind, name.clone(), content.values.clone()),
+                Some(None) => {}
+                None => objects.put_unread(*kind, name.clone()),
+            }
+        }
+        for (one, _) in self.selections.iter().filter(|(_, selection)| !selection.known) {
+            if let Wanted::Selected { namespace, labels } = one {
+                objects.put_unread(ReferenceKind::Secret, format!("{namespace}/{labels}"));
             }
         }
     }

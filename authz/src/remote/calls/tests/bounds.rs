@@ -13,7 +13,10 @@ use super::{
     server::{Mode, Service},
     *,
 };
-use crate::{net::Lookup, remote::RemoteStore};
+use crate::{
+    net::Lookup,
+    remote::{RemoteStore, calls::Entry},
+};
 
 const GOOD: &str = r#"{"active":true,"sub":"alice","authenticated":true,"claims":{"sub":"alice"}}"#;
 
@@ -95,6 +98,24 @@ async fn answers_are_kept_as_long_as_they_hold() {
     service.set(Mode::json(r#"{"active":false}"#));
     let second = token(&introspection(&service, "cacheDuration: 3s"), "h");
     assert_kept(&cache, &second, 3, "a no is kept no longer than a yes").await;
+}
+
+#[tokio::test]
+async fn an_answer_holds_while_both_clocks_say_so() {
+    let service = Service::start(Mode::json(GOOD)).await;
+    for (until_ms, holds, why) in [
+        (now_ms() + 30_000, true, "half its life"),
+        (now_ms(), false, "after a suspend, or a clock that was set forth"),
+        (now_ms() + 3_600_000, false, "after a clock that was set back"),
+    ] {
+        let (cache, question) = (cache(), token(&user_info(&service, ""), "opaque"));
+        let kept = Arc::new(Kept { reply: Reply::Refused("kept"), until_ms });
+        cache.shared.kept.insert(question.id, Entry::new(kept, Duration::from_mins(1)));
+        assert_eq!(cache.kept(&question.id).is_some(), holds, "{why}");
+        let answer = reply(&cache, &question).await;
+        assert_eq!(answer == Reply::Refused("kept"), holds, "{why}: {answer:?}");
+    }
+    assert_eq!(service.seen().len(), 2, "what does not hold is asked anew");
 }
 
 #[tokio::test]

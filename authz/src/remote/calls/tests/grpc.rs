@@ -16,7 +16,10 @@ use envoy_types::pb::{
 };
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::{Code, Request, Response, Status};
 
@@ -83,6 +86,27 @@ impl Listener for Secure {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+/// Connections to a server. The first one is as if to a machine that has gone, from when this is true: open, and silent.
+async fn relay(server: SocketAddr, gone: watch::Receiver<bool>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut first = Some(gone);
+        while let Ok((mut outside, _)) = listener.accept().await {
+            let mut inside = TcpStream::connect(server).await.unwrap();
+            let mut gone = first.take().unwrap_or_else(|| watch::channel(false).1);
+            tokio::spawn(async move {
+                let gone = async { gone.wait_for(|gone| *gone).await.is_ok() };
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut outside, &mut inside) => {}
+                    true = gone => std::future::pending::<()>().await,
+                }
+            });
+        }
+    });
+    address
 }
 
 fn text(value: &str) -> Value {
@@ -188,6 +212,26 @@ async fn answers_by_accident_are_none() {
     let strict = Options { networks: Networks::without_proxy(vec![]), ..Options::default() };
     let strict = RemoteCache::new(strict, &mut Registry::default(), Handle::current());
     assert!(failed(&reply(&strict, &question).await).contains("--allow-network"));
+}
+
+/// All questions to a server share one connection, which lasts while it is used: also one that leads nowhere any more.
+#[tokio::test]
+async fn a_connection_to_a_machine_that_has_gone_is_given_up() {
+    let server = Server::new();
+    *server.answer.lock() = Ok(yes(vec![]));
+    let (gone, goes) = watch::channel(false);
+    let authenticator = authenticator_at(relay(server.start().await, goes).await);
+    let cache = cache();
+    let asked = async |nth: usize| reply(&cache, &credential(&authenticator, &format!("key {nth}"))).await;
+    assert_eq!(subject(&asked(0).await), Some("alice"));
+    gone.send_replace(true);
+    // Each takes half a second, and the silence is noticed after some four.
+    let mut failures = 0;
+    while subject(&asked(failures + 1).await).is_none() {
+        failures += 1;
+        assert!(failures < 30, "every question is asked over the connection that leads nowhere");
+    }
+    assert!(failures > 0, "the first one is silent");
 }
 
 #[tokio::test]
