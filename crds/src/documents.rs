@@ -54,6 +54,8 @@ pub struct Unreadable {
     pub reason: String,
     /// Whether nobody knows which object this is: it may be any that was in the file before.
     pub hides_object: bool,
+    /// Whether it reads well and looks like no object at all, such as a file of another program.
+    pub is_stray: bool,
 }
 
 /// One AuthPolicy or DataSource, not yet looked into.
@@ -133,7 +135,9 @@ impl Objects {
                         memo.keep(digest, known);
                     }
                 }
-                Err(reason) => self.unreadable.push(Unreadable { place, reason, hides_object: true }),
+                Err(reason) => {
+                    self.unreadable.push(Unreadable { place, reason, hides_object: true, is_stray: false });
+                }
             }
         }
     }
@@ -216,7 +220,9 @@ impl Objects {
     fn add(&mut self, place: &Place, value: &Value) -> Option<Known> {
         let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let (Some(version), Some(kind)) = (text("/apiVersion"), text("/kind")) else {
-            self.refuse(place, true, "no `apiVersion` and `kind`: this is no Kubernetes object");
+            let reason = "no `apiVersion` and `kind`: this is no Kubernetes object".to_owned();
+            let is_stray = ["apiVersion", "kind", "metadata"].iter().all(|name| value.get(name).is_none());
+            self.unreadable.push(Unreadable { place: place.clone(), reason, hides_object: true, is_stray });
             return None;
         };
         if kind == "List" {
@@ -263,7 +269,12 @@ impl Objects {
     }
 
     fn refuse(&mut self, place: &Place, hides_object: bool, reason: &str) {
-        self.unreadable.push(Unreadable { place: place.clone(), reason: reason.to_owned(), hides_object });
+        self.unreadable.push(Unreadable {
+            place: place.clone(),
+            reason: reason.to_owned(),
+            hides_object,
+            is_stray: false,
+        });
     }
 }
 

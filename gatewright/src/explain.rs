@@ -1,5 +1,7 @@
 //! `gatewright explain`: one request, decided by the function that serves, told step by step. Never shows a header value that came in.
 
+mod shown;
+
 use std::{
     io::{self, Write},
     sync::Arc,
@@ -8,7 +10,7 @@ use std::{
 
 use authz::{
     cache::TokenCache,
-    decide::{Awaited, Choice, Decision, Deps, Grants, HeaderChanges, Need, Step, Verdict, decide},
+    decide::{Awaited, Choice, Decision, Deps, Grants, Need, Step, Verdict, decide},
     errors::{self, Asked},
     factors::LocalFactors,
     jwks::{self, KeyCache},
@@ -21,10 +23,11 @@ use authz::{
 };
 use crds::{
     compile::{Compiled, Compiler, LastGood},
-    snapshot::{Access, Limit, SourceKind},
+    snapshot::Limit,
 };
 use serde_json::{Value, json};
 
+use self::shown::{credential, shown};
 use crate::{
     check,
     cli::{ExplainArgs, Output},
@@ -159,8 +162,11 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
     let facts = &decision.facts;
     let (code, status, set, removed) = match &decision.verdict {
         Verdict::Allow(changes) => {
-            let set: Vec<(&str, &str)> =
-                changes.set_headers().iter().map(|(name, value)| (&**name, shown(changes, name, value))).collect();
+            let set: Vec<(&str, &str)> = changes
+                .set_headers()
+                .iter()
+                .map(|(name, value)| (&**name, shown(facts, changes, name, value)))
+                .collect();
             (
                 facts.audited.as_ref().map_or("", |deny| deny.code.as_str()),
                 200,
@@ -199,35 +205,6 @@ fn report(decision: &Decision, args: &ExplainArgs, asked: &Asked<'_>) -> Value {
             "answerProtocol": protocol,
         },
     })
-}
-
-/// What is set on these headers came in with the request; a credential of ours is for the upstream alone.
-fn shown<'a>(changes: &HeaderChanges, name: &str, value: &'a str) -> &'a str {
-    match name {
-        _ if changes.is_secret(name) => "(a credential for the upstream)",
-        "cookie" => "(the other cookies)",
-        "sec-websocket-protocol" => "(the other protocols)",
-        _ => value,
-    }
-}
-
-fn credential(decision: &Decision, args: &ExplainArgs) -> String {
-    let facts = &decision.facts;
-    let source = facts.credential.and_then(|index| facts.rules.as_ref().and_then(|rules| rules.sources.get(index)));
-    match source.map(|source| &source.kind) {
-        Some(SourceKind::Header { name, scheme: Some(scheme) }) => format!("header {name}, scheme {scheme}"),
-        Some(SourceKind::Header { name, scheme: None }) => format!("header {name}"),
-        Some(SourceKind::Cookie { name, .. }) => format!("cookie {name}"),
-        Some(SourceKind::Query { name, .. }) => format!("query parameter {name}"),
-        Some(SourceKind::ClientCertificate) => "client certificate".to_owned(),
-        Some(SourceKind::WebSocketProtocol { name }) => format!("WebSocket protocol {name}"),
-        None if facts.rules.as_ref().is_some_and(|rules| rules.access == Access::Public)
-            && !args.headers.is_empty() =>
-        {
-            "not looked at".to_owned()
-        }
-        None => "none".to_owned(),
-    }
 }
 
 fn text(
@@ -327,7 +304,7 @@ fn answer(out: &mut impl Write, decision: &Decision, asked: &Asked<'_>) -> io::R
         Verdict::Allow(changes) => {
             writeln!(out, "8  {:<15} {green}allow{green:#}", "answer")?;
             for (name, value) in changes.set_headers() {
-                writeln!(out, "   {:<15} {name}: {}", "set", shown(changes, name, value))?;
+                writeln!(out, "   {:<15} {name}: {}", "set", shown(&decision.facts, changes, name, value))?;
             }
             let removed: Vec<&str> = changes.removed_headers().iter().map(|name| &**name).collect();
             writeln!(out, "   {:<15} {}", "removed", removed.join(", "))?;

@@ -28,23 +28,27 @@ const USAGE: u8 = 2;
 
 /// Runs a command to its exit code. 0: done, or allowed. 1: a verdict or decision is negative, or the work failed. 2: usage.
 pub fn run_command(cli: Cli) -> ExitCode {
-    let mut out = anstream::stdout().lock();
     let code = match cli.command {
         Command::Run(args) => run::command(&args),
         Command::Authz(args) => authz::command(&args),
         Command::Operator(args) => operator::command(&args),
-        Command::Check(args) => check::command(&args, &mut out),
-        Command::Explain(args) => explain::command(&args, &mut out),
-        Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out),
-        Command::Probe(args) => probe::command(&args, &mut out),
-        Command::Crds => print(&mut out, crds::v1alpha1::crds_yaml().map_err(|error| error.to_string())),
-        Command::Apikey(action) => apikey::command(&action, &mut out),
+        Command::Check(args) => check::command(&args, &mut out()),
+        Command::Explain(args) => explain::command(&args, &mut out()),
+        Command::EnvoyConfig(args) => envoy_config::command(&args, &mut out()),
+        Command::Probe(args) => probe::command(&args, &mut out()),
+        Command::Crds => print(&mut out(), crds::v1alpha1::crds_yaml().map_err(|error| error.to_string())),
+        Command::Apikey(action) => apikey::command(&action, &mut out()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "gatewright", &mut out);
+            clap_complete::generate(shell, &mut Cli::command(), "gatewright", &mut out());
             0
         }
     };
     ExitCode::from(code)
+}
+
+/// Standard output, locked: for commands that end. Of one that serves, the thread of its audit log would wait for ever.
+fn out() -> impl Write {
+    anstream::stdout().lock()
 }
 
 fn print(out: &mut impl Write, text: Result<String, String>) -> u8 {

@@ -9,7 +9,10 @@ use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-use crate::tls::{TlsError, certificates, not_after, server_config};
+use crate::tls::{TlsError, certificates, not_after, not_before, server_config};
+
+/// How far a clock may be behind that of who signs.
+const SKEW: Duration = Duration::from_mins(5);
 
 /// A key with its certificate. Serialising it writes the key: for sealed files only.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +72,13 @@ impl Credentials {
         self.not_after().is_ok_and(|end| end > now)
     }
 
+    /// Whether proxies can believe it now: its life has begun, as far as clocks agree, and has not ended.
+    pub(super) fn is_current(&self, now: SystemTime) -> bool {
+        let chain = certificates("the certificate", &self.certificate);
+        let begins = chain.ok().and_then(|chain| not_before(chain.first()?).ok());
+        begins.is_some_and(|begins| begins <= now + SKEW) && self.is_valid(now)
+    }
+
     /// How long until it is renewed: two thirds of its life; zero if that is over.
     pub(super) fn renew_in(&self, now: SystemTime) -> Result<Duration, TlsError> {
         let end = self.not_after()?;
@@ -86,5 +96,29 @@ pub(super) fn client_config(authorities: &str, more: &str) -> ClientTlsConfig {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("Credentials(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn what_clocks_disagree_about_is_no_certificate_for_proxies() {
+        let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
+        for (begins, ends, current) in [
+            (now - hour, now + hour, true),
+            (now + SKEW / 2, now + hour, true),
+            (now + hour, now + 2 * hour, false),
+            (now - 2 * hour, now - hour, false),
+        ] {
+            let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::default());
+            (params.not_before, params.not_after) = (begins.into(), ends.into());
+            let certificate = params.self_signed(&key).unwrap().pem();
+            let own = Credentials::new(certificate.clone(), key.serialize_pem(), certificate).unwrap();
+            assert_eq!(own.is_current(now), current, "{begins:?} to {ends:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tracing::{debug, info};
 
 use super::{
@@ -32,9 +32,14 @@ pub(super) async fn keep_renewed(shared: &Shared) {
         }
         match obtain(shared).await {
             Ok(new) => {
-                failures = 0;
+                let is_current = new.is_current(SystemTime::now());
                 told.forget();
                 take(shared, new);
+                failures = if is_current { 0 } else { failures + 1 };
+                if failures > 0 {
+                    // It is due at once: nobody shall be asked without a pause.
+                    sleep(shared.options.pace.retry(failures)).await;
+                }
             }
             Err(error) => {
                 failures += 1;
@@ -60,10 +65,13 @@ async fn obtain(shared: &Shared) -> Result<Credentials, SignError> {
     let current = shared.credentials.borrow().clone();
     let known = current.map(|current| current.authorities().clone()).unwrap_or_default();
     let tls = client_config(&authorities(shared).await, &known);
-    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
-    timeout(shared.options.pace.connect, sign::sign(channel, &token))
-        .await
-        .map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))?
+    let channel = connect(shared, tls).await??;
+    let signed = timeout(shared.options.pace.connect, sign::sign(channel, &token)).await;
+    let new = signed.map_err(|_| tonic::Status::deadline_exceeded("no answer in time"))??;
+    let (now, current) = (SystemTime::now(), shared.credentials.borrow().clone());
+    // One of two clocks is wrong, and what works is not given away for what does not.
+    let works = current.is_some_and(|current| current.is_current(now));
+    if works && !new.is_current(now) { Err(SignError::Clock) } else { Ok(new) }
 }
 
 /// The CA certificates of the file; empty if it is not there yet, and then nobody is believed but who was before.
@@ -75,8 +83,18 @@ pub(super) async fn authorities(shared: &Shared) -> String {
     })
 }
 
+/// A connection to the operator. The limit is of TLS too: of a process that is frozen, the kernel takes connections.
+pub(super) async fn connect(
+    shared: &Shared,
+    tls: ClientTlsConfig,
+) -> Result<Result<Channel, tonic::transport::Error>, tonic::Status> {
+    let connected = async { endpoint(shared)?.tls_config(tls)?.connect().await };
+    let late = |_| tonic::Status::deadline_exceeded("no connection in time");
+    timeout(shared.options.pace.connect, connected).await.map_err(late)
+}
+
 /// How the operator is dialled. A peer that answers no ping is gone.
-pub(super) fn endpoint(shared: &Shared) -> Result<Endpoint, tonic::transport::Error> {
+fn endpoint(shared: &Shared) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(shared.options.operator.clone())?
         .connect_timeout(shared.options.pace.connect)
         .tcp_nodelay(true)

@@ -23,7 +23,7 @@ use super::{
     credentials::Credentials,
     files::Copy,
     held::{Held, Refusal},
-    renew::{authorities, endpoint},
+    renew::{authorities, connect},
     usage::Telling,
     wire,
 };
@@ -111,7 +111,7 @@ async fn open(
     told: &wire::Told,
 ) -> Result<Line, SessionError> {
     let tls = credentials.client_config(&authorities(shared).await);
-    let channel = endpoint(shared)?.tls_config(tls)?.connect().await?;
+    let channel = connect(shared, tls).await??;
     let (answers, inbound) = mpsc::channel(ANSWERS);
     held.begin();
     let hello = wire::hello(&shared.options.pod, held.epoch(), told, held.versions());

@@ -55,6 +55,9 @@ pub enum SignError {
     /// No key, or no request.
     #[error("a key cannot be made: {0}")]
     Key(#[from] rcgen::Error),
+    /// By our clock it has ended, or is far from beginning.
+    #[error("what the operator signed is not valid by the clock of this machine: which of the two is wrong?")]
+    Clock,
     /// What came is no certificate for our key.
     #[error("what the operator signed cannot be used: {0}")]
     Unusable(#[from] TlsError),

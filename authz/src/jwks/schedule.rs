@@ -67,7 +67,8 @@ async fn wait(slot: &Arc<Slot>, mut failures: u32) -> u32 {
             () = slot.max_age_changed.notified() => {}
             () = slot.failed.notified() => {
                 // It may be one of our own, which is counted, or one that was made good since.
-                if (failures == 0 || on_demand) && slot.is_failing() {
+                // The first one alone: those who name unknown keys must not put off the next fetch, which looks for them anew.
+                if failures == 0 && slot.is_failing() {
                     (failures, since, on_demand) = (slow(&slot.shared.options), Instant::now(), true);
                 }
             }

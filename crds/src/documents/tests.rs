@@ -124,6 +124,12 @@ fn what_may_stand_in_a_file_that_was_never_read_is_not_absent() {
     third.read("other.yaml", "kind: [\n");
     third.carry_over(&second);
     assert_eq!(unread(&third, "denied"), None);
+    // A file of another program hides nothing of ours; an object that lost its first lines may.
+    for (text, hides) in [("services: {web: {}}\n", false), ("[1]\n", false), ("metadata: {name: denied}\n", true)] {
+        let mut objects = read(text);
+        objects.begins();
+        assert_eq!(unread(&objects, "denied").is_some(), hides, "{text}");
+    }
 }
 
 #[test]

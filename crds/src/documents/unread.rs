@@ -42,7 +42,8 @@ impl Objects {
     /// To be called before the first compile of a process, which has no earlier reading: what stands in a file that cannot be read is
     /// unknown then, and not absent.
     pub fn begins(&mut self) {
-        self.unknown = self.hiding().into_iter().map(Into::into).collect();
+        let hiding = self.unreadable.iter().filter(|one| one.hides_object && !one.is_stray);
+        self.unknown = hiding.map(|one| one.place.file.clone()).collect();
     }
 
     /// Takes over Secrets and ConfigMaps of an earlier reading that stood in a file which holds an unreadable document now: a syntax

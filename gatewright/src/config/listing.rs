@@ -94,7 +94,7 @@ impl Listing {
                 Ok(text) => objects.read_again(&name, &text, memo),
                 Err(reason) => {
                     let place = Place { file: name.as_str().into(), line: 1 };
-                    objects.unreadable.push(Unreadable { place, reason, hides_object: true });
+                    objects.unreadable.push(Unreadable { place, reason, hides_object: true, is_stray: false });
                 }
             }
         }

@@ -34,8 +34,9 @@ pub const CLIENT_TLS: &str = "gatewright-client-tls";
 /// When a certificate is replaced, as an annotation.
 const RENEW_AT: &str = "gatewright.dev/renew-at";
 
-/// No certificate is made to be replaced later than so: one that says so is of a clock that was ahead.
-const FARTHEST: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// No certificate is made to be replaced later than so, a third of its life: one that says so is of a clock that was ahead, and perhaps
+/// begins only when that clock would be right.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(7 * 24 / 3 + 1);
 /// How often namespaces are asked for.
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it is looked whether what was written is still there.

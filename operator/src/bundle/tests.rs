@@ -120,7 +120,7 @@ async fn a_certificate_that_is_due_is_replaced() {
 
 #[tokio::test(start_paused = true)]
 async fn a_certificate_of_a_clock_that_was_ahead_is_replaced() {
-    let (mut ahead, memory, _) = bundles(HOUR * 24 * 400);
+    let (mut ahead, memory, _) = bundles(HOUR * 24 * 3);
     ahead.round(&|| true).await;
     written(&memory);
     let made = Arc::new(Made { bundle: Mutex::new("one".into()), life: HOUR });

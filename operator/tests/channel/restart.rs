@@ -106,6 +106,28 @@ async fn without_a_key_nothing_is_written() {
     assert!(!*plane.in_force.borrow(), "it waits: an empty set is no truth");
 }
 
+/// Of a process that is frozen the kernel takes connections, and nobody ever says a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_that_is_frozen_is_given_up() {
+    let operator = Operator::start(&Arc::new(Api::default()), 4).await;
+    operator.publish(&[policy("b", "open", "o.test", OPEN)]);
+    let frozen = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let cable = Cable::to(frozen.local_addr().unwrap()).await;
+    let start = Start::own("authz-0");
+    let authorities = operator.identity.ca_bundle().borrow().to_string();
+    let plane = start.towards(cable.address, &authorities);
+    until("it gives up", || plane.metric("gatewright_channel_failures_total") > 0).await;
+    cable.lead_to(operator.address);
+    plane.holds(&["b/open"]).await;
+    // The certificate is there; now it is the stream that meets with silence.
+    let failures = plane.metric("gatewright_channel_failures_total");
+    cable.lead_to(frozen.local_addr().unwrap());
+    until("the cut and the silence", || plane.metric("gatewright_channel_failures_total") > failures + 1).await;
+    cable.lead_to(operator.address);
+    operator.publish(&[policy("b", "other", "o.test", OPEN)]);
+    plane.holds(&["b/other"]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_expired_meanwhile_is_as_none() {
     let api = Arc::new(Api::default());

@@ -117,6 +117,7 @@ fn documents(issuer: &str, services: SocketAddr, agent: (&str, &str)) -> Vec<(St
   - {{name: client, paths: [/client], forward: {{replaceCredential: {{clientCredentials: {{{grant}, extraHeader: {{name: x-service, secretKeyRef: {{name: own, key: extra}}}}}}}}}}}}
   - {{name: exchange, paths: [/exchange], forward: {{replaceCredential: {{tokenExchange: {{{grant}, audience: other}}}}}}}}
   - {{name: broken, paths: [/broken], forward: {{replaceCredential: {{tokenExchange: {{tokenURL: 'http://{services}/fail', {client}, audience: other}}}}}}}}
+  - {{name: copied, paths: [/copied], forward: {{headers: [{{name: x-caller-token, cel: \"request.headers['authorization']\"}}]}}}}
   - {{name: staff, paths: [/staff], require: {{cel: \"principal.claims.tenant == 'x'\"}}}}
 "
             ),
@@ -244,8 +245,15 @@ async fn no_secret_is_seen_anywhere() -> Outcome {
         shown.push((arguments.join(" "), product::command(&arguments).await?.output));
     }
     let header = format!("--header=authorization: Bearer {}", bench.alice()?);
-    let explain = ["explain", "--config", &config, "--host=tokens.example.com", "--path=/minted", &header];
-    shown.push(("explain".to_owned(), product::command(&explain).await?.output));
+    for path in ["--path=/minted", "--path=/copied"] {
+        for output in ["text", "json"] {
+            let explain =
+                ["explain", "--config", &config, "--host=tokens.example.com", path, &header, "--output", output];
+            let explained = product::command(&explain).await?.output;
+            assert!(path == "--path=/minted" || explained.contains("x-caller-token"), "{explained}");
+            shown.push((format!("explain {path}"), explained));
+        }
+    }
     assert_eq!(bench.product.stop().await?.code, Some(0));
     shown.push(("the log".to_owned(), bench.product.output()));
     shown.push(("the traces".to_owned(), collector.text()));

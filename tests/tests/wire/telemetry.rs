@@ -273,6 +273,16 @@ async fn every_decision_is_one_line_of_the_audit_log() -> Outcome {
 }
 
 #[tokio::test]
+async fn an_audit_log_on_standard_output_is_written_while_it_serves() -> Outcome {
+    let bench = Bench::set_up(Issuer::start().await?, tests::bench::minimal, &flags(&["--audit-log=-"])).await?;
+    assert_refused(&bench.call().path("/told").http1().await?, 401, "missing_credential");
+    wait::until("its line", wait::LONG, || async {
+        bench.product.output().contains("\"path\":\"/told\"").then_some(())
+    })
+    .await
+}
+
+#[tokio::test]
 async fn an_audit_log_on_a_full_disk_costs_lines_only() -> Outcome {
     let setup = flags(&["--audit-log=/dev/full", "--audit-allowed=0"]);
     let bench = Bench::set_up(Issuer::start().await?, tests::bench::minimal, &setup).await?;
