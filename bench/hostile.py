@@ -68,7 +68,7 @@ def fat_messages() -> Iterator[bytes]:
 
 
 def endless_calls() -> Iterator[bytes]:
-    """Messages that are whole and hold little but empty headers, of calls that do not end: whoever reads one keeps it until then."""
+    """Messages that are whole and hold little but empty headers, of calls that do not end: whoever waits for the end keeps each until then."""
     for stream in streams():
         yield frame(HEADERS, END_HEADERS, stream, CALL) + frame(DATA, 0, stream, EMPTY_HEADERS)
 

@@ -2,8 +2,8 @@
 //!
 //! Owns the count. A check comes as a whole, end of the call included, and then nothing is counted. A message of which a part came is
 //! counted with the length that it announces, while more of it is waited for: tonic makes room for all of that at once, so that a few bytes
-//! on each of a thousand streams would otherwise take a gigabyte. A unary call whose message came and whose end did not is counted with
-//! what that message may take, for tonic keeps it until the end. Reads how long messages are, and must never look into one.
+//! on each of a thousand streams would otherwise take a gigabyte. A unary call ends with its message, whether or not the peer says so:
+//! tonic would keep the message until it does. Reads how long messages are, and must never look into one.
 
 use std::{
     pin::Pin,
@@ -21,11 +21,9 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tower::BoxError;
 
-use super::wire;
-
 /// Room for unfinished messages together. Envoy sends a check with one write, so that this is thousands of peers on slow networks.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// How long a message or a unary call may take, from when it is first waited for. Envoy itself gives up after 200 ms, unless told
+/// How long a message may take, from when it is first waited for. Envoy itself gives up after 200 ms, unless told
 /// otherwise.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before each message of gRPC: whether it is compressed, and its length.
@@ -45,7 +43,7 @@ pub(super) struct Rooms {
 /// How a call is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
-    /// One message, kept until the end of the call has come: it counts, and its time runs, until then.
+    /// One message, and its time runs from the begin of the call.
     Unary,
     /// Message after message, each done with when it has come, and as much time as there may be between them.
     Stream,
@@ -57,8 +55,8 @@ pub(super) struct Bounded<B> {
     reading: Reading,
     room: Room,
     message: Message,
-    /// Of a unary call, what the messages that came may take.
-    kept: usize,
+    /// Of a unary call, the message is there.
+    is_done: bool,
     /// What of the room is taken.
     taken: usize,
     late: Option<Pin<Box<Sleep>>>,
@@ -79,9 +77,9 @@ struct Message {
 // === impl Message ===
 
 impl Message {
-    /// These bytes came. The length of the messages that ended in them, if any did.
-    fn advance(&mut self, mut bytes: &[u8]) -> Option<usize> {
-        let mut ended: Option<usize> = None;
+    /// These bytes came. Whether a message ended in them.
+    fn advance(&mut self, mut bytes: &[u8]) -> bool {
+        let mut ended = false;
         while !bytes.is_empty() {
             let part = if self.left > 0 {
                 let part = bytes.len().min(self.left);
@@ -99,10 +97,8 @@ impl Message {
                 }
                 part
             };
-            if self.room() == 0 {
-                // Between messages, so that these bytes were the last of one.
-                ended = Some(ended.unwrap_or(0).saturating_add(self.length));
-            }
+            // Between messages, so that these bytes were the last of one.
+            ended |= self.room() == 0;
             bytes = bytes.get(part..).unwrap_or_default();
         }
         ended
@@ -127,13 +123,13 @@ impl Rooms {
 
 impl<B> Bounded<B> {
     pub(super) fn new(inner: B, reading: Reading, room: &Room) -> Self {
-        Self { inner, reading, room: room.clone(), message: Message::default(), kept: 0, taken: 0, late: None }
+        Self { inner, reading, room: room.clone(), message: Message::default(), is_done: false, taken: 0, late: None }
     }
 
     /// More is waited for. In a stream nothing is kept between messages, and it has all the time there is; how many streams there are
     /// is bounded for each connection. Of a unary call even its first byte is waited for no longer than for its last.
     fn wait(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        let wanted = self.kept.saturating_add(self.message.room());
+        let wanted = self.message.room();
         if wanted != self.taken && !self.take(wanted) {
             return Poll::Ready(Status::resource_exhausted("too many unfinished messages"));
         }
@@ -160,15 +156,16 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let own = self.get_mut();
+        if own.is_done {
+            return Poll::Ready(None);
+        }
         let polled = Pin::new(&mut own.inner).poll_frame(context);
         match &polled {
             Poll::Pending => return own.wait(context).map(|status| Some(Err(status))),
             Poll::Ready(Some(Ok(frame))) => {
-                if let Some(length) = frame.data_ref().and_then(|data| own.message.advance(data)) {
-                    match own.reading {
-                        Reading::Unary => own.kept = own.kept.saturating_add(wire::takes(length)),
-                        Reading::Stream => own.late = None,
-                    }
+                if frame.data_ref().is_some_and(|data| own.message.advance(data)) {
+                    own.late = None;
+                    own.is_done = own.reading == Reading::Unary;
                 }
             }
             Poll::Ready(_) => {}
@@ -177,7 +174,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.is_done || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
