@@ -185,6 +185,11 @@ async fn it_is_ready_with_a_state_and_a_certificate_and_restarts_alone() {
     }
     assert!(process.end(), "{}", fs::read_to_string(&log).unwrap());
 
+    // The one that used token and key; the next process writes its log anew.
+    let used = fs::read_to_string(&log).unwrap();
+    assert!(used.contains("connected to the operator"), "{used}");
+    assert!(!used.contains("the-token") && !used.contains("PRIVATE KEY"));
+
     shutdown.cancel();
     served.await.unwrap().unwrap();
     let mut process = Process::start(folder.path(), operator, admin);

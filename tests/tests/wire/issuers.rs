@@ -124,7 +124,13 @@ async fn a_new_key_is_found_and_the_old_one_stays_good() -> Outcome {
 
 #[tokio::test]
 async fn forged_tokens_neither_flood_a_hanging_issuer_nor_delay_the_good_ones() -> Outcome {
-    let bench = Bench::start().await?;
+    let setup = Setup {
+        // Long enough for all that is good to be answered before the first that is forged.
+        flags: ["--check-timeout", "20s"].map(str::to_owned).to_vec(),
+        envoy: Options { timeout: Duration::from_secs(30), ..Options::default() },
+        ..Setup::default()
+    };
+    let bench = Bench::set_up(Issuer::start().await?, minimal, &setup).await?;
     let before = bench.issuer.key_fetches();
     bench.issuer.set(Fault::Hang);
     let mut forged = tokio::task::JoinSet::new();
@@ -136,10 +142,11 @@ async fn forged_tokens_neither_flood_a_hanging_issuer_nor_delay_the_good_ones() 
         (bench.issuer.key_fetches() > before).then_some(())
     })
     .await?;
-    // That fetch hangs now. Good tokens are answered all the same.
+    // That fetch hangs now. Good tokens are answered all the same, while those wait.
     for _ in 0..20 {
         assert_allowed(&bench.good()?.http1().await?, "alice");
     }
+    assert!(forged.try_join_next().is_none(), "no good one waited for a forged one");
     while let Some(answer) = forged.join_next().await {
         let answer = answer.expect("the request did not panic")?;
         assert!(matches!(answer.status, 401 | 503), "{answer:?}");

@@ -187,8 +187,12 @@ async fn a_collector_that_is_gone_or_hangs_is_nobody_elses_business() -> Outcome
         assert_allowed(&good.http1().await?, "alice");
         assert_eq!(bench.product.stop().await?.code, Some(0), "the end does not wait for it for ever");
     }
-    let refused = tests::product::command(&["run", "--config", "/", "--otlp-endpoint", "collector"]).await?;
+    let (folder, data) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let [config, data] = [folder.path(), data.path()].map(|path| path.display().to_string());
+    let run = ["run", "--config", &config, "--data-dir", &data, "--otlp-endpoint", "collector"];
+    let refused = tests::product::command(&run).await?;
     assert_eq!(refused.code, Some(2), "{}", refused.output);
+    assert!(refused.output.contains("OTLP endpoint"), "for its own sake: {}", refused.output);
     Ok(())
 }
 

@@ -123,11 +123,14 @@ async fn a_changed_location_does_not_inherit_keys() {
     let dir = Scratch::new();
     let provider = Provider::start(keys(&["a"])).await;
     let source = configured(&provider);
-    let fixture = Fixture::fetched(keeping(&dir.0), &source).await;
+    run_once(&dir, &source).await;
     let mut moved = source.clone();
     moved.jwks_uri = Some("http://127.0.0.1:1/keys".into());
-    fixture.cache.sync(vec![moved.clone()]);
-    assert!(fixture.kids(&moved).is_none());
+    for (source, inherits) in [(&source, true), (&moved, false)] {
+        let fixture = Fixture::new(keeping(&dir.0));
+        fixture.cache.sync(vec![source.clone()]);
+        assert_eq!(fixture.kids(source).is_some(), inherits, "{:?}", source.jwks_uri);
+    }
 }
 
 #[cfg(unix)]
