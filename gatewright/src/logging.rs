@@ -3,7 +3,9 @@
 use std::{
     fmt::Error,
     io::IsTerminal,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, mpsc},
+    thread,
+    time::Duration,
 };
 
 use authz::server::{LogLevel, Registry as Metrics};
@@ -21,6 +23,9 @@ use crate::cli::LogFormat;
 /// Lines that wait for a slow reader; more are lost.
 const QUEUED_LINES: usize = 10_000;
 
+/// How long the end waits for what is left to be written.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
 /// Lines that were lost. There is one log in a process, which is there before any metric.
 static LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
@@ -33,7 +38,7 @@ pub(crate) struct Log {
     /// Takes filter directives such as `debug` or `authz=debug,info`.
     pub(crate) level: LogLevel,
     /// Writes what is left when dropped.
-    _writer: WorkerGuard,
+    writer: Option<WorkerGuard>,
 }
 
 /// Starts logging. Lines go through a bounded queue to one thread: a reader that stopped reading loses lines, and stops nothing.
@@ -54,7 +59,23 @@ pub(crate) fn start(filter: &str, format: Option<LogFormat>) -> Result<Log, Stri
         let filter = parse(directive)?;
         handle.reload(filter).map_err(|error| error.to_string())
     });
-    Ok(Log { level, _writer: guard })
+    Ok(Log { level, writer: Some(guard) })
+}
+
+impl Drop for Log {
+    /// What is left is written, for as long as somebody reads. The guard complains on standard output about who does not, and that may be
+    /// full as well: so nobody waits for it on the way out.
+    fn drop(&mut self) {
+        let Some(guard) = self.writer.take() else { return };
+        let (done, ended) = mpsc::channel();
+        let ending = thread::Builder::new().name("log end".to_owned()).spawn(move || {
+            drop(guard);
+            let _ = done.send(());
+        });
+        if ending.is_ok() {
+            let _ = ended.recv_timeout(PATIENCE);
+        }
+    }
 }
 
 /// Counts lines that nobody read in time.

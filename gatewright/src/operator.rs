@@ -128,7 +128,7 @@ fn settings(args: &OperatorArgs, namespace: String, xds: SocketAddr) -> Settings
         service: args.service_name.clone(),
         authz_account: args.authz_service_account.clone(),
         authz_service: args.authz_service_name.clone(),
-        signing_issuer: args.signing_issuer.clone(),
+        signing_issuer: args.signing_issuer.clone().filter(|issuer| !issuer.is_empty()),
         watch_namespaces: args.watch_namespaces.clone(),
         values_namespaces: args.values_namespaces.clone(),
         given: args.tls_secret.clone(),

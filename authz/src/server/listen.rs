@@ -151,12 +151,20 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) {
     }
     let others = Routes::new(health_service).add_service(service.reports(serving.drain.clone()));
     let server = Server::new(service, others);
+    let path = match &bound.address {
+        Address::Unix(path) => Some(path.clone()),
+        Address::Tcp(_) => None,
+    };
     let drained = async move {
         tokio::select! {
             () = serving.ready.cancelled() => health.set_serving::<CheckService>().await,
             () = serving.drain.cancelled() => {}
         }
         serving.drain.cancelled().await;
+        if let Some(path) = path {
+            // While it still answers: later the path may be that of a successor. Gone already is as good.
+            let _ = std::fs::remove_file(path);
+        }
         health.set_not_serving::<CheckService>().await;
     };
     match bound.socket {
@@ -176,10 +184,6 @@ pub async fn serve(bound: Bound, service: CheckService, serving: Serving) {
             let incoming =
                 unfold(listener, async |listener| Some(((accept::unix(&listener).await, Caller::Unix), listener)));
             server.serve(incoming, drained).await;
-            if let Address::Unix(path) = &bound.address {
-                // Gone already is as good.
-                let _ = std::fs::remove_file(path);
-            }
         }
     }
 }

@@ -133,6 +133,9 @@ pub(crate) async fn until_drained(
     Ok(())
 }
 
+/// How long what is to be done last may take.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 type Checks = std::pin::Pin<Box<tokio::task::JoinHandle<()>>>;
 
 /// Not ready first, so that nobody sends more; then what is under way finishes, and what is to be done `last`; a second signal ends at
@@ -150,19 +153,18 @@ async fn drain<T>(
     info!("draining");
     serving.drain.cancel();
     let finish = async {
-        if checks.await.is_ok() {
-            info!("drained");
-        } else {
-            warn!("the gRPC server did not end cleanly");
+        match timeout(patience, checks).await {
+            Ok(Ok(())) => info!("drained"),
+            Ok(Err(_)) => warn!("the gRPC server did not end cleanly"),
+            Err(_) => warn!("what is under way did not finish in time; ending all the same"),
         }
-        last.await;
+        // A peer that holds up the drain takes nothing from what is to be told and kept.
+        if timeout(FAREWELL, last).await.is_err() {
+            warn!("not everything was told and kept in time; ending all the same");
+        }
     };
     tokio::select! {
-        ended = timeout(patience, finish) => {
-            if ended.is_err() {
-                warn!("what is under way did not finish in time; ending all the same");
-            }
-        }
+        () = finish => {}
         () = stop.told() => warn!("told twice to stop: ending at once"),
     }
     ends.cancel();

@@ -35,7 +35,7 @@ async fn start(args: &RunArgs, log_level: LogLevel) -> Result<Parts, ProcessErro
     let (mut watch, objects) = Watch::start(&args.config.paths).await?;
     let broker = Broker {
         address: args.broker_address,
-        issuer: args.signing_issuer.clone(),
+        issuer: args.signing_issuer.clone().filter(|issuer| !issuer.is_empty()),
         data_dir: data_dir.path().map(Path::to_owned),
     };
     let uses = data_dir.path().map(|path| Arc::new(Mutex::new(Keeper::open(path, core.uses.clone()))));

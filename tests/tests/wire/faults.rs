@@ -117,7 +117,7 @@ async fn nobody_who_reads_log_and_audit_log_costs_lines_only() -> Outcome {
     let _reader = OpenOptions::new().read(true).write(true).open(&pipe).expect("the pipe opens");
     let shell = format!("exec \"$0\" \"$@\" >'{0}' 2>&1", pipe.display());
     let flags = ["--log-level=trace", "--audit-log=-", "--otlp-endpoint=http://127.0.0.1:9", "--trace-ratio=1"];
-    let bench = Bench::set_up(Issuer::start().await?, minimal, &setup(&flags, Some(shell))).await?;
+    let mut bench = Bench::set_up(Issuer::start().await?, minimal, &setup(&flags, Some(shell))).await?;
     let authz = format!("http://{}", bench.product.addresses.authz);
     let client = AuthorizationClient::connect(authz).await.expect("the product listens");
     let bearer = format!("Bearer {}", bench.alice()?);
@@ -138,6 +138,7 @@ async fn nobody_who_reads_log_and_audit_log_costs_lines_only() -> Outcome {
     assert!(lost.is_some_and(|count| count != "0"), "lines of the log are counted too: {page}");
     assert_allowed(&bench.good()?.http1().await?, "alice");
     assert_refused(&bench.call().http1().await?, 401, "missing_credential");
+    assert_eq!(bench.product.stop().await?.code, Some(0), "it ends, though nobody reads what it had to say");
     Ok(())
 }
 
