@@ -41,7 +41,7 @@ def field(number: int, value: bytes) -> bytes:
 
 
 # Attributes, request, http: header lines without name and value, each many times larger once it is read.
-CHECK = field(1, field(4, field(2, b"\x1a\x00" * 8000)))
+CHECK = field(1, field(4, field(2, b"\x1a\x00" * 2000)))
 EMPTY_HEADERS = b"\x00" + struct.pack(">I", len(CHECK)) + CHECK
 
 
@@ -124,7 +124,7 @@ ATTACKS: dict[Callable[[], Iterator[bytes]], tuple[int, int, bool, bool]] = {
     half_messages: (200, 4, True, True),
     fat_messages: (100, 2, True, True),
     endless_calls: (200, 2, True, True),
-    no_window: (200, 2, True, True),
+    no_window: (200, 8, True, True),
     continuations: (500, 2, True, True),
     pings: (500, 2, False, True),
     settings: (500, 2, False, True),

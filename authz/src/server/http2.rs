@@ -4,7 +4,6 @@
 //! call through a router, timers and boxes that a check has no use for. Must never decide.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -13,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
 use hyper::{
     body::{Body as HttpBody, Frame, Incoming, SizeHint},
@@ -40,8 +39,9 @@ use super::{
     accept::Accepted,
     calls::Calls,
     check::{Answering, CheckService},
-    strangers::{Place, Strangers},
+    strangers::{self, Strangers},
     unfinished::{Bounded, Reading, Room, Rooms},
+    untaken::{Answers, Kept, NoPlace, Untaken},
     wire::{Check, CheckCodec},
 };
 use crate::tls;
@@ -84,6 +84,8 @@ pub(super) struct Server {
     others: Routes,
     /// For messages that are begun, of all connections together.
     rooms: Rooms,
+    /// For answers that are not taken, of all connections together.
+    untaken: Untaken,
     strangers: Strangers,
     /// Cancelled when connections shall end.
     leave: CancellationToken,
@@ -94,13 +96,28 @@ struct Asked {
     server: Server,
     caller: Caller,
     room: Room,
+    answers: Answers,
 }
 
-/// An answer in frames of at most [`PIECE`] bytes.
+/// An answer in frames of at most [`PIECE`] bytes, from when it is made until it is sent.
 struct InPieces {
     body: Body,
     /// Of the last frame, what was not given on.
     rest: Bytes,
+    place: Option<Place>,
+}
+
+/// A part of an answer, until it is written.
+struct Piece {
+    bytes: Bytes,
+    /// With the last one, that of the whole answer: HTTP/2 keeps what the peer's window does not let out.
+    _place: Option<Place>,
+}
+
+/// That of one answer; given back on drop.
+struct Place {
+    asked: Arc<Asked>,
+    kept: Kept,
 }
 
 // === impl Caller ===
@@ -142,6 +159,7 @@ impl Server {
             service,
             others: others.prepare(),
             rooms: Rooms::default(),
+            untaken: Untaken::default(),
             strangers: Strangers::default(),
             leave: CancellationToken::new(),
         }
@@ -175,7 +193,7 @@ impl Server {
     }
 
     /// Serves one connection to its end, and keeps its place until then.
-    async fn one<S>(self, stream: S, caller: Caller, place: Place)
+    async fn one<S>(self, stream: S, caller: Caller, place: strangers::Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -183,10 +201,12 @@ impl Server {
         let stream = Accepted::preface(stream, leave.clone());
         // For as long as the connection lasts, which is an hour at most where proof can expire.
         let room = self.rooms.of(place.is_proven()).clone();
-        let asked = Arc::new(Asked { server: self, caller, room });
+        let answers = self.untaken.connection(place.is_proven());
+        let asked = Arc::new(Asked { server: self, caller, room, answers });
         let answer = service_fn(move |request| {
             let asked = asked.clone();
-            async move { Ok::<_, Infallible>(asked.answer(request).await) }
+            // In a box, which is given back once there is an answer: hyper keeps all room of a call until its answer is taken.
+            Box::pin(asked.answer(request))
         });
         let calls = Calls::default();
         let mut connection = pin!(builder(calls.clone()).serve_connection(TokioIo::new(stream), answer));
@@ -232,12 +252,12 @@ fn builder(calls: Calls) -> Builder<Calls> {
 // === impl Asked ===
 
 impl Asked {
-    async fn answer(&self, request: http::Request<Incoming>) -> http::Response<InPieces> {
+    async fn answer(self: Arc<Self>, request: http::Request<Incoming>) -> Result<http::Response<InPieces>, NoPlace> {
         let reading = if request.uri().path() == REPORTS { Reading::Stream } else { Reading::Unary };
         let mut request = request.map(|body| Bounded::new(body, reading, &self.room));
         let response = if request.uri().path() == CHECK {
             let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
-            grpc.unary(self, request).await
+            grpc.unary(&*self, request).await
         } else {
             request.extensions_mut().insert(self.caller.clone());
             // In a box: rare, and larger than a check.
@@ -246,7 +266,9 @@ impl Asked {
                 Err(never) => match never {},
             }
         };
-        response.map(|body| InPieces { body, rest: Bytes::new() })
+        let kept = self.answers.enter()?;
+        let place = Some(Place { asked: self, kept });
+        Ok(response.map(|body| InPieces { body, rest: Bytes::new(), place }))
     }
 }
 
@@ -262,20 +284,24 @@ impl UnaryService<Check> for &Asked {
 // === impl InPieces ===
 
 impl HttpBody for InPieces {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => self.rest = data,
-                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Ok(Err(other))) => {
+                    return Poll::Ready(other.into_trailers().ok().map(|trailers| Ok(Frame::trailers(trailers))));
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
         }
         let piece = self.rest.len().min(PIECE);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(piece)))))
+        let bytes = self.rest.split_to(piece);
+        let place = if self.rest.is_empty() { self.place.take() } else { None };
+        Poll::Ready(Some(Ok(Frame::data(Piece { bytes, _place: place }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -290,6 +316,30 @@ impl HttpBody for InPieces {
         }
         hint.set_lower(hint.lower() + rest);
         hint
+    }
+}
+
+// === impl Piece ===
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.asked.answers.leave(self.kept);
     }
 }
 

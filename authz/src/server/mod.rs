@@ -29,6 +29,7 @@ mod response;
 mod state;
 mod strangers;
 mod unfinished;
+mod untaken;
 mod waits;
 mod wire;
 mod writer;

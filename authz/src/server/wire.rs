@@ -138,7 +138,7 @@ enum Lines {
 }
 
 /// Header lines and context extensions of one check. Envoy takes 100 headers of a request unless told otherwise.
-const MOST_LINES: usize = 8 * 1024;
+const MOST_LINES: usize = 2 * 1024;
 /// What a line takes at least where it comes; where it is kept that is 96.
 const LINE_BYTES: usize = 2;
 const CHECK: &[(u32, Lines)] = &[(1, Lines::Below(&[(4, REQUEST), (10, Lines::Here)]))];
@@ -166,7 +166,7 @@ fn lines(mut bytes: &[u8], kinds: &[(u32, Lines)]) -> Result<usize, DecodeError>
 }
 
 /// Nearly every answer fits, and nothing is grown for it.
-const ANSWER_BYTES: usize = 2 * 1024;
+const ANSWER_BYTES: usize = 1024;
 /// tonic's own: answers are sent one by one.
 const YIELD_BYTES: usize = 32 * 1024;
 

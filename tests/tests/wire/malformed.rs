@@ -225,7 +225,7 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_check_of_very_many_headers_is_refused_before_it_is_read() -> Outcome {
     let bench = Bench::start().await?;
-    for (headers, status) in [(8_000, Some("0")), (20_000, Some("8"))] {
+    for (headers, status) in [(2_000, Some("0")), (2_100, Some("8")), (20_000, Some("8"))] {
         let http =
             [field(2, b"GET"), field(3, &[]).repeat(headers), field(4, b"/"), field(5, b"api.example.com")].concat();
         let check = field(1, &field(4, &field(2, &http)));
@@ -252,4 +252,34 @@ async fn other_protocols_on_the_port_do_no_harm() -> Outcome {
         assert_serves(&bench, "another protocol").await?;
     }
     Ok::<(), PeerError>(())
+}
+
+/// A thousand on each connection: their answers are made, and kept until somebody takes them. Further ones are reset.
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded_and_harm_nobody() -> Outcome {
+    let bench = Bench::start().await?;
+    let url = format!("http://{}/envoy.service.auth.v3.Authorization/Check", bench.product.addresses.authz);
+    let mut calls = JoinSet::new();
+    for _ in 0..6 {
+        // One byte of each answer fits, and the second is not read.
+        let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().http2_initial_stream_window_size(1);
+        let client = client.build().expect("a client");
+        for _ in 0..1000 {
+            let call = client.post(&url).header("content-type", "application/grpc").header("te", "trailers");
+            calls.spawn(call.body(message(0, &[])).send());
+        }
+    }
+    let mut untaken = Vec::new();
+    while let Some(answer) = timeout(LONG, calls.join_next()).await.expect("each is answered or reset") {
+        untaken.extend(answer.expect("no panic"));
+    }
+    assert_serves(&bench, "answers that nobody takes").await?;
+    let taken = stream::iter(untaken)
+        .map(reqwest::Response::bytes)
+        .buffer_unordered(6000)
+        .map(|body| usize::from(body.is_ok()));
+    let taken: usize = timeout(LONG, taken.fold(0, async |all, one| all + one)).await.expect("each ends");
+    // 64 of each connection, and 4,096 of all together.
+    assert!((4096..=4480).contains(&taken), "{taken} of 6000 were kept");
+    assert_serves(&bench, "their end").await
 }
