@@ -41,7 +41,7 @@ use super::{
     check::{Answering, CheckService},
     strangers::{self, Strangers},
     unfinished::{Bounded, Reading, Room, Rooms},
-    untaken::{Answers, Kept, NoPlace, Untaken},
+    untaken::{Answers, NoPlace, Place, Untaken},
     wire::{Check, CheckCodec},
 };
 use crate::tls;
@@ -112,12 +112,6 @@ struct Piece {
     bytes: Bytes,
     /// With the last one, that of the whole answer: HTTP/2 keeps what the peer's window does not let out.
     _place: Option<Place>,
-}
-
-/// That of one answer; given back on drop.
-struct Place {
-    asked: Arc<Asked>,
-    kept: Kept,
 }
 
 // === impl Caller ===
@@ -254,7 +248,7 @@ fn builder(calls: Calls) -> Builder<Calls> {
 impl Asked {
     async fn answer(self: Arc<Self>, request: http::Request<Incoming>) -> Result<http::Response<InPieces>, NoPlace> {
         let reading = if request.uri().path() == REPORTS { Reading::Stream } else { Reading::Unary };
-        let mut request = request.map(|body| Bounded::new(body, reading, &self.room));
+        let mut request = request.map(|body| Bounded::new(body, reading, &self.room, &self.answers));
         let response = if request.uri().path() == CHECK {
             let mut grpc = Grpc::new(CheckCodec).max_decoding_message_size(MAX_MESSAGE_BYTES);
             grpc.unary(&*self, request).await
@@ -266,8 +260,7 @@ impl Asked {
                 Err(never) => match never {},
             }
         };
-        let kept = self.answers.enter()?;
-        let place = Some(Place { asked: self, kept });
+        let place = Some(self.answers.enter()?);
         Ok(response.map(|body| InPieces { body, rest: Bytes::new(), place }))
     }
 }
@@ -332,14 +325,6 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
-    }
-}
-
-// === impl Place ===
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.asked.answers.leave(self.kept);
     }
 }
 

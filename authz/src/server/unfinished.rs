@@ -6,6 +6,7 @@
 //! tonic would keep the message until it does. Reads how long messages are, and must never look into one.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -17,9 +18,14 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, sleep, timeout},
+};
 use tonic::Status;
 use tower::BoxError;
+
+use super::untaken::{Answers, Place};
 
 /// Room for unfinished messages together. Envoy sends a check with one write, so that this is thousands of peers on slow networks.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
@@ -50,10 +56,12 @@ pub(super) enum Reading {
 }
 
 /// The body of one request.
-pub(super) struct Bounded<B> {
-    inner: B,
+pub(super) struct Bounded<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> {
+    /// There until drop.
+    inner: Option<B>,
     reading: Reading,
     room: Room,
+    answers: Answers,
     message: Message,
     /// Of a unary call, the message is there.
     is_done: bool,
@@ -121,9 +129,18 @@ impl Rooms {
 
 // === impl Bounded ===
 
-impl<B> Bounded<B> {
-    pub(super) fn new(inner: B, reading: Reading, room: &Room) -> Self {
-        Self { inner, reading, room: room.clone(), message: Message::default(), is_done: false, taken: 0, late: None }
+impl<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> Bounded<B> {
+    pub(super) fn new(inner: B, reading: Reading, room: &Room, answers: &Answers) -> Self {
+        Self {
+            inner: Some(inner),
+            reading,
+            room: room.clone(),
+            answers: answers.clone(),
+            message: Message::default(),
+            is_done: false,
+            taken: 0,
+            late: None,
+        }
     }
 
     /// More is waited for. In a stream nothing is kept between messages, and it has all the time there is; how many streams there are
@@ -150,16 +167,14 @@ impl<B> Bounded<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Bounded<B> {
+impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> HttpBody for Bounded<B> {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let own = self.get_mut();
-        if own.is_done {
-            return Poll::Ready(None);
-        }
-        let polled = Pin::new(&mut own.inner).poll_frame(context);
+        let Some(inner) = own.inner.as_mut().filter(|_| !own.is_done) else { return Poll::Ready(None) };
+        let polled = Pin::new(inner).poll_frame(context);
         match &polled {
             Poll::Pending => return own.wait(context).map(|status| Some(Err(status))),
             Poll::Ready(Some(Ok(frame))) => {
@@ -174,21 +189,40 @@ impl<B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Unpin> HttpBody for Boun
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_done || self.inner.is_end_stream()
+        self.is_done || self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 
-impl<B> Drop for Bounded<B> {
+impl<B: HttpBody<Data = Bytes> + Send + Unpin + 'static> Drop for Bounded<B> {
     fn drop(&mut self) {
+        if self.is_done
+            && let Some(inner) = self.inner.take().filter(|inner| !inner.is_end_stream())
+            && let (Ok(runtime), Ok(place)) = (Handle::try_current(), self.answers.enter())
+        {
+            runtime.spawn(end(inner, place));
+        }
         // Nearly no body ever took any: all threads would write to one place for nothing.
         if self.taken > 0 {
             self.room.0.fetch_sub(self.taken, Ordering::Relaxed);
         }
     }
+}
+
+/// Waits for the end of a call whose message is there, which many clients say apart: without, HTTP/2 resets the stream once it is answered,
+/// and gives up a connection after a thousand of those. Whoever says more than the end is reset.
+async fn end<B: HttpBody<Data = Bytes> + Send + Unpin + 'static>(mut inner: B, place: Place) {
+    let ended = async {
+        while let Some(Ok(frame)) = poll_fn(|context| Pin::new(&mut inner).poll_frame(context)).await
+            && frame.data_ref().is_some_and(Bytes::is_empty)
+        {}
+    };
+    // In time or not: the stream is over either way.
+    let _ = timeout(PATIENCE, ended).await;
+    drop(place);
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Answers that their peers do not take: so many at once.
+//! Answers that their peers do not take, and calls that their peers do not end after the answer: so many at once.
 //!
 //! Owns the count. A peer that never opens its window can have a thousand of them on each connection, and each holds memory until it is
 //! taken. A few of a connection are free, so that somebody who takes his answers never meets what others leave; beyond those, all
@@ -34,19 +34,20 @@ pub(super) struct Untaken {
     strangers: Places,
 }
 
-/// The answers of one connection.
-pub(super) struct Answers {
+/// The answers of one connection. A clone is the same.
+#[derive(Clone)]
+pub(super) struct Answers(Arc<Own>);
+
+struct Own {
     now: AtomicUsize,
     places: Places,
 }
 
-/// How one answer is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// As one of those that are free.
-    Free,
-    /// In a place that is shared.
-    Placed,
+/// That of one answer, or of the end of a call; given back on drop.
+pub(super) struct Place {
+    answers: Answers,
+    /// Not one of those that are free.
+    is_shared: bool,
 }
 
 /// A connection has more answers than are free, and no other place is left.
@@ -84,28 +85,31 @@ impl Untaken {
     /// For one more connection, of such a peer.
     pub(super) fn connection(&self, is_proven: bool) -> Answers {
         let places = if is_proven { &self.proven } else { &self.strangers };
-        Answers { now: AtomicUsize::new(0), places: places.clone() }
+        Answers(Arc::new(Own { now: AtomicUsize::new(0), places: places.clone() }))
     }
 }
 
 // === impl Answers ===
 
 impl Answers {
-    /// There is one more; [`Self::leave`] is owed for it.
-    pub(super) fn enter(&self) -> Result<Kept, NoPlace> {
-        if self.now.fetch_add(1, Ordering::Relaxed) < FREE {
-            return Ok(Kept::Free);
+    /// There is one more.
+    pub(super) fn enter(&self) -> Result<Place, NoPlace> {
+        let is_shared = self.0.now.fetch_add(1, Ordering::Relaxed) >= FREE;
+        if is_shared && let Err(none) = self.0.places.enter() {
+            self.0.now.fetch_sub(1, Ordering::Relaxed);
+            return Err(none);
         }
-        self.places.enter().map(|()| Kept::Placed).inspect_err(|_| {
-            self.now.fetch_sub(1, Ordering::Relaxed);
-        })
+        Ok(Place { answers: self.clone(), is_shared })
     }
+}
 
-    /// One that was kept like this has been taken, or given up.
-    pub(super) fn leave(&self, kept: Kept) {
-        self.now.fetch_sub(1, Ordering::Relaxed);
-        if kept == Kept::Placed {
-            self.places.leave();
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.answers.0.now.fetch_sub(1, Ordering::Relaxed);
+        if self.is_shared {
+            self.answers.0.places.leave();
         }
     }
 }
@@ -118,17 +122,18 @@ mod tests {
     fn who_takes_answers_does_not_meet_what_others_leave() {
         let untaken = Untaken::default();
         let (greedy, other, proven) = (untaken.connection(false), untaken.connection(false), untaken.connection(true));
-        let kept: Vec<Kept> = (0..FREE + SHARED).map(|_| greedy.enter().unwrap()).collect();
-        assert_eq!(kept.iter().filter(|kept| **kept == Kept::Placed).count(), SHARED);
+        let mut kept: Vec<Place> = (0..FREE + SHARED).map(|_| greedy.enter().unwrap()).collect();
+        assert_eq!(kept.iter().filter(|place| place.is_shared).count(), SHARED);
         assert!(greedy.enter().is_err(), "more than there are places");
-        assert!((0..FREE).all(|_| other.enter().unwrap() == Kept::Free));
+        let free: Vec<Place> = (0..FREE).map(|_| other.enter().unwrap()).collect();
+        assert!(free.iter().all(|place| !place.is_shared));
         assert!(other.enter().is_err());
-        assert!((0..FREE + SHARED).all(|_| proven.enter().is_ok()), "who proved himself has places of his own");
-        greedy.leave(Kept::Placed);
-        assert_eq!(other.enter().unwrap(), Kept::Placed);
-        other.leave(Kept::Placed);
-        kept.iter().rev().skip(1).for_each(|kept| greedy.leave(*kept));
+        let own: Vec<Place> = (0..FREE + SHARED).map(|_| proven.enter().unwrap()).collect();
+        assert_eq!(own.len(), FREE + SHARED, "who proved himself has places of his own");
+        kept.pop();
+        assert!(other.enter().unwrap().is_shared);
+        drop(kept);
         assert_eq!(untaken.strangers.0.taken.load(Ordering::Relaxed), 0);
-        assert_eq!(greedy.now.load(Ordering::Relaxed), 0);
+        assert_eq!(greedy.0.now.load(Ordering::Relaxed), 0);
     }
 }

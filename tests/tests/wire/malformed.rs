@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::service::auth::v3::{
 };
 use futures_util::stream::{self, StreamExt};
 use tests::{Bench, PeerError, client, grpc, wait::LONG};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::oneshot, task::JoinSet, time::timeout};
 
 use crate::Outcome;
 
@@ -207,6 +207,34 @@ async fn calls_that_never_end_are_ended() -> Outcome {
         assert_eq!(timeout(LONG, ended).await.expect("it ends").as_deref(), status);
     }
     assert_serves(&bench, "calls without an end").await
+}
+
+/// As many clients do where their calls are many: the end is a frame of its own. A connection bears it for more than a thousand calls.
+#[tokio::test]
+async fn calls_may_end_after_their_answer() -> Outcome {
+    let bench = Bench::start().await?;
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().expect("a client");
+    let url = format!("http://{}/envoy.service.auth.v3.Authorization/Check", bench.product.addresses.authz);
+    let mut callers = JoinSet::new();
+    for _ in 0..40 {
+        let (client, url) = (client.clone(), url.clone());
+        callers.spawn(async move {
+            for _ in 0..40 {
+                let (answered, is_answered) = oneshot::channel::<()>();
+                let end = stream::once(is_answered).filter_map(async |_| None::<Result<Vec<u8>, io::Error>>);
+                let parts = stream::once(async { Ok(message(0, &[])) }).chain(end);
+                let call = client.post(&url).header("content-type", "application/grpc").header("te", "trailers");
+                let answer = call.body(reqwest::Body::wrap_stream(parts)).send().await?;
+                let _ = answered.send(());
+                answer.bytes().await?;
+            }
+            Ok::<_, reqwest::Error>(())
+        });
+    }
+    while let Some(done) = timeout(LONG, callers.join_next()).await.expect("they are answered") {
+        done.expect("no panic").expect("every call is answered");
+    }
+    assert_serves(&bench, "ends that come late").await
 }
 
 /// A field of a message that is text, bytes or another message.

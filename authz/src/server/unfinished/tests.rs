@@ -5,11 +5,11 @@ use std::future::poll_fn;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::unconstrained,
-    time::advance,
+    time::{Instant, advance},
 };
 use tonic::Code;
 
-use super::*;
+use super::{super::untaken::Untaken, *};
 
 struct Parts(UnboundedReceiver<Bytes>);
 
@@ -22,16 +22,20 @@ impl HttpBody for Parts {
     }
 }
 
+fn answers() -> Answers {
+    Untaken::default().connection(false)
+}
+
 /// The body of a stream under way, and where its parts are put in.
 fn begun(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
     let (parts, body) = unbounded_channel();
-    (parts, Bounded::new(Parts(body), Reading::Stream, room))
+    (parts, Bounded::new(Parts(body), Reading::Stream, room, &answers()))
 }
 
 /// The same of a unary call.
 fn unary(room: &Room) -> (UnboundedSender<Bytes>, Bounded<Parts>) {
     let (parts, body) = unbounded_channel();
-    (parts, Bounded::new(Parts(body), Reading::Unary, room))
+    (parts, Bounded::new(Parts(body), Reading::Unary, room, &answers()))
 }
 
 /// What announces a message of this length.
@@ -198,6 +202,29 @@ async fn a_unary_call_ends_with_its_message() {
         drop(body);
         assert_eq!(taken(&room), 0);
     }
+}
+
+/// HTTP/2 resets a stream of which nobody waits for the end.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_unary_call_is_waited_for() {
+    let answered = || async {
+        let (parts, mut body) = unary(&Room::default());
+        parts.send(prefix(0).into()).unwrap();
+        assert_eq!(drain(&mut body).await, None);
+        drop(body);
+        tokio::task::yield_now().await;
+        assert!(!parts.is_closed(), "not waited for");
+        parts
+    };
+    let parts = answered().await;
+    parts.send(Bytes::new()).unwrap();
+    tokio::task::yield_now().await;
+    assert!(!parts.is_closed(), "what says nothing is no end");
+    parts.send(Bytes::from_static(b"more")).unwrap();
+    parts.closed().await;
+    let (parts, began) = (answered().await, Instant::now());
+    parts.closed().await;
+    assert_eq!(began.elapsed(), PATIENCE);
 }
 
 #[tokio::test(start_paused = true)]
