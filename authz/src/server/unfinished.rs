@@ -3,7 +3,7 @@
 //! Owns the count. A check comes as a whole, end of the call included, and then nothing is counted. A message of which a part came is
 //! counted with the length that it announces, while more of it is waited for: tonic makes room for all of that at once, so that a few bytes
 //! on each of a thousand streams would otherwise take a gigabyte. A unary call ends with its message, whether or not the peer says so:
-//! tonic would keep the message until it does. Reads how long messages are, and must never look into one.
+//! tonic would keep the message until it does; its end is waited for beside the answer. Reads how long messages are, and must never look into one.
 
 use std::{
     future::poll_fn,

@@ -43,7 +43,7 @@ struct Own {
     places: Places,
 }
 
-/// That of one answer, or of the end of a call; given back on drop.
+/// The place of one answer, or of a call whose end is waited for; given back on drop.
 pub(super) struct Place {
     answers: Answers,
     /// Not one of those that are free.

@@ -165,7 +165,7 @@ fn lines(mut bytes: &[u8], kinds: &[(u32, Lines)]) -> Result<usize, DecodeError>
     Ok(count)
 }
 
-/// Nearly every answer fits, and nothing is grown for it.
+/// Refusals and most answers fit; a longer one grows it once. Held for each answer that its peer does not take.
 const ANSWER_BYTES: usize = 1024;
 /// tonic's own: answers are sent one by one.
 const YIELD_BYTES: usize = 32 * 1024;
